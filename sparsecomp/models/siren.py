@@ -1,0 +1,157 @@
+"""SIREN, the network that *is* the picture: COIN's model, and later L0onie's.
+
+A SIREN maps a position to a colour through ``depth`` sine layers and one linear layer (Sitzmann et al. 2020, eq. 3)::
+
+    h_0     = position                              (n_in,)
+    h_{l+1} = sin(w0 (W_l h_l + b_l))               (width,)    l = 0 .. depth - 1
+    colour  = W_depth h_depth + b_depth             (n_out,)    RGB in [0, 1]
+
+Many fits run side by side, so all parameters of one network are one flat vector, and ``B`` networks of one architecture
+are one tensor ``(B, P)``. The order of the vector (W_0, b_0, W_1, b_1, ...; each W row by row) is also the order in the
+file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+
+MAX_DEPTH, MAX_WIDTH = 64, 512
+COORDINATES = ("per_axis", "coin")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of a SIREN; ``str(Architecture(10, 28))`` is the papers' ``"10x28"``.
+
+    Parameters
+    ----------
+    depth : int
+        Number of sine layers, 1 to 64.
+    width : int
+        Units in each of them, 1 to 512.
+    w0 : float
+        Frequency of the sines, in (0, 1000]; 30 in all papers.
+    n_in, n_out : int
+        Dimension of a position and of a colour.
+    """
+
+    depth: int
+    width: int
+    w0: float = 30.0
+    n_in: int = 2
+    n_out: int = 3
+
+    def __post_init__(self) -> None:
+        for name, top in (("depth", MAX_DEPTH), ("width", MAX_WIDTH), ("n_in", 64), ("n_out", 64)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= top:
+                raise ValueError(f"{name}={value!r}: a whole number from 1 to {top} is needed")
+        if not 0 < self.w0 <= 1000:
+            raise ValueError(f"w0={self.w0!r}: a number in (0, 1000] is needed")
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """Read ``"10x28"`` (depth x width). Raises `ValueError` for anything else."""
+        found = re.fullmatch(r"(\d{1,3})x(\d{1,4})", text.strip())
+        if not found:
+            raise ValueError(f"architecture {text!r}: write DEPTHxWIDTH, for example 10x28")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.depth}x{self.width}"
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """``(outputs, inputs)`` of every layer, first to last."""
+        dims = [self.n_in, *[self.width] * self.depth, self.n_out]
+        return list(zip(dims[1:], dims[:-1], strict=True))
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases together: 7,479 for 10x28, which is 0.304 bpp at 16 bits on a Kodak picture."""
+        return sum(out * (inp + 1) for out, inp in self.shapes)
+
+
+def axes(height: int, width: int, coordinates: str = "per_axis") -> tuple[torch.Tensor, torch.Tensor]:
+    """Position of every row, float32 ``(height,)``, and of every column, ``(width,)``.
+
+    ``"per_axis"`` (L0onie): each axis runs over [-1, 1]. ``"coin"`` (the released COIN): both axes are divided by
+    ``height - 1``, so that y runs over [-1, 1] and x, on a 768x512 picture, from -1 to 2.002. The two give different
+    networks.
+    """
+    if coordinates not in COORDINATES:
+        raise ValueError(f"coordinates={coordinates!r}: one of {', '.join(COORDINATES)} is needed")
+    span_y = max(height - 1, 1)
+    span_x = span_y if coordinates == "coin" else max(width - 1, 1)
+    return torch.arange(height).float() / span_y * 2 - 1, torch.arange(width).float() / span_x * 2 - 1
+
+
+def positions(height: int, width: int, coordinates: str = "per_axis") -> torch.Tensor:
+    """Positions of all pixels, row by row: float32 ``(2, height * width)``, y above x, spaced as `axes` says."""
+    y, x = axes(height, width, coordinates)
+    return torch.stack([y[:, None].expand(height, width), x[None].expand(height, width)]).reshape(2, -1)
+
+
+def initial_parameters(architecture: Architecture, seed: int) -> torch.Tensor:
+    """First values of one network, float32 ``(P,)``.
+
+    Weights are uniform in +-1/n_in in the first layer and +-sqrt(6/inputs)/w0 after it (Sitzmann et al. 2020, sec.
+    3.2); biases are uniform in +-1/sqrt(inputs), the PyTorch default that COIN keeps. The same seed gives the same
+    values everywhere.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for layer, (out, inp) in enumerate(architecture.shapes):
+        limit = 1 / inp if layer == 0 else math.sqrt(6 / inp) / architecture.w0
+        parts.append((torch.rand(out * inp, generator=generator) * 2 - 1) * limit)
+        parts.append((torch.rand(out, generator=generator) * 2 - 1) / math.sqrt(inp))
+    return torch.cat(parts)
+
+
+def layers(architecture: Architecture, parameters: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Views ``W (B, out, in)`` and ``b (B, out, 1)`` of every layer into ``parameters (B, P)``; no copy is made."""
+    views, start = [], 0
+    for out, inp in architecture.shapes:
+        weight = parameters[:, start : start + out * inp].unflatten(1, (out, inp))
+        start += out * inp
+        views.append((weight, parameters[:, start : start + out].unsqueeze(2)))
+        start += out
+    return views
+
+
+def forward(architecture: Architecture, parameters: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """Colours ``(B, n_out, N)`` of the positions ``inputs (B, n_in, N)`` under the networks ``parameters (B, P)``."""
+    *sines, (last_weight, last_bias) = layers(architecture, parameters)
+    hidden = inputs
+    for weight, bias in sines:
+        hidden = torch.sin(architecture.w0 * torch.baddbmm(bias, weight, hidden))
+    return torch.baddbmm(last_bias, last_weight, hidden)
+
+
+@torch.no_grad()
+def render(
+    architecture: Architecture,
+    parameters: torch.Tensor,
+    height: int,
+    width: int,
+    coordinates: str = "per_axis",
+    tile: int = 16384,
+) -> torch.Tensor:
+    """The picture of one network ``parameters (P,)``: uint8 ``(height, width, 3)``, clipped and rounded to what a
+    screen shows.
+
+    Worked off in tiles of pixels, so that the memory for hidden layers is bounded whatever the size of the picture.
+    """
+    y, x = axes(height, width, coordinates)
+    pixels = height * width
+    picture = torch.empty(pixels, architecture.n_out, dtype=torch.uint8)
+    for start in range(0, pixels, tile):
+        index = torch.arange(start, min(start + tile, pixels))
+        inputs = torch.stack([y[index // width], x[index % width]]).to(parameters.device)
+        colour = forward(architecture, parameters[None], inputs[None])[0]
+        picture[index] = colour.clamp(0, 1).mul(255).round().to(torch.uint8).T.cpu()
+    return picture.view(height, width, architecture.n_out)

@@ -1,0 +1,278 @@
+"""Studies: what makes records. A chapter, a sweep and a GPU machine all call these functions.
+
+A study works off a list of runs. A run whose record is there is skipped; what is half done lies under
+``<out>/<study>/.partial/`` and is continued, to the same bits, by the same call. Stopping costs nothing: press Ctrl-C,
+or give ``max_minutes``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sparsecomp import data, profiles, results
+from sparsecomp.codecs import get_codec, inr, measure
+from sparsecomp.models.siren import Architecture
+from sparsecomp.profiles import FitBudget, Profile, as_dict
+from sparsecomp.training.fit import FitResult, Paused, fit_set
+
+PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a study is run: where, how long, and what it says of itself.
+
+    Parameters
+    ----------
+    profile : Profile
+    out : Path
+        Records go to ``out/<study>/``.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    max_minutes : float, optional
+        Pause after so much wall time.
+    seed : int
+    workers : int
+        Processes on a CPU; one thread each.
+    commit : str, optional
+        For machines that have the code but no git.
+    report : callable
+        Gets one line a picture.
+    """
+
+    profile: Profile
+    out: Path
+    device: str = "cpu"
+    max_minutes: float | None = None
+    seed: int = 0
+    workers: int = 1
+    commit: str | None = None
+    report: Callable[[str], None] = print
+    started: float = field(default_factory=time.monotonic)
+
+    def seconds_left(self) -> float | None:
+        return None if self.max_minutes is None else max(0.0, 60 * self.max_minutes - (time.monotonic() - self.started))
+
+
+# The studies ----------------------------------------------------------------------------------------------------------
+
+
+def coin(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """COIN at the profile's architectures on a set of pictures: one record an architecture."""
+    pictures = _pictures(pictures_of, setup.profile.pictures)
+    return [
+        _fits(setup, "coin", f"coin-{arch}-{pictures_of}-{setup.profile.name}", Architecture.parse(arch),
+        setup.profile.fit, pictures_of, pictures) for arch in setup.profile.architectures
+    ]  # fmt: skip
+
+
+def gallery(setup: Setup) -> list[Path]:
+    """COIN in seven sizes on bundled photographs; the files themselves are kept, for the pictures and widgets of the
+    book.
+    """
+    sizes = (
+        ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
+        if setup.profile.name != "smoke"
+        else ("5x10", "5x20")
+    )
+    every = data.bundled()
+    names = [name for name in ("astronaut", "coffee", "chelsea") if name in every][: setup.profile.pictures]
+    pictures = {name: every[name] for name in names}
+    return [
+        _fits(setup, "gallery", f"coin-{size}-bundled-{setup.profile.name}", Architecture.parse(size),
+        setup.profile.fit, "bundled", pictures, keep=True) for size in sizes
+    ]  # fmt: skip
+
+
+def search(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """PSNR over depth at equal bytes, each depth with the widest layers that fit. One record a budget and depth."""
+    smoke = setup.profile.name == "smoke"
+    budget = setup.profile.fit if smoke else FitBudget(steps=5000, lr=setup.profile.fit.lr)
+    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    made = []
+    for bpp in (0.15, 0.3):
+        for depth in (2, 5) if smoke else (2, 3, 4, 5, 7, 10, 13, 16):
+            height, width, _ = min((p.shape for p in pictures.values()), key=lambda s: s[0] * s[1])
+            architecture = inr.widest(depth, height, width, bpp)
+            name = f"depth-{depth:02d}-{bpp:g}-{pictures_of}-{setup.profile.name}"
+            made.append(_fits(setup, "search", name, architecture, budget, pictures_of, pictures, target_bpp=bpp))
+    return made
+
+
+# Settings of the standard codecs, from about 0.05 to 2 bits per pixel on a photograph.
+GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "jpeg": ("quality", (1, 3, 5, 8, 12, 18, 25, 35, 50, 65, 80, 90)),
+    "jpeg2000": ("rate", (0.05, 0.075, 0.15, 0.3, 0.45, 0.6, 0.9, 1.2, 1.6, 2.0)),
+    "webp": ("quality", (0, 2, 5, 10, 20, 35, 50, 65, 80, 90)),
+    "avif": ("quality", (5, 10, 18, 26, 35, 45, 55, 65, 75, 85)),
+    "jpegxl": ("distance", (15.0, 11.0, 8.0, 6.0, 4.5, 3.2, 2.2, 1.5, 1.0, 0.6)),
+}
+
+
+def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """The standard codecs, JPEG 2000 also without its colour transform, over their settings: one record a codec."""
+    pictures = _pictures(pictures_of, setup.profile.pictures)
+    runs = [(codec, codec, {}) for codec in GRIDS] + [
+        ("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False})
+    ]
+    made = []
+    for label, codec, options in runs:
+        option, settings = GRIDS[codec]
+        settings = settings[1::4] if setup.profile.name == "smoke" else settings
+        config = _config(setup, pictures_of, pictures) | {
+            "codec": codec,
+            "label": label,
+            "options": options,
+            "grid": [option, *settings],
+        }
+        path = results.path_of(setup.out, "baselines", f"{label}-{pictures_of}-{setup.profile.name}", config)
+        if not path.exists():
+            begun, rows = time.perf_counter(), []
+            for name, picture in pictures.items():
+                for setting in settings:
+                    if setup.seconds_left() == 0:
+                        raise Paused("the time given is over; this codec begins anew next time")
+                    started = time.perf_counter()
+                    written = get_codec(codec, **{option: setting}, **options).encode(picture)
+                    took = time.perf_counter() - started
+                    rows.append(
+                        {"picture": name, "setting": setting}
+                        | _row(measure(written, picture, encode_seconds=took), 8 * len(written))
+                    )
+                setup.report(f"{label} {name}: {len(settings)} settings")
+            _finish(setup, "baselines", path, config, rows, time.perf_counter() - begun)
+        made.append(path)
+    return made
+
+
+STUDIES: dict[str, Callable[..., list[Path]]] = {
+    "coin": coin,
+    "gallery": gallery,
+    "search": search,
+    "baselines": baselines,
+}
+
+
+# How a study works ----------------------------------------------------------------------------------------------------
+
+
+def _fits(
+    setup: Setup,
+    study: str,
+    name: str,
+    architecture: Architecture,
+    budget: FitBudget,
+    pictures_of: str,
+    pictures: Mapping[str, np.ndarray],
+    *,
+    keep: bool = False,
+    **more: object,
+) -> Path:
+    """One record: the same architecture and budget on every picture."""
+    config = _config(setup, pictures_of, pictures) | more
+    config |= {
+        "codec": "coin",
+        "architecture": str(architecture),
+        "coordinates": "per_axis",
+        "fit": as_dict(budget),
+    }
+    path = results.path_of(setup.out, study, name, config)
+    if path.exists():
+        setup.report(f"{name}: the record is there")
+        return path
+    partial = path.parent / ".partial" / path.stem
+    partial.mkdir(parents=True, exist_ok=True)
+    rows = {file.stem: json.loads(file.read_text()) for file in partial.glob("*.json")}
+
+    def done(picture: str, fitted: FitResult) -> None:
+        height, width, _ = pictures[picture].shape
+        written = inr.write(architecture, fitted.parameters, height, width)
+        measured = measure(written, pictures[picture], encode_seconds=fitted.seconds)
+        row = {"picture": picture} | _row(measured, 16 * architecture.n_parameters)
+        row |= {
+            "best_step": fitted.step,
+            "restarts": fitted.restarts,
+            "history": results.thin(fitted.history),
+        }
+        if keep:
+            (path.parent / "files").mkdir(exist_ok=True)
+            (path.parent / "files" / f"{picture}-{architecture}.spc").write_bytes(written)
+        _write_beside(partial / f"{picture}.json", json.dumps(row))
+        rows[picture] = row
+        result = f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {fitted.seconds:.0f} s"
+        setup.report(f"{name} {picture}: {result} ({len(rows)}/{len(pictures)})")
+
+    left = {picture: pixels for picture, pixels in pictures.items() if picture not in rows}
+    if left:
+        fit_set(
+            left, architecture, budget, folder=partial, seed=setup.seed, device=setup.device, workers=setup.workers,
+            max_seconds=setup.seconds_left(), on_done=done,
+        )  # fmt: skip
+    ordered = [rows[picture] for picture in pictures]
+    _finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))
+    for file in partial.iterdir():
+        file.unlink()
+    partial.rmdir()
+    return path
+
+
+def _pictures(name: str, count: int) -> dict[str, np.ndarray]:
+    sets = {"kodak": data.kodak, "bundled": data.bundled}
+    if name not in sets:
+        raise ValueError(f"data={name!r}: one of {', '.join(sets)} is needed")
+    every = sets[name]()
+    return {picture: every[picture] for picture in profiles.spread(sorted(every), count)}
+
+
+def _config(setup: Setup, pictures_of: str, pictures: Mapping[str, np.ndarray]) -> dict:
+    """What every configuration says: profile, seed, kind of device, and which pixels went in."""
+    return {
+        "profile": setup.profile.name, "seed": setup.seed, "device": setup.device, "data": pictures_of,
+        "pictures": len(pictures), "data_sha256": data.fingerprint(pictures),
+    }  # fmt: skip
+
+
+def _row(measured: object, estimated_bits: int) -> dict:
+    """Plain numbers of a measurement, rounded to what is meaningful; the estimate stands beside the file and is no
+    rate.
+    """
+    row = {key: round(v, 5) if isinstance(v, float) else v for key, v in measured.row().items() if key != "codec"}
+    return row | {"estimated_bits": estimated_bits}
+
+
+def _finish(setup: Setup, study: str, path: Path, config: dict, rows: list[dict], seconds: float) -> None:
+    name = path.stem.rsplit("-", 1)[0]
+    environment = results.environment(setup.device, setup.commit)
+    results.write(results.RunRecord(study, name, config, rows, round(seconds, 1), environment), setup.out)
+    setup.report(f"{name}: record written")
+
+
+def _write_beside(path: Path, text: str) -> None:
+    beside = path.with_suffix(".part")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:
+    """Everything the studies made, half-done work too, as ``out/records.tar.gz.NN`` of at most 16 MiB each (join with
+    ``cat``).
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for study in studies:
+            if (out / study).is_dir():
+                archive.add(out / study, arcname=study)
+    whole, parts = buffer.getvalue(), []
+    for number, start in enumerate(range(0, len(whole), PART_BYTES)):
+        parts.append(out / f"records.tar.gz.{number:02d}")
+        parts[-1].write_bytes(whole[start : start + PART_BYTES])
+    return parts

@@ -1,0 +1,439 @@
+"""The fit engine: one or many SIRENs fitted to one or many pictures at once.
+
+A fit is a picture, a seed and a flat vector of parameters; a batch of fits shares the architecture and the budget and
+goes through every step together, which fills a GPU. On a CPU a set of pictures is fitted one process a core instead
+(`fit_set`).
+
+The state that is kept is the one whose *rounded, quantised* reconstruction is best: parameters as the file stores them
+(fp16), colours as a screen shows them (8 bits). A fit that collapses to a constant picture, as large steps sometimes
+make it, is restarted at half the learning rate from the best it had; its neighbours in the batch notice nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from sparsecomp.data import fingerprint
+from sparsecomp.models.siren import Architecture, initial_parameters, positions
+from sparsecomp.profiles import FitBudget, as_dict
+from sparsecomp.training import kernel
+from sparsecomp.training.optim import Adam, Soap
+
+SAME_ORDER = 10  # epochs that share one drawn order of pixels: drawing and gathering cost about as much as two steps
+CHECKPOINT_SECONDS = 60.0
+
+
+class Paused(Exception):
+    """The time given to a fit is over; its checkpoint is written, and the same call goes on from there to the same
+    bits.
+    """
+
+
+@dataclass
+class FitResult:
+    """One finished fit.
+
+    Attributes
+    ----------
+    parameters : torch.Tensor
+        float16 ``(P,)``: what the file holds.
+    psnr : float
+        dB of the rounded, quantised reconstruction, at ``step``.
+    history : list of (step, dB)
+        Every scoring.
+    restarts : list of {"step", "from", "lr"}
+        Collapses that were noticed, and what was done.
+    seconds : float
+        Wall time of the whole batch, shared by its fits.
+    """
+
+    parameters: torch.Tensor
+    psnr: float
+    step: int
+    history: list[tuple[int, float]]
+    restarts: list[dict]
+    seconds: float
+
+
+@dataclass
+class _Fit:
+    """What the engine knows of one fit beside its tensors."""
+
+    start: int = 0  # the step at which it began, or was last restarted
+    rate: float = 1.0  # factor on the learning rate, halved at each restart
+    best: float = -math.inf
+    best_step: int = 0
+    history: list[tuple[int, float]] = field(default_factory=list)
+    restarts: list[dict] = field(default_factory=list)
+
+
+class Engine:
+    """A batch of fits in progress; `fit` is the short way to use it.
+
+    Parameters
+    ----------
+    pictures : sequence of uint8 arrays ``(H, W, 3)``
+        One a fit; sizes may differ where mini-batches are used.
+    architecture, budget
+        Shared by all fits.
+    seeds : sequence of int
+        One a fit: first values and order of the pixels.
+    coordinates : {"per_axis", "coin"}
+    device : torch device
+    backend : {"auto", "kernel", "torch"}
+        The C kernel or PyTorch (see `training.kernel`); the record names the one used.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[np.ndarray],
+        architecture: Architecture,
+        budget: FitBudget,
+        *,
+        seeds: Sequence[int],
+        coordinates: str = "per_axis",
+        device: str | torch.device = "cpu",
+        backend: str = "auto",
+    ) -> None:
+        if not pictures or len(pictures) != len(seeds):
+            raise ValueError(
+                f"{len(pictures)} pictures and {len(seeds)} seeds: at least one, and as many of each, are needed"
+            )
+        self.architecture, self.budget, self.seeds, self.device = (
+            architecture,
+            budget,
+            list(seeds),
+            torch.device(device),
+        )
+        self.backend = kernel.resolve(backend, device)
+        self.sizes = [p.shape[:2] for p in pictures]
+        fewest = min(h * w for h, w in self.sizes)
+        self.pixels = min(budget.batch_pixels or fewest, fewest)
+        self.every_pixel = budget.batch_pixels is None or budget.batch_pixels >= max(h * w for h, w in self.sizes)
+        if self.every_pixel and any(h * w != fewest for h, w in self.sizes):
+            raise ValueError("fits of one batch that use every pixel need pictures of the same number of pixels")
+        self.positions = [positions(h, w, coordinates).to(self.device) for h, w in self.sizes]
+        self.targets = [torch.from_numpy(p.reshape(-1, 3).T.astype(np.float32) / 255).to(self.device) for p in pictures]
+        flat = [float((255 * (t - t.mean(1, keepdim=True))).square().mean()) for t in self.targets]
+        self.constant = [10 * math.log10(255**2 / max(mse, 1e-9)) for mse in flat]  # dB of the mean colour alone
+        self.identity = {
+            "architecture": str(architecture), "w0": architecture.w0, "budget": as_dict(budget), "seeds": self.seeds,
+            "coordinates": coordinates, "backend": self.backend, "device": self.device.type,
+            "pictures": fingerprint({str(i): p for i, p in enumerate(pictures)}),
+        }  # fmt: skip
+        self.step, self.seconds = 0, 0.0
+        self.fits = [_Fit() for _ in pictures]
+        self.parameters = torch.stack([initial_parameters(architecture, s) for s in seeds]).to(self.device)
+        self.best = self.parameters.half()
+        self.optimiser = Soap(self.parameters, architecture) if budget.optimiser == "soap" else Adam(self.parameters)
+        self._drawn = [(-1, None, None) for _ in pictures]  # which order is drawn, and positions and targets in it
+
+    # One step ---------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> float:
+        """One optimiser step of every fit; returns the mean loss of the batch (before the step)."""
+        loss, gradient = kernel.gradient(self.architecture, self.parameters, *self._pixels(), self.backend)
+        self.optimiser.step(self.parameters, gradient, self._learning_rates())
+        self.step += 1
+        return float(loss.mean())
+
+    def _learning_rates(self) -> torch.Tensor:
+        """``(B, 1)``: linear warm-up, then constant or half a cosine down to 0 at the last step; each fit from its own
+        start.
+        """
+        rates = []
+        for fit in self.fits:
+            age, whole = self.step - fit.start, self.budget.steps - fit.start
+            rate = self.budget.lr * fit.rate * min(1.0, (age + 1) / max(1, self.budget.warmup))
+            rates.append(
+                rate * (0.5 + 0.5 * math.cos(math.pi * age / whole) if self.budget.schedule == "cosine" else 1.0)
+            )
+        return torch.tensor(rates, device=self.device)[:, None]
+
+    def _pixels(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Positions and colours of this step: every pixel, or the next slice of a stratified order."""
+        if self.every_pixel:
+            return self.positions, self.targets
+        inputs, targets = [], []
+        for fit, (height, width) in enumerate(self.sizes):
+            slices = height * width // self.pixels
+            epoch, place = divmod(self.step, slices)
+            number = epoch // SAME_ORDER
+            if self._drawn[fit][0] != number:
+                order = stratified_order(
+                    height, width, self.pixels, seed=self.seeds[fit] * 100_003 + number, device=self.device
+                )
+                self._drawn[fit] = (number, self.positions[fit][:, order], self.targets[fit][:, order])
+            _, x, y = self._drawn[fit]
+            part = slice(place * self.pixels, (place + 1) * self.pixels)
+            inputs.append(x[:, part])
+            targets.append(y[:, part])
+        return inputs, targets
+
+    # Scoring ----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score(self) -> list[float]:
+        """PSNR in dB of every fit as its file would show it; keeps what is best and restarts what has collapsed."""
+        stored = self.parameters.half()
+        shown = kernel.colours(self.architecture, stored.float(), self.positions, self.backend)
+        scores = []
+        for index, (fit, colour, target) in enumerate(zip(self.fits, shown, self.targets, strict=True)):
+            mse = float((colour.clamp_(0, 1).mul_(255).round_() - 255 * target).square().double().mean())
+            psnr = 10 * math.log10(255**2 / max(mse, 1e-9)) if math.isfinite(mse) else -math.inf
+            fit.history.append((self.step, round(psnr, 4)))
+            if psnr > fit.best:
+                fit.best, fit.best_step = psnr, self.step
+                self.best[index] = stored[index]
+            if self._collapsed(fit, psnr, self.constant[index]) and self.step < self.budget.steps:
+                self._restart(index)
+            scores.append(psnr)
+        return scores
+
+    def _collapsed(self, fit: _Fit, psnr: float, constant: float) -> bool:
+        """Is this a constant picture where, by now, it should not be?"""
+        if not math.isfinite(psnr):
+            return True
+        had_left = fit.best > constant + 1
+        late = self.step - fit.start >= max(500, self.budget.steps // 20)
+        return psnr < constant + 0.5 and (had_left or late)
+
+    def _restart(self, index: int) -> None:
+        """Half the rate, a fresh optimiser, and the best parameters so far (or new first values, if it never left the
+        mean).
+        """
+        fit = self.fits[index]
+        fit.rate, fit.start = fit.rate / 2, self.step
+        resumed = fit.best > self.constant[index] + 3
+        if resumed:
+            self.parameters[index] = self.best[index].float()
+        else:
+            fresh = initial_parameters(self.architecture, self.seeds[index] + 1_000_003 * (len(fit.restarts) + 1))
+            self.parameters[index] = fresh.to(self.device)
+        self.optimiser.reset(index)
+        origin = "best" if resumed else "new"
+        fit.restarts.append({"step": self.step, "from": origin, "lr": self.budget.lr * fit.rate})
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on; whole or not at all."""
+        tensors = {"parameters": self.parameters, "best": self.best}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
+        about = {
+            "identity": self.identity,
+            "step": self.step,
+            "seconds": self.seconds,
+            "fits": [vars(f) for f in self.fits],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        save_file(
+            {k: v.contiguous().cpu() for k, v in tensors.items()},
+            beside,
+            metadata={"about": json.dumps(about)},
+        )
+        os.replace(beside, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from `save`. Raises `ValueError` if the file is broken or belongs to another configuration."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["about"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
+        if about["identity"] != json.loads(json.dumps(self.identity)):
+            raise ValueError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
+        self.step, self.seconds = about["step"], about["seconds"]
+        self.fits = [_Fit(**fit) for fit in about["fits"]]
+        self.parameters.copy_(tensors["parameters"])
+        self.best.copy_(tensors["best"])
+        for name, tensor in self.optimiser.state.items():
+            tensor.copy_(tensors[f"optimiser.{name}"])
+
+    def results(self) -> list[FitResult]:
+        """What has been reached so far, one a fit."""
+        return [
+            FitResult(
+                best.cpu().clone(),
+                fit.best,
+                fit.best_step,
+                [tuple(h) for h in fit.history],
+                fit.restarts,
+                self.seconds,
+            )
+            for fit, best in zip(self.fits, self.best, strict=True)
+        ]
+
+
+def stratified_order(
+    height: int, width: int, pixels: int, *, seed: int, device: str | torch.device = "cpu"
+) -> torch.Tensor:
+    """An order of all pixels, int64 ``(height * width,)``, in which every slice of about ``pixels`` is spread over the
+    picture.
+
+    The picture is cut into cells of s x s pixels, s^2 about ``height * width / pixels``, and each cell drawn in a
+    random order of its own: the k-th pixels of all cells come before the (k+1)-th. Neighbouring pixels are alike, so a
+    slice with one from each cell has a gradient with less noise than as many pixels drawn at random.
+    """
+    side = max(1, round(math.sqrt(height * width / pixels)))
+    rows, cols = -(-height // side), -(-width // side)
+    generator = torch.Generator(device).manual_seed(seed)
+    turn = torch.rand(rows * cols, side * side, generator=generator, device=device).argsort(1).T
+    cell = torch.arange(rows * cols, device=device)
+    y = (cell // cols) * side + turn // side
+    x = (cell % cols) * side + turn % side
+    return (y * width + x)[(y < height) & (x < width)]
+
+
+def fit(
+    pictures: Sequence[np.ndarray],
+    architecture: Architecture,
+    budget: FitBudget,
+    *,
+    seeds: Sequence[int] | None = None,
+    coordinates: str = "per_axis",
+    device: str | torch.device = "cpu",
+    backend: str = "auto",
+    checkpoint: Path | None = None,
+    max_seconds: float | None = None,
+    stop_at: float | None = None,
+    on_score: Callable[[int, list[float]], None] | None = None,
+) -> list[FitResult]:
+    """Fit one SIREN to each picture, all in one batch; see `Engine` for the arguments not named here.
+
+    Parameters
+    ----------
+    seeds : sequence of int, optional
+        One a picture; 0 for all by default.
+    checkpoint : Path, optional
+        Where the state is kept; if the file is there the fit goes on from it. It is removed when the fit is done.
+    max_seconds : float, optional
+        Pause after so much wall time: the state is saved and `Paused` raised. Needs ``checkpoint``.
+    stop_at : float, optional
+        Stop for good as soon as every fit scores this many dB (`sparsecomp bench fit` times that).
+    on_score : callable, optional
+        Called with the step and the scores in dB at each scoring: progress bars hang here.
+    """
+    if max_seconds is not None and checkpoint is None:
+        raise ValueError("max_seconds needs a checkpoint to pause into")
+    engine = Engine(
+        pictures, architecture, budget,
+        seeds=[0] * len(pictures) if seeds is None else seeds, coordinates=coordinates, device=device, backend=backend,
+    )  # fmt: skip
+    if checkpoint is not None and checkpoint.exists():
+        engine.load(checkpoint)
+    begun = saved = time.perf_counter()
+    before = engine.seconds
+    while engine.step < budget.steps:
+        engine.advance()
+        last = engine.step == budget.steps
+        if engine.step % budget.score_every == 0 or last:
+            scores = engine.score()
+            engine.seconds = before + time.perf_counter() - begun
+            if on_score is not None:
+                on_score(engine.step, scores)
+            if stop_at is not None and min(scores) >= stop_at:
+                break
+        now = time.perf_counter()
+        engine.seconds = before + now - begun
+        if checkpoint is not None and not last:
+            out_of_time = max_seconds is not None and now - begun >= max_seconds
+            if out_of_time or now - saved >= CHECKPOINT_SECONDS:
+                engine.save(checkpoint)
+                saved = now
+            if out_of_time:
+                raise Paused(f"at step {engine.step} of {budget.steps}; state in {checkpoint}")
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return engine.results()
+
+
+def fit_set(
+    pictures: Mapping[str, np.ndarray],
+    architecture: Architecture,
+    budget: FitBudget,
+    *,
+    folder: Path,
+    seed: int = 0,
+    coordinates: str = "per_axis",
+    device: str | torch.device = "cpu",
+    workers: int = 1,
+    max_seconds: float | None = None,
+    on_done: Callable[[str, FitResult], None] = lambda name, result: None,
+) -> None:
+    """Fit every picture of a set and hand each `FitResult` to ``on_done(name, result)`` as it comes.
+
+    On a CPU ``workers`` processes fit one picture each with one thread, which wastes nothing on waiting; on a GPU all
+    pictures of one size are one batch. Checkpoints lie in ``folder``; `Paused` is raised when ``max_seconds`` are over
+    and something is left.
+    """
+    deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    left = (lambda: None) if deadline is None else (lambda: max(0.0, deadline - time.monotonic()))
+    if torch.device(device).type != "cpu":
+        sizes = sorted({p.shape[0] * p.shape[1] for p in pictures.values()})
+        for pixels in sizes:
+            batch = {name: p for name, p in pictures.items() if p.shape[0] * p.shape[1] == pixels}
+            results = fit(
+                list(batch.values()), architecture, budget, seeds=[seed] * len(batch), coordinates=coordinates,
+                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(),
+            )  # fmt: skip
+            for name, result in zip(batch, results, strict=True):
+                on_done(name, result)
+        return
+    paused = False
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        waiting = {
+            pool.submit(
+                _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline
+            ): name
+            for name, p in pictures.items()
+        }
+        for future in as_completed(waiting):
+            try:
+                on_done(waiting[future], future.result())
+            except Paused:
+                paused = True
+    if paused:
+        raise Paused("the time given is over")
+
+
+def _fit_one(
+    picture: np.ndarray,
+    architecture: Architecture,
+    budget: FitBudget,
+    seed: int,
+    coordinates: str,
+    checkpoint: Path,
+    deadline: float | None,
+) -> FitResult:
+    """One picture in a process of its own. CLOCK_MONOTONIC is one clock for all processes of a machine."""
+    seconds = None if deadline is None else deadline - time.monotonic()
+    if seconds is not None and seconds <= 0:
+        raise Paused("not begun")
+    (result,) = fit(
+        [picture],
+        architecture,
+        budget,
+        seeds=[seed],
+        coordinates=coordinates,
+        checkpoint=checkpoint,
+        max_seconds=seconds,
+    )
+    return result

@@ -1,0 +1,182 @@
+"""Ten thousand damaged files: each is a `BitstreamError` or a picture of the declared size, in little memory.
+
+Every codec's share runs in a process of its own, so that a decoder that dies or swells is seen as such. That
+process is this file, run as a script.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsecomp.codecs import NAMES, decode, get_codec
+from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, pack, unpack
+from sparsecomp.data import bundled
+
+SEEDS = {
+    "jpeg": [{"quality": 20}, {"quality": 90, "subsampling": "4:4:4"}],
+    "jpeg2000": [{"rate": 0.5}, {"rate": 4.0}, {"rate": 1.0, "colour_transform": False}],
+    "webp": [{"quality": 5}, {"quality": 80}],
+    "avif": [{"quality": 10}, {"quality": 70, "subsampling": "4:4:4"}],
+    "jpegxl": [{"distance": 1.0}, {"distance": 8.0}, {"distance": 22.0}, {"distance": 2.0, "effort": 3}],
+    "coin": [{"depth": 2, "width": 8, "steps": 20}],
+}
+FILES_A_CODEC = -(-10_000 // len(SEEDS))
+MEGABYTES = 200
+# A network of 100 weights is a legal file of a picture of any size; here it may only ask for a small one.
+COIN_PIXELS = 2**16
+
+
+def seal(body: bytes) -> bytes:
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def mutate(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Harm some bytes: flip, overwrite, blank, cut, extend, drop, repeat, or splice with another file."""
+    harmed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        # Headers stand at the front: half of the harm is done there.
+        at = rng.randrange(min(len(harmed), 64) if rng.random() < 0.5 else len(harmed)) if harmed else 0
+        span = rng.randrange(1, 17)
+        match rng.randrange(9):
+            case 0 | 1 if harmed:
+                harmed[at] ^= 1 << rng.randrange(8)
+            case 2 if harmed:
+                harmed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+            case 3:
+                harmed[at : at + span] = bytes([rng.choice((0, 255))]) * span
+            case 4:
+                del harmed[at:]
+            case 5:
+                harmed += rng.randbytes(rng.randrange(1, 65))
+            case 6:
+                del harmed[at : at + span]
+            case 7:
+                harmed[at:at] = harmed[at : at + span]
+            case 8:
+                harmed[at:] = rng.choice(others)[at:]
+    return bytes(harmed)
+
+
+def harm_header(data: bytes, rng: random.Random) -> bytes:
+    """Write the file anew, byte for byte by hand, with one or two fields of its header wrong."""
+    container = unpack(data)
+    fields = {
+        "magic": b"SPC\x1a",
+        "version": b"\1",
+        "codec": bytes([CODECS[container.codec]]),
+        "height": varint(container.height),
+        "width": varint(container.width),
+        "count": bytes([len(container.sections)]),
+    }
+    for name, body in container.sections.items():
+        fields[f"{name} number"] = bytes([SECTIONS[name]])
+        fields[f"{name} length"] = varint(len(body))
+    for field in rng.sample(sorted(fields), rng.choice((1, 1, 2))):
+        if len(fields[field]) == 1 and not field.endswith(("height", "width", "length")):
+            fields[field] = bytes([rng.randrange(256)])
+        else:
+            near = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(fields[field][:4]))
+            value = rng.choice((0, 1, near + 1, abs(near - 1), 2 * near, 8192, 65535, 2**26, 2**32 - 1))
+            fields[field] = rng.choice((varint(value), varint(value), rng.randbytes(5), b"\xff" * 9, b"\x80\0"))
+    return seal(b"".join(fields.values()) + b"".join(container.sections.values()))
+
+
+def varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+
+def damaged(seeds: dict[str, list[bytes]], codec: str, count: int) -> list[tuple[bytes, bool]]:
+    """Give harmed files of one codec; every other one has a checksum that is right, which the flag tells."""
+    rng = random.Random(codec)
+    everything = [data for files in seeds.values() for data in files]
+    files = []
+    for i in range(count):
+        data = rng.choice(seeds[codec])
+        if i % 2:
+            files.append((mutate(data, rng, everything), False))
+        elif i % 8 == 0:
+            files.append((harm_header(data, rng), True))
+        elif i % 8 == 2:
+            files.append((seal(mutate(data[:-4], rng, everything)), True))
+        else:  # an impeccable container around a harmed section: for the decoders
+            container = unpack(data)
+            name = rng.choice(sorted(container.sections))
+            container.sections[name] = mutate(container.sections[name], rng, everything)
+            files.append((pack(container), True))
+    return files
+
+
+def peak_megabytes() -> float:
+    """Give this program's high-water mark; `getrusage` would include the parent's, which fork hands down."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main(folder: Path, codec: str, count: int) -> None:
+    """Decode `count` damaged files, print what became of them."""
+    import imagecodecs  # noqa: F401 - one of the imports over which memory is measured
+    import torch
+
+    torch.set_num_threads(1)
+    seeds = {name: [p.read_bytes() for p in sorted(folder.glob(f"{name}-*.spc"))] for name in SEEDS}
+    files = damaged(seeds, codec, count)
+    current = folder / f"{codec}.last"
+    limit = {"max_pixels": COIN_PIXELS} if codec == "coin" else {}
+    before = peak_megabytes()
+    pictures = foreign = 0
+    for data, sound in files:
+        current.write_bytes(data)  # what is there when a decoder dies is what killed it
+        try:
+            picture = decode(data, **limit)
+        except BitstreamError as error:
+            foreign += "cannot be decoded" in str(error)
+            continue
+        declared = unpack(data)
+        assert picture.dtype == np.uint8 and picture.shape == (declared.height, declared.width, 3)
+        assert sound or data in seeds[declared.codec], "a wrong checksum went unnoticed"
+        pictures += 1
+    print(json.dumps({"pictures": pictures, "foreign": foreign, "megabytes": peak_megabytes() - before}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Write the files to be damaged: a small picture through every codec."""
+    folder = tmp_path_factory.mktemp("seeds")
+    image = np.ascontiguousarray(bundled()["coffee"][100:124, 100:140])
+    for name, settings in SEEDS.items():
+        for i, options in enumerate(settings):
+            (folder / f"{name}-{i}.spc").write_bytes(get_codec(name, **options).encode(image))
+    return folder
+
+
+@pytest.mark.parametrize("codec", SEEDS)
+def test_damaged_files(folder, codec):
+    command = [sys.executable, "-X", "faulthandler", __file__, str(folder), codec, str(FILES_A_CODEC)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    last = (folder / f"{codec}.last").read_bytes().hex()
+    assert ran.returncode == 0, f"{ran.stderr}\nthe file was {last}"
+    outcome = json.loads(ran.stdout)
+    assert outcome["megabytes"] < MEGABYTES
+    # The harm must have reached the decoders: some files still give a picture, some only a decoder refuses.
+    assert outcome["pictures"] > 10
+    assert outcome["foreign"] > 0 or codec == "coin"
+
+
+def test_every_codec_is_fuzzed():
+    assert set(SEEDS) == set(NAMES)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

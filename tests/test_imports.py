@@ -1,0 +1,113 @@
+"""The floors of the library: imports point down or sideways, never up, never in a circle."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    {"data", "metrics", "complexity", "profiles"},
+    {"models", "sparsify", "coding"},
+    {"training"},
+    {"codecs"},
+    {"results", "studies", "notebooks", "sweep"},
+    {"figures", "widgets", "cli"},
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS, 1) for name in names}
+
+# What a machine that only computes has; importing floors 1 to 5 may need nothing else.
+LIGHT = {"torch", "numpy", "PIL", "skimage", "safetensors", "typer", "rich", "constriction", "pytorch_msssim"}
+HEAVY = {"imagecodecs", "bjontegaard", "pooch", "papermill", "jupytext", "matplotlib", "ipywidgets", "pandas"}
+
+
+def modules() -> dict[str, Path]:
+    """Map the dotted names of the package's modules to their files."""
+    files = {}
+    for path in sorted((ROOT / "sparsecomp").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
+
+
+MODULES = modules()
+
+
+def floor(module: str) -> int:
+    return FLOOR[module.split(".")[1]] if "." in module else 0
+
+
+def imported(nodes, module: str) -> set[str]:
+    """Name every module that import statements among syntax nodes load, relative ones resolved."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = node.level - (MODULES[module].name == "__init__.py")
+                package = module.split(".")[: -up or None]
+                base = ".".join([*package, base]).rstrip(".")
+            members = {f"{base}.{alias.name}" for alias in node.names}
+            submodules = members & set(MODULES)
+            names |= submodules | ({base} if submodules != members else set())
+    return names
+
+
+def at_import(tree: ast.Module):
+    """Yield the nodes that run when the module is imported: no function bodies, no TYPE_CHECKING."""
+    stack = list(tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            stack.extend(node.orelse)
+            continue
+        yield node
+        stack.extend(ast.iter_child_nodes(node))
+
+
+TREES = {module: ast.parse(path.read_text("utf8")) for module, path in MODULES.items()}
+EDGES = {module: imported(ast.walk(tree), module) & set(MODULES) for module, tree in TREES.items()}
+
+
+def test_every_module_has_a_floor():
+    unknown = {module for module in MODULES if "." in module and module.split(".")[1] not in FLOOR}
+    assert len(MODULES) > 10 and not unknown
+
+
+def test_no_import_points_up():
+    upwards = [f"{a} imports {b}" for a, targets in EDGES.items() for b in targets if floor(b) > floor(a)]
+    assert not upwards
+
+
+def test_no_import_goes_in_a_circle():
+    order = list(TopologicalSorter(EDGES).static_order())  # CycleError names the circle
+    assert set(order) == set(MODULES)
+
+
+def test_relative_imports_and_submodules_are_seen():
+    source = "from .. import data\nfrom . import siren\nfrom sparsecomp.metrics import psnr\nimport torch.nn"
+    for module in ("sparsecomp.models", "sparsecomp.models.siren"):
+        names = imported(ast.walk(ast.parse(source)), module)
+        assert names == {"sparsecomp.data", "sparsecomp.models.siren", "sparsecomp.metrics", "torch.nn"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if floor(m) <= 5 and m != "sparsecomp.notebooks"])
+def test_lower_floors_import_only_what_a_computing_machine_has(module):
+    packages = {name.split(".")[0] for name in imported(at_import(TREES[module]), module)}
+    assert packages <= LIGHT | {"sparsecomp"} | set(sys.stdlib_module_names)
+
+
+def test_importing_the_lower_floors_loads_nothing_heavy():
+    names = [module for module in MODULES if floor(module) <= 5 and module != "sparsecomp.notebooks"]
+    program = f"import sys\nfor name in {names!r}: __import__(name)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
