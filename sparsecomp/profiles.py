@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 OPTIMISERS = ("adam", "soap")
 SCHEDULES = ("constant", "cosine")
+STARTS = ("mean", "random")
 
 
 def _whole(config: object, name: str, least: int) -> None:
@@ -41,6 +42,9 @@ class FitBudget:
         Learning rate over the steps; "cosine" falls to 0 at the last step.
     warmup : int
         First steps over which the learning rate rises linearly, at least 0.
+    start : {"mean", "random"}
+        First values: as SIREN and COIN draw them ("random"), or the same with the last bias at the picture's mean
+        colour ("mean"), which saves the steps that would only learn that colour.
     score_every : int
         Steps between two scorings of the rounded, quantised reconstruction; the best state so scored is kept.
     """
@@ -51,6 +55,7 @@ class FitBudget:
     batch_pixels: int | None = 16384
     schedule: str = "cosine"
     warmup: int = 20
+    start: str = "mean"
     score_every: int = 250
 
     def __post_init__(self) -> None:
@@ -63,6 +68,7 @@ class FitBudget:
             raise ValueError(f"lr={self.lr!r}: a number between 0 and 1 is needed")
         _among(self, "optimiser", OPTIMISERS)
         _among(self, "schedule", SCHEDULES)
+        _among(self, "start", STARTS)
 
 
 @dataclass(frozen=True)

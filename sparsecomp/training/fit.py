@@ -136,10 +136,17 @@ class Engine:
         }  # fmt: skip
         self.step, self.seconds = 0, 0.0
         self.fits = [_Fit() for _ in pictures]
-        self.parameters = torch.stack([initial_parameters(architecture, s) for s in seeds]).to(self.device)
+        self.parameters = torch.stack([self._first_values(i, seed) for i, seed in enumerate(seeds)])
         self.best = self.parameters.half()
         self.optimiser = Soap(self.parameters, architecture) if budget.optimiser == "soap" else Adam(self.parameters)
         self._drawn = [(-1, None, None) for _ in pictures]  # which order is drawn, and positions and targets in it
+
+    def _first_values(self, index: int, seed: int) -> torch.Tensor:
+        """Parameters ``(P,)`` that a fit begins with; the last ``n_out`` of them are the bias of the colours."""
+        parameters = initial_parameters(self.architecture, seed).to(self.device)
+        if self.budget.start == "mean":
+            parameters[-self.architecture.n_out :] = self.targets[index].mean(1)
+        return parameters
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -208,7 +215,7 @@ class Engine:
         if not math.isfinite(psnr):
             return True
         had_left = fit.best > constant + 1
-        late = self.step - fit.start >= max(500, self.budget.steps // 20)
+        late = self.step - fit.start >= max(200, self.budget.steps // 20)
         return psnr < constant + 0.5 and (had_left or late)
 
     def _restart(self, index: int) -> None:
@@ -221,8 +228,7 @@ class Engine:
         if resumed:
             self.parameters[index] = self.best[index].float()
         else:
-            fresh = initial_parameters(self.architecture, self.seeds[index] + 1_000_003 * (len(fit.restarts) + 1))
-            self.parameters[index] = fresh.to(self.device)
+            self.parameters[index] = self._first_values(index, self.seeds[index] + 1_000_003 * (len(fit.restarts) + 1))
         self.optimiser.reset(index)
         origin = "best" if resumed else "new"
         fit.restarts.append({"step": self.step, "from": origin, "lr": self.budget.lr * fit.rate})
