@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp import data, profiles, results
-from sparsecomp.codecs import get_codec, inr, measure
+from sparsecomp.codecs import BudgetError, evaluate, get_codec, inr, measure
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
 from sparsecomp.training.fit import FitResult, Paused, fit_set
@@ -76,21 +76,45 @@ def coin(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
 
 def gallery(setup: Setup) -> list[Path]:
-    """COIN in seven sizes on bundled photographs; the files themselves are kept, for the pictures and widgets of the
-    book.
+    """Bundled photographs as files that are kept, for the pictures and widgets of the book.
+
+    COIN in seven sizes, and the standard codecs at seven budgets; one that a codec cannot reach has no row.
     """
-    sizes = (
-        ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
-        if setup.profile.name != "smoke"
-        else ("5x10", "5x20")
-    )
+    smoke = setup.profile.name == "smoke"
+    sizes = ("5x10", "5x20") if smoke else ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
+    budgets = (0.3,) if smoke else (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2)
     every = data.bundled()
-    names = [name for name in ("astronaut", "coffee", "chelsea") if name in every][: setup.profile.pictures]
-    pictures = {name: every[name] for name in names}
-    return [
-        _fits(setup, "gallery", f"coin-{size}-bundled-{setup.profile.name}", Architecture.parse(size),
-        setup.profile.fit, "bundled", pictures, keep=True) for size in sizes
-    ]  # fmt: skip
+    pictures = {name: every[name] for name in ("astronaut", "coffee", "chelsea")[: setup.profile.pictures]}
+    made = [
+        _fits(
+            setup,
+            "gallery",
+            f"coin-{size}-bundled-{setup.profile.name}",
+            Architecture.parse(size),
+            setup.profile.fit,
+            "bundled",
+            pictures,
+            keep=True,
+        )
+        for size in sizes
+    ]
+    shown = {"astronaut": pictures["astronaut"]}
+    for codec in GRIDS:
+        config = _config(setup, "bundled", shown) | {"codec": codec, "budgets": list(budgets)}
+        path = results.path_of(setup.out, "gallery", f"{codec}-bundled-{setup.profile.name}", config)
+        if not path.exists():
+            begun, rows = time.perf_counter(), []
+            for bpp in budgets:
+                try:
+                    measured = evaluate(get_codec(codec), shown["astronaut"], bpp)
+                except BudgetError as error:
+                    setup.report(str(error))
+                    continue
+                _keep(path.parent / "files" / f"astronaut-{codec}-{bpp:g}.spc", measured.data)
+                rows.append({"picture": "astronaut", "setting": bpp} | _row(measured, 8 * measured.bytes))
+            _finish(setup, "gallery", path, config, rows, time.perf_counter() - begun)
+        made.append(path)
+    return made
 
 
 def search(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
@@ -204,9 +228,8 @@ def _fits(
             "history": results.thin(fitted.history),
         }
         if keep:
-            (path.parent / "files").mkdir(exist_ok=True)
-            (path.parent / "files" / f"{picture}-{architecture}.spc").write_bytes(written)
-        _write_beside(partial / f"{picture}.json", json.dumps(row))
+            _keep(path.parent / "files" / f"{picture}-{architecture}.spc", written)
+        _keep(partial / f"{picture}.json", json.dumps(row).encode())
         rows[picture] = row
         result = f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {fitted.seconds:.0f} s"
         setup.report(f"{name} {picture}: {result} ({len(rows)}/{len(pictures)})")
@@ -256,9 +279,11 @@ def _finish(setup: Setup, study: str, path: Path, config: dict, rows: list[dict]
     setup.report(f"{name}: record written")
 
 
-def _write_beside(path: Path, text: str) -> None:
-    beside = path.with_suffix(".part")
-    beside.write_text(text)
+def _keep(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(content)
     os.replace(beside, path)
 
 

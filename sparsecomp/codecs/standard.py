@@ -472,28 +472,56 @@ def _size_av1(unit: bytes) -> tuple[int, int]:
 
 
 def _size_jpegxl(payload: bytes) -> tuple[int, int]:
-    """Read height and width from a bare JPEG XL codestream (ISO/IEC 18181-1, annex D).
+    """Read height and width from a bare JPEG XL codestream (ISO/IEC 18181-1, annexes D, F and G).
 
-    The image metadata must be the default: XYB, 8 bits, no alpha, no animation, no preview, no ICC profile.
+    The image metadata must be the default: XYB, 8 bits, no alpha, animation, preview or profile. Frames are as
+    libjxl writes them: one that fills the picture, and at most one before it with the patches it repeats, which
+    may not be much larger than the picture itself.
     """
     _require(payload[:2] == b"\xff\x0a", "jpegxl", "no bare codestream")
-    word = int.from_bytes(payload[2:14], "little")
+    at = 16
 
     def take(bits: int) -> int:
-        nonlocal word
-        value, word = word & (1 << bits) - 1, word >> bits
-        return value
+        nonlocal at
+        word = int.from_bytes(payload[at // 8 : at // 8 + 5], "little") >> at % 8
+        at += bits
+        return word & (1 << bits) - 1
 
-    small = take(1)
+    def number(*kinds: tuple[int, int]) -> int:
+        offset, bits = kinds[take(2)]
+        return offset + take(bits)
 
     def side() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+        return 8 * (take(5) + 1) if small else number((1, 9), (1, 13), (1, 18), (1, 30))
 
+    small = take(1)
     height, ratio = side(), take(3)
     wide, high = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
     width = height * wide // high if ratio else side()
     _require(take(2) == 3, "jpegxl", "metadata that is not the default")
-    return height, width
+    first = True
+    while True:
+        at += -at % 8
+        if take(1):  # all default: fills the picture and is the last
+            return height, width
+        kind, flags = take(3), number((0, 0), (1, 4), (17, 8), (48, 0))
+        _require(not flags & 48, "jpegxl", "splines, or a frame drawn on another")
+        if kind == 0:  # regular, VarDCT: upsampling and scales; one pass, no crop, no blending, the last
+            take(8)
+            _require(take(6) == 0b100000, "jpegxl", "a frame that is not the whole picture")
+            return height, width
+        # For reference only, modular: not upsampled, cropped; saved as number 3, not filtered, sections in order.
+        upsampling, group, crop = take(2), 128 << take(2), take(1)
+        _require((first, kind, upsampling, crop) == (True, 6, 0, 1), "jpegxl", "an unusual frame")
+        columns, rows = (number((0, 8), (256, 11), (2304, 14), (18688, 30)) for _ in range(2))
+        _require(rows * columns <= 2 * height * width + 4096, "jpegxl", "patches larger than the picture")
+        _require(take(14) == 0b111, "jpegxl", "an unusual frame of patches")
+        at += -at % 8
+        parts, whole = (-(-rows // size) * -(-columns // size) for size in (group, 8 * group))
+        sections = 1 if parts == 1 else 2 + whole + parts
+        length = sum(number((0, 10), (1024, 14), (17408, 22), (4211712, 30)) for _ in range(sections))
+        at += -at % 8 + 8 * length
+        first = False
 
 
 _SIZES = {

@@ -127,6 +127,8 @@ class Engine:
             raise ValueError("fits of one batch that use every pixel need pictures of the same number of pixels")
         self.positions = [positions(h, w, coordinates).to(self.device) for h, w in self.sizes]
         self.targets = [torch.from_numpy(p.reshape(-1, 3).T.astype(np.float32) / 255).to(self.device) for p in pictures]
+        if self.every_pixel:  # the kernel takes whole rows; a mini-batch is gathered into them
+            self.targets = [t.contiguous() for t in self.targets]
         flat = [float((255 * (t - t.mean(1, keepdim=True))).square().mean()) for t in self.targets]
         self.constant = [10 * math.log10(255**2 / max(mse, 1e-9)) for mse in flat]  # dB of the mean colour alone
         self.identity = {

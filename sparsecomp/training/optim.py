@@ -6,6 +6,8 @@ back to the same bits, and reset for one fit alone (`reset`) without touching it
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from sparsecomp.models.siren import Architecture, layers
@@ -76,22 +78,42 @@ class Soap:
                 ("v", (out, inp + 1)),
                 ("L", (out, out)),
                 ("R", (inp + 1, inp + 1)),
+                ("QL", (out, out)),
+                ("QR", (inp + 1, inp + 1)),
             ):
-                self.state[f"{name}{i}"] = torch.zeros(fits, n, *shape, device=parameters.device)
-            self.state[f"QL{i}"] = torch.zeros_like(self.state[f"L{i}"])
-            self.state[f"QR{i}"] = torch.zeros_like(self.state[f"R{i}"])
+                self.state[f"{name}{i}"] = _zeros(fits, n, *shape, device=parameters.device)
 
     def step(self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor) -> None:
-        """Update ``parameters (B, P)`` in place from ``gradient (B, P)`` with the learning rates ``lr (B, 1)``."""
+        """Update ``parameters (B, P)`` in place from ``gradient (B, P)`` with the learning rates ``lr (B, 1)``.
+
+        On a CPU each fit is worked on by itself and by one thread: the last bits of a matrix product depend on both,
+        and a fit is to be the same whatever stands beside it and however many cores there are.
+        """
+        if parameters.device.type != "cpu":
+            self._step(parameters, gradient, lr, self.state)
+            return
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for fit in range(len(parameters)):
+                part = slice(fit, fit + 1)
+                state = {name: tensor[part] for name, tensor in self.state.items()}
+                self._step(parameters[part], gradient[part], lr[part], state)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _step(
+        self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor, state: dict[str, torch.Tensor]
+    ) -> None:
         b1, b2 = self.betas
-        ages = self.state["clock"].add_(1).flatten().int().tolist()
-        clock = self.state["clock"].to(parameters.device)
+        ages = state["clock"].add_(1).flatten().int().tolist()
+        clock = state["clock"].to(parameters.device)
         into, out_of = layers(self.architecture, parameters), layers(self.architecture, gradient)
         taken = (clock - 1).clamp_(min=1).view(-1, 1, 1, 1)  # the first gradient moved nothing and is not counted
         moving = (clock > 1).float() * lr
         for i, group in enumerate(self.groups):
-            left, right, m, v = (self.state[f"{name}{i}"] for name in ("L", "R", "m", "v"))
-            basis_left, basis_right = self.state[f"QL{i}"], self.state[f"QR{i}"]
+            left, right, m, v = (state[f"{name}{i}"] for name in ("L", "R", "m", "v"))
+            basis_left, basis_right = state[f"QL{i}"], state[f"QR{i}"]
             g = torch.stack([torch.cat(out_of[layer], 2) for layer in group], 1)  # (B, layers, out, in + 1)
             left.lerp_(g @ g.mT, 1 - self.covariance_beta)
             right.lerp_(g.mT @ g, 1 - self.covariance_beta)
@@ -118,3 +140,11 @@ class Soap:
         """Forget everything about one fit."""
         for tensor in self.state.values():
             tensor[fit].zero_()
+
+
+def _zeros(fits: int, *shape: int, device: torch.device) -> torch.Tensor:
+    """Zeros ``(fits, *shape)`` in which every fit begins at a multiple of 64 bytes, as a tensor of its own would: the
+    last bits of LAPACK depend on that.
+    """
+    size = math.prod(shape)
+    return torch.zeros(fits, -(-size // 16) * 16, device=device)[:, :size].unflatten(1, shape)

@@ -51,6 +51,7 @@ class Visit:
     def __init__(self, browser: Browser, base: str, *, mode: str = "light", width: int = 1200):
         self.base, self.trouble = base, []
         self.context = browser.new_context(color_scheme=mode, viewport={"width": width, "height": 900})
+        self.context.set_default_timeout(15_000)
         self.context.route("**/*", self.only_local)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
@@ -93,7 +94,7 @@ def frame(page: Page) -> bytes:
 
 def moves(page: Page, before: bytes) -> bytes:
     """Wait until the widget shows something else than before; return it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 10
     while (after := frame(page)) in (before, b""):
         assert time.monotonic() < deadline, "the widget shows the same picture"
         time.sleep(0.05)

@@ -1,0 +1,303 @@
+"""Every figure and table of the book as a function of records and published numbers, and the map that says which is
+which.
+
+A figure function returns a matplotlib `Figure`, a table function a pandas `DataFrame`; neither computes anything that a
+record could hold. `FIGURES` is the book's figure map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sparsecomp import data, metrics, profiles, results
+from sparsecomp.results import RunRecord
+
+# One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
+STYLE = {
+    "jpeg": ("JPEG", "#E69F00", "s"),
+    "jpeg2000": ("JPEG 2000", "#56B4E9", "^"),
+    "jpeg2000-no-transform": ("JPEG 2000, no colour transform", "#56B4E9", "v"),
+    "webp": ("WebP", "#009E73", "D"),
+    "avif": ("AVIF", "#0072B2", "P"),
+    "jpegxl": ("JPEG XL", "#D55E00", "X"),
+    "coin": ("COIN, ours", "#000000", "o"),
+}
+STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
+LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
+
+
+# Records behind the figures -------------------------------------------------------------------------------------------
+
+
+def coin_records(of: str = "kodak") -> list[RunRecord]:
+    """Our COIN at the paper's architectures with the engine's own budget, smallest network first."""
+    found = [r for r in results.records("coin", data=of) if r.config["fit"] == profiles.as_dict(profiles.FAST)]
+    if not found:
+        raise LookupError(f"no COIN records on {of}: make them with `sparsecomp study coin --profile laptop`")
+    return sorted(found, key=lambda r: r.mean("bpp"))
+
+
+def baseline(label: str, of: str = "kodak") -> RunRecord:
+    """The record of one standard codec over its settings."""
+    return results.record("baselines", label=label, data=of, profile="laptop")
+
+
+def provenance(records: list[RunRecord]) -> str:
+    """One line under a figure: profile, pictures, device and commit of what it shows."""
+    said = {
+        "profile": sorted({r.config["profile"] for r in records}),
+        "pictures": sorted({f"{r.config['pictures']} of {r.config['data']}" for r in records}),
+        "device": sorted({r.environment["device"] for r in records}),
+        "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
+    }
+    return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items())
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def rate_distortion(
+    metric: str = "psnr", *, codecs: tuple[str, ...] = STANDARD, coin: bool = True, top: float = 1.3
+) -> Figure:
+    """Quality over rate on Kodak: means of per-picture values at every setting, rates of files, up to ``top`` bpp."""
+    figure, axes = _figure()
+    used = [baseline(label) for label in codecs]
+    for record in used:
+        name, colour, marker = STYLE[record.config["label"]]
+        rate, quality = (np.array(v) for v in record.curve(metric))
+        dashed = "--" if "no-transform" in record.config["label"] else "-"
+        axes.plot(
+            rate[rate <= top], quality[rate <= top], dashed, color=colour, marker=marker, ms=5, lw=1.4, label=name
+        )
+    if coin:
+        ours = coin_records()
+        used += ours
+        name, colour, marker = STYLE["coin"]
+        points = [(r.mean("bpp"), r.mean(metric)) for r in ours]
+        axes.plot(*zip(*points, strict=True), "-", color=colour, marker=marker, ms=6, lw=1.8, label=name)
+        if metric == "psnr":
+            printed = results.published("coin", where="Kodak mean", metric="psnr")
+            xs, ys = [row["x"] for row in printed], [row["value"] for row in printed]
+            axes.plot(xs, ys, "o", mfc="none", mec="#000000", ms=9, label="COIN, published")
+    axes.set(xlabel=LABELS["bpp"], ylabel=LABELS[metric], xlim=(0, top))
+    axes.legend(frameon=False, fontsize=9)
+    _sign(figure, used)
+    return figure
+
+
+def colour_transform() -> Figure:
+    """What JPEG 2000 loses when its colour transform is left off, as Pillow leaves it by default."""
+    return rate_distortion(codecs=("jpeg", "jpeg2000", "jpeg2000-no-transform"), coin=False, top=2.0)
+
+
+def depth_search() -> Figure:
+    """COIN at equal bytes: mean PSNR over depth, every depth with the widest layers that fit the budget."""
+    figure, axes = _figure()
+    found = [r for r in results.records("search") if r.config["profile"] == "laptop"]
+    if not found:
+        raise LookupError("no records of study 'search': make them with `sparsecomp study search --profile laptop`")
+    for bpp, colour, marker in ((0.15, "#0072B2", "o"), (0.3, "#D55E00", "s")):
+        runs = sorted((r for r in found if r.config["target_bpp"] == bpp), key=_depth)
+        points = [(_depth(r), r.mean("psnr")) for r in runs]
+        axes.plot(*zip(*points, strict=True), "-", color=colour, marker=marker, label=f"at most {bpp} bpp")
+        for record, (depth, psnr) in zip(runs, points, strict=True):
+            axes.annotate(
+                record.config["architecture"],
+                (depth, psnr),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+    axes.set(xlabel="depth (sine layers)", ylabel=LABELS["psnr"])
+    axes.margins(y=0.15)
+    axes.legend(frameon=False)
+    _sign(figure, found)
+    return figure
+
+
+def fit_course(architecture: str = "10x28") -> Figure:
+    """PSNR over steps: our fits of every Kodak picture, their mean, and the official code on kodim15."""
+    figure, axes = _figure()
+    (record,) = [r for r in coin_records() if r.config["architecture"] == architecture]
+    histories = [row["history"] for row in record.rows]
+    for history in histories:
+        axes.plot(history["step"], history["psnr"], color="#bbbbbb", lw=0.7)
+    mean = np.mean([history["psnr"] for history in histories], axis=0)
+    label = f"ours, mean of {len(histories)} pictures ({record.config['fit']['batch_pixels']:,} pixels a step)"
+    axes.plot(histories[0]["step"], mean, color="#000000", lw=2, label=label)
+    course = results.published("coin", where="course of a fit, kodim15")
+    steps, psnr = [row["x"] for row in course], [row["value"] for row in course]
+    axes.plot(steps, psnr, "o-", color="#D55E00", ms=4, label="official code, kodim15 (393,216 pixels a step)")
+    axes.set(xlabel="step", ylabel=LABELS["psnr"], xscale="log")
+    axes.legend(frameon=False, fontsize=9)
+    _sign(figure, [record])
+    return figure
+
+
+def pictures(
+    panels: Mapping[str, np.ndarray], *, columns: int = 3, crop: tuple[int, int, int, int] | None = None
+) -> Figure:
+    """Pictures side by side, shown pixel by pixel; ``crop`` is (top, left, height, width)."""
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
+        if crop is not None:
+            top, left, height, width = crop
+            picture = picture[top : top + height, left : left + width]
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def coin_table() -> pd.DataFrame:
+    """COIN on Kodak: the paper's accounting, our files, published and our PSNR."""
+    printed = {row["setting"]: row for row in results.published("coin", where="Kodak mean", metric="psnr")}
+    rows = []
+    for record in coin_records():
+        architecture = record.config["architecture"]
+        # Both rates are of the same pictures; the estimate stands to the file as its bits to the file's bits.
+        estimate = record.mean("bpp") * record.mean("estimated_bits") / (8 * record.mean("bytes"))
+        row = {
+            "architecture": architecture,
+            "bpp of the file": round(record.mean("bpp"), 4),
+            "16 bits a parameter": round(estimate, 4),
+            "published bpp": round(printed[architecture]["x"], 4),
+            "PSNR, ours": round(record.mean("psnr"), 2),
+            "PSNR, published": round(printed[architecture]["value"], 2),
+            "SSIM": round(record.mean("ssim"), 3),
+            "MS-SSIM": round(record.mean("ms_ssim"), 3),
+            "MAC/px": int(record.mean("macs_per_pixel")),
+            "s to encode": round(record.mean("encode_seconds")),
+            "profile": record.config["profile"],
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
+    """BD-rate and BD-PSNR on Kodak against one codec, with the range that the two curves share."""
+    against = STYLE[anchor][0]
+    columns = (f"BD-rate against {against}, %", "over dB", f"BD-PSNR against {against}, dB", "over bpp")
+    rate_anchor, quality_anchor = _sorted_curve(baseline(anchor))
+    rows = []
+    for label in (*STANDARD, "jpeg2000-no-transform", "coin"):
+        if label == anchor:
+            continue
+        rate, quality = _coin_curve() if label == "coin" else _sorted_curve(baseline(label))
+        cells = ("–",) * 4  # fewer than four points are no curve
+        if len(rate) >= 4:
+            pair = {"rate_anchor": rate_anchor, "quality_anchor": quality_anchor}
+            saved = metrics.bd_rate(**pair, rate_test=rate, quality_test=quality)
+            gained = metrics.bd_psnr(**pair, rate_test=rate, quality_test=quality)
+            overlaps = ("{:.1f} to {:.1f}".format(*saved.overlap), "{:.2f} to {:.2f}".format(*gained.overlap))
+            cells = (f"{saved.value:+.1f}", overlaps[0], f"{gained.value:+.2f}", overlaps[1])
+        rows.append({"codec": STYLE[label][0], **dict(zip(columns, cells, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def crossing(of: str = "jpeg") -> float | None:
+    """Rate in bpp up to which our COIN has the higher mean PSNR on Kodak, between the ends of both curves; None if
+    nowhere.
+
+    JPEG's lowest quality on Kodak weighs about 0.15 bpp: below that there is no JPEG at all, and nothing to be better
+    than.
+    """
+    (rate, quality), (our_rate, our_quality) = _sorted_curve(baseline(of)), _coin_curve()
+    grid = np.linspace(max(rate[0], our_rate[0]), min(rate[-1], our_rate[-1]), 2000)
+    ours = np.interp(np.log(grid), np.log(our_rate), our_quality)
+    ahead = ours > np.interp(np.log(grid), np.log(rate), quality)
+    return float(grid[ahead].max()) if ahead.any() else None
+
+
+# The map --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure or table of the book: what draws it, from which study, and the command that makes its records."""
+
+    title: str
+    function: Callable
+    study: str
+    command: str
+
+
+def _command(study: str, profile: str = "laptop") -> str:
+    return f"sparsecomp study {study} --profile {profile} --out results/runs"
+
+
+FIGURES = {
+    "rate-distortion": Entry("COIN and the standard codecs on Kodak, PSNR (COIN, Fig. 2)", rate_distortion, "coin",
+    _command("coin")), "baselines": Entry("The standard codecs on Kodak", rate_distortion, "baselines",
+    _command("baselines")), "colour-transform": Entry("JPEG 2000 with and without its colour transform",
+    colour_transform, "baselines", _command("baselines")), "bd": Entry("BD-rate and BD-PSNR against JPEG", bd_table,
+    "baselines", _command("baselines")), "coin-table": Entry("COIN: bytes, paper's accounting, PSNR", coin_table,
+    "coin", _command("coin")), "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search",
+    _command("search")), "fit-course": Entry("PSNR over steps of a fit", fit_course, "coin", _command("coin")),
+}  # fmt: skip
+
+
+def figure_map() -> pd.DataFrame:
+    """The figure map: for every figure its function, its records, the command that makes them, profile and commit."""
+    rows = []
+    for entry in FIGURES.values():
+        found = [r for r in results.records(entry.study) if r.config["profile"] != "smoke"]
+        rows.append({
+            "figure": entry.title,
+            "function": f"figures.{entry.function.__name__}",
+            "records": f"{entry.study}/ ({len(found)})",
+            "command": entry.command,
+            "profile": ", ".join(sorted({r.config["profile"] for r in found})) or "not run",
+            "commit": ", ".join(sorted({(r.environment["commit"] or "unknown")[:8] for r in found})) or "–",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def example(name: str = "kodim23", otherwise: str = "astronaut") -> tuple[str, np.ndarray]:
+    """A Kodak picture where the set is at hand, a bundled photograph elsewhere."""
+    if data.available("kodak"):
+        return name, data.kodak()[name]
+    return otherwise, data.bundled()[otherwise]
+
+
+def _sorted_curve(record: RunRecord) -> tuple[list[float], list[float]]:
+    """Mean PSNR over rate, both rising: a setting that is worse than a smaller one is left out, as BD figures need."""
+    rate, quality = [], []
+    for r, q in zip(*record.curve("psnr"), strict=True):
+        if not quality or (q > quality[-1] and r > rate[-1]):
+            rate.append(r)
+            quality.append(q)
+    return rate, quality
+
+
+def _coin_curve() -> tuple[list[float], list[float]]:
+    found = coin_records()
+    return [r.mean("bpp") for r in found], [r.mean("psnr") for r in found]
+
+
+def _depth(record: RunRecord) -> int:
+    return int(record.config["architecture"].split("x")[0])
+
+
+def _figure() -> tuple[Figure, object]:
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e4", lw=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _sign(figure: Figure, records: list[RunRecord]) -> None:
+    figure.supxlabel(provenance(records), fontsize=7, color="#666666", x=0.99, ha="right")

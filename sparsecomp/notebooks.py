@@ -1,0 +1,97 @@
+"""Running a chapter with parameters of one's own: what ``sparsecomp run`` does, by papermill.
+
+A chapter's only source is its ``.py`` file (jupytext's percent format). papermill reads ``.ipynb`` alone, so one is
+made in a throw-away folder; papermill only warns of a parameter that a notebook does not have, so they are compared
+here first.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class NotebookError(RuntimeError):
+    """A cell of the notebook failed; the message says which and why."""
+
+
+def folder() -> Path:
+    """``notebooks/`` of the working copy: beside the package, or in the current folder for an installed one."""
+    beside = Path(__file__).resolve().parent.parent / "notebooks"
+    return beside if beside.is_dir() else Path.cwd() / "notebooks"
+
+
+def find(name: str) -> Path:
+    """The source of a chapter by its name (``10_coin``) or path; `ValueError` that lists the names if there is none."""
+    names = sorted(path.stem for path in folder().glob("*.py"))
+    if name in names:
+        return folder() / f"{name}.py"
+    path = Path(name)
+    if path.suffix == ".py" and path.is_file():
+        return path.resolve()
+    raise ValueError(f"notebook {name!r} is neither a chapter ({', '.join(names) or 'there are none'}) nor a .py file")
+
+
+def value(text: str) -> object:
+    """What a value on the command line means: JSON or a Python literal (``3``, ``1e-3``, ``true``, ``[1, 2]``), else
+    the text itself.
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
+    """Execute a chapter in its own folder with some of its parameters replaced; write it, with outputs, to ``out``.
+
+    Parameters
+    ----------
+    source : Path
+        A ``.py`` file that `find` found; the kernel is the one that its header names.
+    parameters : mapping
+        Values for names of its cell tagged ``parameters``.
+    out : Path
+        An ``.ipynb`` file; it appears whole, or not at all.
+
+    Raises
+    ------
+    ValueError
+        If the notebook has no such parameter.
+    NotebookError
+        If a cell fails.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else every kernel warns of Python's frozen modules
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sparsecomp-") as work:
+        made = Path(work) / "source.ipynb"
+        nbformat.write(jupytext.read(source), made)
+        known = papermill.inspect_notebook(str(made))
+        for name in parameters:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"notebook {source.stem} has no parameter {name!r}; {has}")
+        done = Path(work) / "done.ipynb"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of papermill and nbclient, about their own dependencies
+                papermill.execute_notebook(
+                    str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
+                    extra_arguments=["--log-level=ERROR"],
+                )  # fmt: skip
+        except papermill.PapermillExecutionError as error:
+            reason = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+            raise NotebookError(f"notebook {source.stem}, cell {error.cell_index}: {reason}") from error
+        os.replace(done, out)
+    return out
