@@ -7,15 +7,17 @@ record could hold. `FIGURES` is the book's figure map.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib import figure as matplotlib_figure
 
-from sparsecomp import data, metrics, profiles, results
+from sparsecomp import data, metrics, results
 from sparsecomp.results import RunRecord
+from sparsecomp.verdicts import baseline, coin_curve, rising, weigh_all
 
 # One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
 STYLE = {
@@ -31,20 +33,16 @@ STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
 LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
 
 
+class Figure(matplotlib_figure.Figure):
+    """A matplotlib figure that a notebook shows without pyplot, and so without any global state."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=150)
+        return file.getvalue()
+
+
 # Records behind the figures -------------------------------------------------------------------------------------------
-
-
-def coin_records(of: str = "kodak") -> list[RunRecord]:
-    """Our COIN at the paper's architectures with the engine's own budget, smallest network first."""
-    found = [r for r in results.records("coin", data=of) if r.config["fit"] == profiles.as_dict(profiles.FAST)]
-    if not found:
-        raise LookupError(f"no COIN records on {of}: make them with `sparsecomp study coin --profile laptop`")
-    return sorted(found, key=lambda r: r.mean("bpp"))
-
-
-def baseline(label: str, of: str = "kodak") -> RunRecord:
-    """The record of one standard codec over its settings."""
-    return results.record("baselines", label=label, data=of, profile="laptop")
 
 
 def provenance(records: list[RunRecord]) -> str:
@@ -56,6 +54,43 @@ def provenance(records: list[RunRecord]) -> str:
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
     }
     return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items())
+
+
+# The front page ------------------------------------------------------------------------------------------------------
+
+
+def front() -> Figure:
+    """Where to be sparse: each paper's place on the way from a picture to a file and back. A drawing, no result."""
+    figure = Figure(figsize=(8.4, 3.7), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    thumbnail, rng = data.bundled()["astronaut"][10:202, 130:322], np.random.default_rng(0)
+    rows = (
+        ("L0onie", "the picture is a network;\nmost of its weights are zero", ("network", None, None), 0),
+        ("Sparse CAE", "one network for all pictures;\nmost of its encoder is zero", ("encoder", "code", "decoder"), 0),
+        ("CAE-ADMM", "one network for all pictures;\nmost of each code is zero", ("encoder", "code", "decoder"), 1),
+    )
+    for y, (name, idea, parts, sparse) in zip((2.2, 1.1, 0), rows, strict=True):
+        axes.imshow(thumbnail, extent=(0, 0.8, y, y + 0.8), aspect="auto", zorder=2)
+        axes.text(-0.12, y + 0.5, name, ha="right", va="center", weight="bold", fontsize=11)
+        axes.text(-0.12, y + 0.22, idea, ha="right", va="center", fontsize=8, color="#555555")
+        used = [(place, part) for place, part in enumerate(parts) if part]
+        for place, part in used:
+            left = 1.25 + 1.15 * (place + (1 if len(used) == 1 else 0))
+            alive = rng.random((10, 10)) < (0.15 if place == sparse else 1)
+            edge, low, high = "#D55E00" if place == sparse else "#888888", y + 0.03, y + 0.78
+            colours = np.where(alive[..., None], (0.0, 0.45, 0.70), (1.0, 1.0, 1.0))
+            axes.imshow(colours, extent=(left, left + 0.75, low, high), aspect="auto", zorder=2)
+            axes.plot(left + np.array([0, 0.75, 0.75, 0, 0]), [low, low, high, high, low], color=edge, lw=2)
+            in_file = part in ("network", "code")
+            label = f"{part}, in the file" if in_file else part
+            axes.text(left + 0.375, y - 0.02, label, ha="center", va="top", fontsize=8)
+        axes.annotate(
+            "", (4.75, y + 0.4), (0.83, y + 0.4), arrowprops={"arrowstyle": "->", "color": "#888888"}, zorder=1
+        )
+        axes.imshow(thumbnail, extent=(4.8, 5.6, y, y + 0.8), aspect="auto", zorder=2)
+    axes.set(xlim=(-2.3, 5.7), ylim=(-0.25, 3.05), aspect="equal")
+    axes.axis("off")
+    return figure
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -75,7 +110,7 @@ def rate_distortion(
             rate[rate <= top], quality[rate <= top], dashed, color=colour, marker=marker, ms=5, lw=1.4, label=name
         )
     if coin:
-        ours = coin_records()
+        ours = coin_curve()
         used += ours
         name, colour, marker = STYLE["coin"]
         points = [(r.mean("bpp"), r.mean(metric)) for r in ours]
@@ -124,7 +159,7 @@ def depth_search() -> Figure:
 def fit_course(architecture: str = "10x28") -> Figure:
     """PSNR over steps: our fits of every Kodak picture, their mean, and the official code on kodim15."""
     figure, axes = _figure()
-    (record,) = [r for r in coin_records() if r.config["architecture"] == architecture]
+    (record,) = [r for r in coin_curve() if r.config["architecture"] == architecture]
     histories = [row["history"] for row in record.rows]
     for history in histories:
         axes.plot(history["step"], history["psnr"], color="#bbbbbb", lw=0.7)
@@ -164,7 +199,7 @@ def coin_table() -> pd.DataFrame:
     """COIN on Kodak: the paper's accounting, our files, published and our PSNR."""
     printed = {row["setting"]: row for row in results.published("coin", where="Kodak mean", metric="psnr")}
     rows = []
-    for record in coin_records():
+    for record in coin_curve():
         architecture = record.config["architecture"]
         # Both rates are of the same pictures; the estimate stands to the file as its bits to the file's bits.
         estimate = record.mean("bpp") * record.mean("estimated_bits") / (8 * record.mean("bytes"))
@@ -189,12 +224,12 @@ def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
     """BD-rate and BD-PSNR on Kodak against one codec, with the range that the two curves share."""
     against = STYLE[anchor][0]
     columns = (f"BD-rate against {against}, %", "over dB", f"BD-PSNR against {against}, dB", "over bpp")
-    rate_anchor, quality_anchor = _sorted_curve(baseline(anchor))
+    rate_anchor, quality_anchor = rising(baseline(anchor))
     rows = []
     for label in (*STANDARD, "jpeg2000-no-transform", "coin"):
         if label == anchor:
             continue
-        rate, quality = _coin_curve() if label == "coin" else _sorted_curve(baseline(label))
+        rate, quality = _coin_curve() if label == "coin" else rising(baseline(label))
         cells = ("–",) * 4  # fewer than four points are no curve
         if len(rate) >= 4:
             pair = {"rate_anchor": rate_anchor, "quality_anchor": quality_anchor}
@@ -206,18 +241,11 @@ def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def crossing(of: str = "jpeg") -> float | None:
-    """Rate in bpp up to which our COIN has the higher mean PSNR on Kodak, between the ends of both curves; None if
-    nowhere.
-
-    JPEG's lowest quality on Kodak weighs about 0.15 bpp: below that there is no JPEG at all, and nothing to be better
-    than.
-    """
-    (rate, quality), (our_rate, our_quality) = _sorted_curve(baseline(of)), _coin_curve()
-    grid = np.linspace(max(rate[0], our_rate[0]), min(rate[-1], our_rate[-1]), 2000)
-    ours = np.interp(np.log(grid), np.log(our_rate), our_quality)
-    ahead = ours > np.interp(np.log(grid), np.log(rate), quality)
-    return float(grid[ahead].max()) if ahead.any() else None
+def verdict_table(paper: str | None = None) -> pd.DataFrame:
+    """What holds: claim, published value, ours, verdict; of one paper or of all."""
+    rows = [v for v in weigh_all() if paper in (None, v.paper)]
+    columns = ("paper", "claim", "published", "ours", "tolerance", "verdict", "why")
+    return pd.DataFrame([{name: getattr(row, name) for name in columns} for row in rows])
 
 
 # The map --------------------------------------------------------------------------------------------------------------
@@ -264,25 +292,29 @@ def figure_map() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def example(name: str = "kodim23", otherwise: str = "astronaut") -> tuple[str, np.ndarray]:
-    """A Kodak picture where the set is at hand, a bundled photograph elsewhere."""
-    if data.available("kodak"):
-        return name, data.kodak()[name]
-    return otherwise, data.bundled()[otherwise]
-
-
-def _sorted_curve(record: RunRecord) -> tuple[list[float], list[float]]:
-    """Mean PSNR over rate, both rising: a setting that is worse than a smaller one is left out, as BD figures need."""
-    rate, quality = [], []
-    for r, q in zip(*record.curve("psnr"), strict=True):
-        if not quality or (q > quality[-1] and r > rate[-1]):
-            rate.append(r)
-            quality.append(q)
-    return rate, quality
+def record_table() -> pd.DataFrame:
+    """Every record there is: where it lies, how it was made, when it may be believed."""
+    rows = []
+    for study in sorted({entry.study for entry in FIGURES.values()} | {"gallery", "bench"}):
+        for record in results.records(study):
+            environment = record.environment
+            rows.append(
+                {
+                    "record": f"{study}/{record.name}",
+                    "profile": record.config["profile"],
+                    "pictures": record.config["pictures"],
+                    "seed": record.config["seed"],
+                    "device": environment["device"],
+                    "minutes": round(record.wall_seconds / 60, 1),
+                    "commit": (environment["commit"] or "unknown")[:8] + ("" if environment["clean"] else ", changed"),
+                    "torch": environment["versions"].get("torch", "–"),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _coin_curve() -> tuple[list[float], list[float]]:
-    found = coin_records()
+    found = coin_curve()
     return [r.mean("bpp") for r in found], [r.mean("psnr") for r in found]
 
 

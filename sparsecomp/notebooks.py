@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,7 +72,6 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
     import nbformat
     import papermill
 
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else every kernel warns of Python's frozen modules
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sparsecomp-") as work:
         made = Path(work) / "source.ipynb"
         nbformat.write(jupytext.read(source), made)
@@ -84,14 +82,14 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
                 raise ValueError(f"notebook {source.stem} has no parameter {name!r}; {has}")
         done = Path(work) / "done.ipynb"
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of papermill and nbclient, about their own dependencies
-                papermill.execute_notebook(
-                    str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
-                    extra_arguments=["--log-level=ERROR"],
-                )  # fmt: skip
+            papermill.execute_notebook(
+                str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
+                extra_arguments=["--log-level=ERROR"],
+            )  # fmt: skip
         except papermill.PapermillExecutionError as error:
-            reason = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
-            raise NotebookError(f"notebook {source.stem}, cell {error.cell_index}: {reason}") from error
+            cell = error.source.strip().partition("\n")[0]
+            raise NotebookError(
+                f"notebook {source.stem}, the cell that begins {cell!r}: {error.ename}: {error.evalue}"
+            ) from error
         os.replace(done, out)
     return out

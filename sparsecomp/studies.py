@@ -296,6 +296,8 @@ def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:
         for study in studies:
             if (out / study).is_dir():
                 archive.add(out / study, arcname=study)
+    for stale in out.glob("records.tar.gz.*"):  # of a larger archive there would be parts too many
+        stale.unlink()
     whole, parts = buffer.getvalue(), []
     for number, start in enumerate(range(0, len(whole), PART_BYTES)):
         parts.append(out / f"records.tar.gz.{number:02d}")

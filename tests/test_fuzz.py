@@ -19,6 +19,7 @@ import pytest
 from sparsecomp.codecs import NAMES, decode, get_codec
 from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, pack, unpack
 from sparsecomp.data import bundled
+from sparsecomp.profiles import FitBudget
 
 SEEDS = {
     "jpeg": [{"quality": 20}, {"quality": 90, "subsampling": "4:4:4"}],
@@ -26,12 +27,10 @@ SEEDS = {
     "webp": [{"quality": 5}, {"quality": 80}],
     "avif": [{"quality": 10}, {"quality": 70, "subsampling": "4:4:4"}],
     "jpegxl": [{"distance": 1.0}, {"distance": 8.0}, {"distance": 22.0}, {"distance": 2.0, "effort": 3}],
-    "coin": [{"depth": 2, "width": 8, "steps": 20}],
+    "coin": [{"arch": "2x8", "budget": FitBudget(steps=20, lr=2e-3)}],
 }
 FILES_A_CODEC = -(-10_000 // len(SEEDS))
 MEGABYTES = 200
-# A network of 100 weights is a legal file of a picture of any size; here it may only ask for a small one.
-COIN_PIXELS = 2**16
 
 
 def seal(body: bytes) -> bytes:
@@ -85,7 +84,8 @@ def harm_header(data: bytes, rng: random.Random) -> bytes:
         else:
             near = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(fields[field][:4]))
             value = rng.choice((0, 1, near + 1, abs(near - 1), 2 * near, 8192, 65535, 2**26, 2**32 - 1))
-            fields[field] = rng.choice((varint(value), varint(value), rng.randbytes(5), b"\xff" * 9, b"\x80\0"))
+            odd = (rng.randbytes(5), b"\xff" * 9, b"\x80\0")
+            fields[field] = varint(value) if rng.random() < 0.5 else rng.choice(odd)
     return seal(b"".join(fields.values()) + b"".join(container.sections.values()))
 
 
@@ -132,14 +132,12 @@ def main(folder: Path, codec: str, count: int) -> None:
     torch.set_num_threads(1)
     seeds = {name: [p.read_bytes() for p in sorted(folder.glob(f"{name}-*.spc"))] for name in SEEDS}
     files = damaged(seeds, codec, count)
-    current = folder / f"{codec}.last"
-    limit = {"max_pixels": COIN_PIXELS} if codec == "coin" else {}
     before = peak_megabytes()
     pictures = foreign = 0
-    for data, sound in files:
-        current.write_bytes(data)  # what is there when a decoder dies is what killed it
+    for number, (data, sound) in enumerate(files):
+        sys.stderr.write(f"{number}\n")  # the last number there is the file that killed a decoder
         try:
-            picture = decode(data, **limit)
+            picture = decode(data)
         except BitstreamError as error:
             foreign += "cannot be decoded" in str(error)
             continue
@@ -165,13 +163,12 @@ def folder(tmp_path_factory) -> Path:
 def test_damaged_files(folder, codec):
     command = [sys.executable, "-X", "faulthandler", __file__, str(folder), codec, str(FILES_A_CODEC)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=110)
-    last = (folder / f"{codec}.last").read_bytes().hex()
-    assert ran.returncode == 0, f"{ran.stderr}\nthe file was {last}"
+    assert ran.returncode == 0, f"it ended with {ran.returncode} after\n{ran.stderr[-3000:]}"
     outcome = json.loads(ran.stdout)
     assert outcome["megabytes"] < MEGABYTES
     # The harm must have reached the decoders: some files still give a picture, some only a decoder refuses.
     assert outcome["pictures"] > 10
-    assert outcome["foreign"] > 0 or codec == "coin"
+    assert outcome["foreign"] > 0 or codec == "coin"  # whose decoder is our own
 
 
 def test_every_codec_is_fuzzed():

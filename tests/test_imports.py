@@ -16,7 +16,7 @@ FLOORS = [
     {"models", "sparsify", "coding"},
     {"training"},
     {"codecs"},
-    {"results", "studies", "notebooks", "sweep"},
+    {"results", "studies", "verdicts", "notebooks", "bench", "sweep"},
     {"figures", "widgets", "cli"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS, 1) for name in names}

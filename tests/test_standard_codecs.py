@@ -8,7 +8,7 @@ from io import BytesIO
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BudgetError, base, decode, evaluate, get_codec, standard
@@ -252,6 +252,19 @@ def test_avif_boxes_and_stream_must_state_one_size(photograph):
     for size in ((24, 40), (8192, 8192)):
         with pytest.raises(BitstreamError, match="not one size"):
             decode(pack(Container("avif", *size, {"payload": forged})))
+
+
+def test_jpegxl_patches_larger_than_the_picture_are_refused():
+    page = Image.new("RGB", (128, 64), "white")
+    for row in range(4):
+        ImageDraw.Draw(page).text((2, 16 * row), "a text that repeats", fill="black")
+    payload = imagecodecs.jpegxl_encode(np.asarray(page), distance=3.0, effort=7, numthreads=1)
+    assert payload[4] & 0b1111 == 0b1100, "the first frame is one of patches"
+    assert decode(pack(Container("jpegxl", 64, 128, {"payload": payload}))).shape == (64, 128, 3)
+    # The number of columns follows the frame's first 11 bits; its selector 3 stands for at least 18,688.
+    forged = payload[:5] + bytes([payload[5] | 0b11000]) + payload[6:]
+    with pytest.raises(BitstreamError, match="patches larger"):
+        decode(pack(Container("jpegxl", 64, 128, {"payload": forged})))
 
 
 def test_public_names():

@@ -49,7 +49,9 @@ class _Standard:
             If `image` is not uint8 (H, W, 3), is empty, or is larger than the codec takes.
         """
         check_image(image, codec=self.name, max_side=self.max_side)
-        return pack(Container(self.name, *image.shape[:2], {"payload": self._native(image)}))
+        payload = self._native(image)
+        _SIZES[self.name](payload)  # a stream that the reader would refuse is not written
+        return pack(Container(self.name, *image.shape[:2], {"payload": payload}))
 
     def decode(self, data: bytes) -> np.ndarray:
         """Read a file of this codec; raises `BitstreamError` on any other or a damaged one."""
@@ -322,7 +324,7 @@ def decode_standard(container: Container) -> np.ndarray:
     decode = _decode_jpegxl if codec == "jpegxl" else _decode_pillow
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)  # how Pillow speaks of a stream that is half broken
             # Pillow warns above 2^26.4 pixels; the container's own limit has been checked by now.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = decode(payload, codec)

@@ -112,6 +112,8 @@ class Engine:
             raise ValueError(
                 f"{len(pictures)} pictures and {len(seeds)} seeds: at least one, and as many of each, are needed"
             )
+        if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds):
+            raise ValueError(f"seeds={list(seeds)}: whole numbers from 0 to 2^32 - 1 are needed")
         self.architecture, self.budget, self.seeds, self.device = (
             architecture,
             budget,
@@ -216,7 +218,10 @@ class Engine:
         """Is this a constant picture where, by now, it should not be?"""
         if not math.isfinite(psnr):
             return True
-        had_left = fit.best > constant + 1
+        constant = min(constant, 50.0)  # a picture of one colour may well be drawn as one
+        # A new start gets its grace anew, whatever the fit had reached before it.
+        had_left = fit.restarts[-1]["from"] == "best" if fit.restarts else False
+        had_left = had_left or any(score > constant + 1 for step, score in fit.history if step > fit.start)
         late = self.step - fit.start >= max(200, self.budget.steps // 20)
         return psnr < constant + 0.5 and (had_left or late)
 
@@ -237,10 +242,12 @@ class Engine:
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        optimiser = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
+        return {"parameters": self.parameters, "best": self.best} | optimiser
+
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on; whole or not at all."""
-        tensors = {"parameters": self.parameters, "best": self.best}
-        tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
         about = {
             "identity": self.identity,
             "step": self.step,
@@ -250,7 +257,7 @@ class Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".part")
         save_file(
-            {k: v.contiguous().cpu() for k, v in tensors.items()},
+            {k: v.contiguous().cpu() for k, v in self._tensors().items()},
             beside,
             metadata={"about": json.dumps(about)},
         )
@@ -262,16 +269,18 @@ class Engine:
             with safe_open(path, "pt") as file:
                 about = json.loads(file.metadata()["about"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            identity, fits = about["identity"], [_Fit(**fit) for fit in about["fits"]]
+            step, seconds = about["step"], about["seconds"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
-        if about["identity"] != json.loads(json.dumps(self.identity)):
+        if identity != json.loads(json.dumps(self.identity)):
             raise ValueError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
-        self.step, self.seconds = about["step"], about["seconds"]
-        self.fits = [_Fit(**fit) for fit in about["fits"]]
-        self.parameters.copy_(tensors["parameters"])
-        self.best.copy_(tensors["best"])
-        for name, tensor in self.optimiser.state.items():
-            tensor.copy_(tensors[f"optimiser.{name}"])
+        ours = self._tensors()
+        if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in ours.items()}:
+            raise ValueError(f"checkpoint {path}: its tensors are not those of this fit; delete it to begin anew")
+        self.step, self.seconds, self.fits = step, seconds, fits
+        for name, tensor in ours.items():
+            tensor.copy_(tensors[name])
 
     def results(self) -> list[FitResult]:
         """What has been reached so far, one a fit."""

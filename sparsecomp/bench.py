@@ -1,0 +1,146 @@
+"""How much faster `fast` fits than `reference`: what ``sparsecomp bench fit`` measures.
+
+The time that `reference` (COIN's own way, in plain PyTorch) needs to a PSNR is the number of steps it needs, which is
+the same on every machine and comes from a record, times the seconds of one of its steps, which are measured here. The
+time that `fast` needs is measured whole: compiling the kernel anew, preparing, stepping, scoring until the target is
+reached. Both use the same number of threads in the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sparsecomp import data, results
+from sparsecomp.models.siren import Architecture
+from sparsecomp.profiles import REFERENCE, FitBudget
+from sparsecomp.training import kernel
+from sparsecomp.training.fit import Engine, fit
+
+ARCHITECTURE = Architecture(10, 28)
+TARGET_STEPS = (400, 800)  # the targets are the PSNR that `reference` has at these steps
+# Chosen on chelsea, astronaut and coffee, each against its own course, where every one of three seeds reached both
+# targets in at most 350 of these steps. Never tried on kodim15 before it was fixed.
+FAST = FitBudget(steps=500, lr=2e-3, optimiser="soap", batch_pixels=8192, score_every=25)
+# PSNR of `reference` on the bundled chelsea by step, seed 0: made once by this library with every pixel in every step.
+CHELSEA_COURSE = {100: 17.75, 200: 22.39, 300: 24.79, 400: 26.09, 500: 27.01, 600: 27.56, 700: 27.95, 800: 28.07}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of fitting: nanoseconds a pixel and step, and seconds to each target (None: not reached)."""
+
+    mode: str
+    backend: str
+    optimiser: str
+    pixels: int
+    nanoseconds: float
+    seconds: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The table of `bench_fit`: ``rows[0]`` is `reference`, and the ratios are to it."""
+
+    picture: str
+    course: str
+    threads: int
+    targets: tuple[float, ...]
+    rows: tuple[Row, ...]
+
+    def ratios(self, row: Row) -> list[float | None]:
+        """How many times less than `reference` a row needs to each target."""
+        pairs = zip(self.rows[0].seconds, row.seconds, strict=True)
+        return [None if seconds is None else reference / seconds for reference, seconds in pairs]
+
+
+def bench_fit(seed: int = 0) -> Bench:
+    """Measure the table on kodim15, or on the bundled chelsea where Kodak is not at hand; about a minute."""
+    if data.available("kodak"):
+        rows = results.published("coin", where="course of a fit, kodim15")
+        course = {int(row["x"]): row["value"] for row in rows}
+        return measure("kodim15", data.kodak()["kodim15"], course, "of the official code", seed=seed)
+    return measure("chelsea", data.load_picture("chelsea"), CHELSEA_COURSE, "of this library", seed=seed)
+
+
+def measure(
+    name: str,
+    picture: np.ndarray,
+    course: dict[int, float],
+    course_of: str,
+    *,
+    seed: int = 0,
+    budget: FitBudget = FAST,
+    target_steps: tuple[int, ...] = TARGET_STEPS,
+) -> Bench:
+    """Time `reference`, `fast`, and `fast` without the kernel, which is what a machine without a compiler gets.
+
+    Parameters
+    ----------
+    picture : uint8 array (H, W, 3)
+    course : dict
+        PSNR in dB of `reference` on this picture by step; ``target_steps`` are among its keys.
+    course_of : str
+        Whose record the course is, to be printed.
+    budget : FitBudget
+        Of `fast`.
+    """
+    targets = tuple(course[step] for step in target_steps)
+    seconds = seconds_per_step(picture, REFERENCE, "torch", steps=3, warmup=1)
+    pixels = picture.shape[0] * picture.shape[1]
+    needed = tuple(step * seconds for step in target_steps)
+    rows = [Row("reference", "torch", REFERENCE.optimiser, pixels, 1e9 * seconds / pixels, needed)]
+    for backend in ("kernel", "torch"):
+        if backend == "kernel" and kernel.library() is None:
+            continue  # no compiler: the last row is all that `fast` can be here
+        reached = tuple(seconds_to(target, picture, budget, backend, seed) for target in targets)
+        each = seconds_per_step(picture, budget, backend, steps=30, warmup=20)
+        batch = min(budget.batch_pixels or pixels, pixels)
+        rows.append(Row("fast", backend, budget.optimiser, batch, 1e9 * each / batch, reached))
+    return Bench(name, course_of, torch.get_num_threads(), targets, tuple(rows))
+
+
+def seconds_per_step(picture: np.ndarray, budget: FitBudget, backend: str, *, steps: int, warmup: int) -> float:
+    """Median seconds of one step: gradient and optimiser, no scoring."""
+    engine = Engine([picture], ARCHITECTURE, budget, seeds=[0], coordinates="coin", backend=backend)
+    times = []
+    for _ in range(warmup + steps):
+        begun = time.perf_counter()
+        engine.advance()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times[warmup:]))
+
+
+def seconds_to(target: float, picture: np.ndarray, budget: FitBudget, backend: str, seed: int) -> float | None:
+    """Seconds of a whole fit until it is scored at ``target`` dB, compilation included; None if it never is."""
+    with fresh_kernel():
+        begun = time.perf_counter()
+        (fitted,) = fit(
+            [picture], ARCHITECTURE, budget, seeds=[seed], coordinates="coin", backend=backend, stop_at=target
+        )
+        seconds = time.perf_counter() - begun
+    return seconds if fitted.psnr >= target else None
+
+
+@contextmanager
+def fresh_kernel() -> Iterator[None]:
+    """A cache without a compiled kernel; the reader's own is as before when this ends."""
+    before = os.environ.get("SPARSECOMP_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SPARSECOMP_CACHE"] = folder
+        kernel.library.cache_clear()
+        try:
+            yield
+        finally:
+            kernel.library.cache_clear()
+            if before is None:
+                del os.environ["SPARSECOMP_CACHE"]
+            else:
+                os.environ["SPARSECOMP_CACHE"] = before

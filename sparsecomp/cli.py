@@ -1,0 +1,539 @@
+"""The command line. Every command is a few lines around a library function; what is particular to it stands here:
+progress, plain tables, files that appear whole or not at all, and errors in one line with exit status 2.
+
+PyTorch is imported inside the commands that need it, so that ``sparsecomp --help`` is there at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from sparsecomp import __version__, data, notebooks, profiles
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sparsecomp.codecs import Measurement
+    from sparsecomp.codecs.inr import Coin
+
+EXAMPLES = """
+Try it on a bundled photograph:
+
+  sparsecomp encode astronaut -o astronaut.spc --codec jpeg --bpp 0.5
+
+  sparsecomp decode astronaut.spc -o astronaut.png
+
+  sparsecomp compare astronaut --bpp 0.3 --html astronaut.html
+"""
+plain = {"add_completion": False, "pretty_exceptions_enable": False, "context_settings": {"max_content_width": 100}}
+app = typer.Typer(**plain)
+data_app = typer.Typer(help="The pictures: which sets there are, and getting one.", **plain)
+bench_app = typer.Typer(help="Measurements of speed on this machine.", **plain)
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
+
+Picture = Annotated[
+    str,
+    typer.Argument(metavar="PICTURE", help="A picture file, or a bundled photograph: " + ", ".join(data.BUNDLED)),
+]
+File = Annotated[Path, typer.Argument(metavar="FILE.spc", help="A file that `encode` wrote.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="First values and order of the pixels of a fit.")]
+Device = Annotated[str, typer.Option(help="Where networks are fitted: cpu, cuda or cuda:NUMBER.")]
+NAMES = ", ".join(profiles.PROFILES)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sparsecomp {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(
+    help="Sparse neural networks as image codecs: a picture becomes a file, and a file a picture.", epilog=EXAMPLES
+)
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+# Pictures and files ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def encode(
+    picture: Picture,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write.")],
+    codec: Annotated[str, typer.Option(help="coin, jpeg, jpeg2000, webp, avif or jpegxl.")] = "coin",
+    bpp: Annotated[
+        float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help=f"How long COIN is fitted: {NAMES}.")] = "laptop",
+    seed: Seed = 0,
+    arch: Annotated[str | None, typer.Option(metavar="DEPTHxWIDTH", help="COIN: this network, such as 10x28.")] = None,
+    device: Device = "cpu",
+    coordinates: Annotated[str | None, typer.Option(help="COIN: per_axis (the default) or coin.")] = None,
+) -> None:
+    """Write a picture as an .spc file; --bpp is a ceiling, never passed.
+
+    COIN fits a network to the picture: minutes at the profile laptop, a second at smoke.
+    """
+    fit = profiles.get(profile).fit
+    _check_out(out, picture)
+    image = data.load_picture(picture)
+    from sparsecomp import codecs
+
+    options = {name: value for name, value in (("arch", arch), ("coordinates", coordinates)) if value is not None}
+    with _progress(fit.steps) as on_score:
+        if codec == "coin":
+            options |= {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
+        chosen = codecs.get_codec(codec, **options)
+        if bpp is not None and arch is not None:
+            _check_fits(chosen, image, bpp)
+        measured = codecs.evaluate(chosen, image, None if arch is not None else bpp)
+    _write(out, measured.data)
+    print(f"{out}: {measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB")
+
+
+@app.command()
+def decode(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="The picture to write, lossless.")],
+) -> None:
+    """Write the picture of an .spc file as PNG; nothing but the file is needed."""
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"output {str(out)!r}: a name that ends in .png is needed, because nothing more may be lost")
+    _check_out(out, file)
+    written = file.read_bytes()
+    from sparsecomp import codecs
+
+    picture = codecs.decode(written)
+    _write(out, _png(picture))
+    print(f"{out}: {picture.shape[1]} x {picture.shape[0]} pixels")
+
+
+@app.command()
+def info(file: File) -> None:
+    """Say what is in an .spc file and what its bytes are spent on."""
+    written = file.read_bytes()
+    from sparsecomp import metrics
+    from sparsecomp.codecs.inr import Coin, read_network
+    from sparsecomp.coding import bitstream
+
+    container = bitstream.unpack(written)
+    rate = metrics.bpp(data=written, height=container.height, width=container.width)
+    lines = [
+        ("codec", container.codec),
+        ("picture", f"{container.width} x {container.height} pixels"),
+        ("file", f"{len(written):,} bytes, {rate:.4f} bpp"),
+    ]
+    for name, size in bitstream.layout(written):
+        lines.append((f"  {name}", f"{size:,} bytes, {100 * size / len(written):.1f} %"))
+    if container.codec == "coin":
+        network, coordinates = read_network(container)
+        lines.append(("network", f"{network}, {network.n_parameters:,} parameters, w0 {network.w0:g}"))
+        lines.append(("coordinates", coordinates))
+        lines.append(("cost", f"{Coin().macs_per_pixel(written):,.0f} MAC/px"))
+    for name, text in lines:
+        print(f"{name:<13}{text}")
+
+
+@app.command()
+def compare(
+    picture: Picture,
+    bpp: Annotated[float, typer.Option(help="Bits per pixel that no file may pass.")] = 0.3,
+    html: Annotated[Path | None, typer.Option(metavar="OUT.html", help="A page that shows the pictures.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help=f"How long COIN is fitted: {NAMES}; else 5,000 steps, about half a minute.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Write a picture with every codec at the same budget, and measure what comes back."""
+    fit = profiles.get(profile).fit if profile else profiles.FitBudget(steps=5000, lr=profiles.FAST.lr)
+    if html is not None:
+        _check_out(html, picture)
+    image = data.load_picture(picture)
+    from sparsecomp import codecs
+    from sparsecomp.codecs.base import check_bpp
+
+    check_bpp(bpp)
+    measured: dict[str, Measurement | ValueError] = {}
+    with _progress(fit.steps) as on_score:
+        for name in codecs.NAMES:
+            options = {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
+            try:
+                measured[name] = codecs.evaluate(
+                    codecs.get_codec(name, **(options if name == "coin" else {})), image, bpp
+                )
+            except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
+                measured[name] = error
+    refused = [error for error in measured.values() if isinstance(error, ValueError)]
+    if len(refused) == len(measured):
+        raise min(refused, key=lambda error: getattr(error, "smallest", float("inf")))
+    title = f"{Path(picture).name}, {image.shape[1]} x {image.shape[0]}, at most {bpp:g} bits per pixel"
+    notes = [
+        f"coin: {fit.steps:,} steps" + (f" (profile {profile})" if profile else "") + f", seed {seed}",
+        "encode: the whole search for the best file that fits",
+        *map(str, refused),
+    ]
+    _table(title, HEADS, [_cells(name, m) for name, m in measured.items()], notes)
+    if html is not None:
+        _write(html, _page(title, image, measured, notes).encode())
+        print(f"{html}: the pictures")
+
+
+# Evidence -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="coin, gallery, search or baselines.")],
+    profile: Annotated[str, typer.Option(help=f"How much is done: {NAMES}.")] = "laptop",
+    device: Device = "cpu",
+    max_minutes: Annotated[float | None, typer.Option(help="Pause after so many minutes.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where records go; else results/runs.")] = None,
+    of: Annotated[str | None, typer.Option("--data", help="Pictures: kodak or bundled; else the study's own.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes on a CPU; else one a core.")] = None,
+    seed: Seed = 0,
+    commit: Annotated[str | None, typer.Option(help="The code's commit, where there is no git.")] = None,
+    pack: Annotated[bool, typer.Option("--pack", help="Then pack the records into parts of at most 16 MiB.")] = False,
+) -> None:
+    """Make the records of a study. What is there is kept, what is half done is continued."""
+    chosen = profiles.get(profile)
+    if max_minutes is not None and not 0 < max_minutes < float("inf"):
+        raise ValueError(f"max_minutes={max_minutes}: a number above 0 is needed")
+    from concurrent.futures import BrokenExecutor
+
+    from sparsecomp import results, studies
+    from sparsecomp.training.fit import Paused
+
+    if name not in studies.STUDIES:
+        raise ValueError(f"study {name!r} is unknown; known are {', '.join(studies.STUDIES)}")
+    function = studies.STUDIES[name]
+    if of is not None and "pictures_of" not in inspect.signature(function).parameters:
+        raise ValueError(f"study {name} has its own pictures: leave out --data {of}")
+    out = results.folder() / "runs" if out is None else out
+    setup = studies.Setup(
+        chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,
+        workers=workers or os.cpu_count() or 1, commit=commit, report=lambda line: print(line, flush=True),
+    )  # fmt: skip
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"output {str(out)!r} is there and is no folder")
+    with _workers_die_with_us():
+        try:
+            made = function(setup, **({} if of is None else {"pictures_of": of}))
+            print(f"done: {len(made)} records in {out / name}")
+        except Paused as reason:
+            print(f"paused: {reason}; the same command goes on from here")
+        except BrokenExecutor as error:
+            raise MemoryError("a worker was killed, for memory perhaps; the same command goes on") from error
+    if pack:
+        for part in studies.pack(out, (name,)):
+            print(f"packed: {part}")
+
+
+class _Pairs(TyperCommand):
+    """typer knows no list of pairs: ``-p name value`` is read as ``-p name=value``."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        rest, joined = list(args), []
+        while rest:
+            joined.append(rest.pop(0))
+            if joined[-1] == "-p" and len(rest) > 1 and "=" not in rest[0]:
+                joined.append(f"{rest.pop(0)}={rest.pop(0)}")
+        return super().parse_args(ctx, joined)
+
+
+@app.command(cls=_Pairs)
+def run(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="A chapter, such as 10_coin, or a .py file.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Replace a parameter; may be repeated.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help=f"Short for -p profile: {NAMES}.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.ipynb", help="The executed notebook; else build/notebooks/NAME.ipynb.")
+    ] = None,
+) -> None:
+    """Run a notebook with parameters of your own."""
+    source = notebooks.find(notebook)
+    values: dict[str, object] = {} if profile is None else {"profile": profiles.get(profile).name}
+    for pair in parameter or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"-p {pair}: a name and a value are needed")
+        values[name] = notebooks.value(text)
+    if out is None:
+        out = notebooks.folder().parent / "build" / "notebooks" / f"{source.stem}.ipynb"
+        out.parent.mkdir(parents=True, exist_ok=True)
+    elif out.suffix != ".ipynb":
+        raise ValueError(f"output {str(out)!r}: a name that ends in .ipynb is needed")
+    _check_out(out, source)
+    print(notebooks.run(source, values, out))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the sets of pictures, where each was found, and on what terms it may be used."""
+    for row in data.listing():
+        print(f"{row.name:<9}{row.pictures:>4} pictures  {row.found or f'not here: sparsecomp data fetch {row.name}'}")
+        print(f"{'':<24}{row.licence}\n{'':<24}{row.home}")
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="bundled, kodak or bsds500.")]) -> None:
+    """Get a set into the cache, every file checked; print the folder it is in."""
+    print(data.fetch(name))
+
+
+@bench_app.command("fit")
+def bench_fit(seed: Seed = 0) -> None:
+    """Time `fast` fits against `reference` (COIN's own way) to the same PSNR; about a minute."""
+    from sparsecomp import bench
+
+    table = bench.bench_fit(seed)
+    heads = ["mode", "backend", "optimiser", "pixels a step", "ns a pixel and step"]
+    heads += [f"s to {target:g} dB" for target in table.targets] + [f"ratio, {target:g} dB" for target in table.targets]
+    rows = []
+    for row in table.rows:
+        cells = [row.mode, row.backend, row.optimiser, f"{row.pixels:,}", f"{row.nanoseconds:,.0f}"]
+        cells += ["-" if seconds is None else f"{seconds:,.2f}" for seconds in row.seconds]
+        rows.append(cells + ["-" if ratio is None else f"{ratio:.0f}x" for ratio in table.ratios(row)])
+    _table(f"{bench.ARCHITECTURE} on {table.picture}, threads: {table.threads}", heads, rows, [
+        f"reference: seconds a step measured here, times the steps of a recorded course ({table.course})",
+        "fast: whole fits, compiling the kernel and scoring included",
+    ])  # fmt: skip
+
+
+# What the commands share ----------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and give the exit status: 0, or 2 after one line on stderr, or 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(arguments or ["--help"], prog_name="sparsecomp", standalone_mode=False)
+    except typer.TyperException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" (see {where.command_path} --help)" if where else ""
+        return _fail(error.format_message() + hint)
+    except OSError as error:
+        return _fail(f"{error.filename!r}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ValueError, ImportError, MemoryError, data.DataUnavailable, notebooks.NotebookError) as error:
+        return _fail(str(error) or type(error).__name__)
+    if code == 130:
+        how = "; the same command goes on from the last checkpoints" if arguments[:1] == ["study"] else ""
+        print("sparsecomp: stopped" + how, file=sys.stderr)
+    return code or 0
+
+
+def _fail(message: str) -> int:
+    print("sparsecomp: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _check_out(out: Path, source: str | Path) -> None:
+    """Refuse, before any work, a place where no file can be made, or one that would cost the reader the input."""
+    if not out.parent.is_dir():
+        raise ValueError(f"output {str(out)!r}: there is no folder {str(out.parent)!r}")
+    if out.exists() and not out.is_file():
+        raise ValueError(f"output {str(out)!r} is there and is no plain file")
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"output {str(out)!r}: the folder {str(out.parent)!r} may not be written to")
+    if out.exists() and os.path.exists(source) and out.samefile(source):
+        raise ValueError(f"output {str(out)!r} is the input: choose another name")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then renamed."""
+    beside = path.with_name(f".sparsecomp-{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _png(picture: np.ndarray) -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _device(name: str) -> str:
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name == "cpu:":
+        raise ValueError(f"device={name!r}: cpu, cuda or cuda:NUMBER is needed")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+    return name
+
+
+def _check_fits(codec: Coin, image: np.ndarray, bpp: float) -> None:
+    """Refuse a COIN network whose file would be over the budget, before it is fitted."""
+    from sparsecomp.codecs import BudgetError, inr
+    from sparsecomp.codecs.base import check_bpp
+
+    check_bpp(bpp)
+    height, width, _ = image.shape
+    rate = 8 * inr.file_bytes(codec.architecture, height, width) / (height * width)
+    if rate > bpp:
+        raise BudgetError(f"coin {codec.architecture}", bpp, rate)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[int, list[float]], None]]:
+    """What a fit reports its scores to: a bar on a terminal that goes when the fit ends, else a line every tenth."""
+    if not sys.stderr.isatty():
+        shown = 0
+
+        def line(step: int, scores: list[float]) -> None:
+            nonlocal shown
+            if 10 * step // steps > shown:
+                shown = 10 * step // steps
+                print(f"step {step:,} of {steps:,}: {scores[0]:.2f} dB", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fit", total=steps, visible=False)
+
+        def advance(step: int, scores: list[float]) -> None:
+            bar.update(task, completed=step, description=f"fit {scores[0]:.2f} dB", visible=True)
+
+        yield advance
+
+
+@contextmanager
+def _workers_die_with_us() -> Iterator[None]:
+    """On Ctrl-C end the processes of a study too: its pool would otherwise first finish all pictures that wait."""
+    import multiprocessing
+    import signal
+
+    def stop(number: int, frame: object) -> NoReturn:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Tables and the page of `compare` -------------------------------------------------------------------------------------
+
+HEADS = ["codec", "bytes", "bpp", "PSNR dB", "SSIM", "MS-SSIM", "encode s", "decode s", "MAC/px"]
+
+
+def _cells(name: str, measured: Measurement | ValueError) -> list[str]:
+    if isinstance(measured, ValueError):
+        return [name] + ["-"] * (len(HEADS) - 1)
+    m = measured
+    return [
+        name, f"{m.bytes:,}", f"{m.bpp:.4f}", f"{m.psnr:.2f}", "-" if m.ssim is None else f"{m.ssim:.4f}",
+        "-" if m.ms_ssim is None else f"{m.ms_ssim:.4f}", f"{m.encode_seconds:.2f}", f"{m.decode_seconds:.3f}",
+        "-" if m.macs_per_pixel is None else f"{m.macs_per_pixel:,.0f}",
+    ]  # fmt: skip
+
+
+def _table(title: str, heads: list[str], rows: list[list[str]], notes: list[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # In a file or a pipe nothing may be cut to the width of a terminal that is not there.
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if rows[0][i][:1].isalpha() else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True)
+
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; padding: 1rem; max-width: 110rem; background: Canvas; color: CanvasText; }
+h1 { font-size: 1.3rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
+th:first-child, td:first-child { text-align: left; }
+.pictures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+figure { margin: 0; }
+img { display: block; width: 100%; height: auto; }
+small { color: color-mix(in srgb, CanvasText 70%, Canvas); }
+"""
+
+
+def _page(title: str, image: np.ndarray, measured: dict[str, Measurement | ValueError], notes: list[str]) -> str:
+    """One HTML file that needs nothing else: the table, then the original and every decoded picture, lossless."""
+    from base64 import b64encode
+
+    def figure(name: str, picture: np.ndarray, caption: str) -> str:
+        source = "data:image/png;base64," + b64encode(_png(picture)).decode()
+        size = f'width="{picture.shape[1]}" height="{picture.shape[0]}"'
+        alt = escape(name, quote=True)
+        return (f'<figure><img src="{source}" {size} alt="{alt}">'
+                f"<figcaption><strong>{escape(name)}</strong> {escape(caption)}</figcaption></figure>")  # fmt: skip
+
+    rows = [_cells(name, m) for name, m in measured.items()]
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in HEADS)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    figures = [figure("original", image, "24 bpp before any codec")]
+    for name, m in measured.items():
+        if not isinstance(m, ValueError):
+            caption = f"{m.bytes:,} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB"
+            caption += "" if m.ssim is None else f", SSIM {m.ssim:.4f}"
+            figures.append(figure(name, m.reconstruction, caption))
+    small = "<br>\n".join(escape(note) for note in notes)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<div class="scroll" tabindex="0" role="region" aria-label="measurements"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table></div>
+<p><small>{small}</small></p>
+<div class="pictures">
+{chr(10).join(figures)}
+</div>
+</body>
+</html>
+"""
