@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab serve clean
+.PHONY: help book test lint lab serve readme clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -34,6 +34,9 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 serve: book  ## serve the book at http://127.0.0.1:8000 (PORT=... for another port)
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory book/_build/html
+
+readme: $(READY)  ## write the README's table and picture anew from the records
+	@$(BIN)/python book/readme.py
 
 clean:  ## remove what was built; the environment stays
 	rm -rf book/_build book/_static/vendor build .pytest_cache .ruff_cache

@@ -59,7 +59,7 @@ figures.pictures(panels, columns=4)
 #
 # A SIREN {cite:p}`siren` of depth $L$ and width $M$ maps a position $p \in [-1, 1]^2$ to a colour:
 #
-# $$ h_0 = p, \qquad h_{l+1} = \sin\bigl(\omega_0\,(W_l h_l + b_l)\bigr), \qquad f_\theta(p) = W_L h_L + b_L . $$
+# $$ h_0 = p, \qquad h_{l+1} = \sin\bigl(\omega_0\,(A_l h_l + b_l)\bigr), \qquad f_\theta(p) = A_L h_L + b_L . $$
 #
 # The factor $\omega_0 = 30$ lets a first layer with small weights reach high frequencies: with ReLUs in place of the
 # sines
@@ -188,7 +188,7 @@ widgets.siren_sizes()
 # 2. The decoder of 10x28 does about 7,200 multiply-accumulates a pixel. A JPEG decoder does some tens of operations.
 # How
 #    long does a core that does $10^{10}$ of them a second take for a Kodak picture?
-# 3. Permute the units of a hidden layer (rows of $W_l$ and $b_l$, columns of $W_{l+1}$). What happens to the picture?
+# 3. Permute the units of a hidden layer (rows of $A_l$ and $b_l$, columns of $A_{l+1}$). What happens to the picture?
 #    What could a file format gain from that?
 #
 # :::{admonition} Solutions

@@ -142,7 +142,8 @@ def record(study: str, out: Path | None = None, **where: object) -> RunRecord:
 def thin(history: list[tuple[int, float]]) -> dict:
     """A history as two columns of at most 200 points, evenly spaced, the last one always among them.
 
-    A fit that has just collapsed may score -inf dB, which JSON cannot hold: no picture is under 0 dB, so 0 stands there.
+    A fit that has just collapsed may score -inf dB, which JSON cannot hold; no picture is under 0 dB, so 0 stands
+    there.
     """
     keep = sorted({round(i) for i in np.linspace(0, len(history) - 1, min(len(history), HISTORY_POINTS))})
     return {"step": [history[i][0] for i in keep], "psnr": [round(max(0.0, history[i][1]), 3) for i in keep]}

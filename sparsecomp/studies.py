@@ -76,15 +76,14 @@ def coin(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
 
 def gallery(setup: Setup) -> list[Path]:
-    """Bundled photographs as files that are kept, for the pictures and widgets of the book.
+    """The astronaut as files that are kept, for the pictures and widgets of the book.
 
     COIN in seven sizes, and the standard codecs at seven budgets; one that a codec cannot reach has no row.
     """
     smoke = setup.profile.name == "smoke"
     sizes = ("5x10", "5x20") if smoke else ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
     budgets = (0.3,) if smoke else (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2)
-    every = data.bundled()
-    pictures = {name: every[name] for name in ("astronaut", "coffee", "chelsea")[: setup.profile.pictures]}
+    pictures = {"astronaut": data.bundled()["astronaut"]}
     made = [
         _fits(
             setup,
@@ -98,15 +97,14 @@ def gallery(setup: Setup) -> list[Path]:
         )
         for size in sizes
     ]
-    shown = {"astronaut": pictures["astronaut"]}
     for codec in GRIDS:
-        config = _config(setup, "bundled", shown) | {"codec": codec, "budgets": list(budgets)}
+        config = _config(setup, "bundled", pictures) | {"codec": codec, "budgets": list(budgets)}
         path = results.path_of(setup.out, "gallery", f"{codec}-bundled-{setup.profile.name}", config)
         if not path.exists():
             begun, rows = time.perf_counter(), []
             for bpp in budgets:
                 try:
-                    measured = evaluate(get_codec(codec), shown["astronaut"], bpp)
+                    measured = evaluate(get_codec(codec), pictures["astronaut"], bpp)
                 except BudgetError as error:
                     setup.report(str(error))
                     continue

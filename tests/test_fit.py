@@ -282,7 +282,8 @@ def test_a_picture_of_one_colour_is_no_collapse(size):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "pixels"), [(64, 96, 256), (61, 93, 500), (512, 768, 16384), (1, 700, 256), (9, 9, 81), (3, 3, 1)]
+    ("height", "width", "pixels"),
+    [(64, 96, 256), (61, 93, 500), (512, 768, 16384), (1, 700, 256), (9, 9, 81), (3, 3, 1)],
 )
 def test_a_stratified_order_is_a_permutation(height, width, pixels):
     order = stratified_order(height, width, pixels, seed=4)

@@ -121,13 +121,13 @@ def widest(depth: int, height: int, width: int, bpp: float, w0: float = 30.0) ->
     """The widest SIREN of this depth whose file is not over ``bpp`` on a picture of this size; `BudgetError` if there
     is none.
     """
-    allowed, best = bpp * height * width / 8, None
+    best = None
     for units in range(1, MAX_WIDTH + 1):
         candidate = Architecture(depth, units, w0=w0)
         size = file_bytes(candidate, height, width)
         if _absurd(candidate, height, width):
             continue
-        if size > allowed:
+        if 8 * size / (height * width) > bpp:
             break
         best = candidate
     if best is None:

@@ -1,0 +1,30 @@
+"""Write the README's table and picture anew from the records: `make readme`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsecomp import figures
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- end -->"
+
+
+def table() -> str:
+    """The table of COIN in Markdown."""
+    rows = figures.coin_table().drop(columns=["SSIM", "s to encode"])
+    lines = [list(rows.columns), ["---"] * rows.shape[1], *rows.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def filled(text: str) -> str:
+    """The README with its table as the records have it."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END, 1)[1]}"
+
+
+if __name__ == "__main__":
+    readme, picture = ROOT / "README.md", ROOT / "results" / "figures" / "rate-distortion.png"
+    readme.write_text(filled(readme.read_text()))
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_bytes(figures.rate_distortion()._repr_png_())
