@@ -41,7 +41,7 @@ chosen = siren.Architecture.parse(architecture)
 # %% [markdown]
 # ## The idea in a picture
 #
-# Sixteen steps of it, before any equation. The network begins with the mean colour; every step moves it towards the
+# Four moments of a fit, before any equation. The network begins near the mean colour; every step moves it towards the
 # astronaut at 4,096 of the pixels.
 
 # %%
@@ -51,7 +51,7 @@ for steps in (1, 30, 100, 300):
     few = profiles.FitBudget(steps=steps, lr=2e-3, batch_pixels=4096, score_every=steps)
     (fitted,) = fit([picture], chosen, few, seeds=[seed])
     drawn = siren.render(chosen, fitted.parameters.float(), 512, 512).numpy()
-    panels[f"{steps} steps: {fitted.psnr:.2f} dB"] = drawn
+    panels[f"step {steps}: {fitted.psnr:.2f} dB"] = drawn
 figures.pictures(panels, columns=4)
 
 # %% [markdown]

@@ -315,6 +315,7 @@ def bench_fit(seed: Seed = 0) -> None:
     _table(f"{bench.ARCHITECTURE} on {table.picture}, threads: {table.threads}", heads, rows, [
         f"reference: seconds a step measured here, times the steps of a recorded course ({table.course})",
         "fast: whole fits, compiling the kernel and scoring included",
+        f"-: not reached in {bench.FAST.steps} steps or {bench.GIVE_UP:g} s",
     ])  # fmt: skip
 
 

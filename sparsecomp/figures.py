@@ -38,7 +38,7 @@ class Figure(matplotlib_figure.Figure):
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
-        self.savefig(file, format="png", dpi=150)
+        self.savefig(file, format="png", dpi=150, bbox_inches="tight")
         return file.getvalue()
 
 

@@ -77,6 +77,18 @@ def test_gradient_is_that_of_automatic_differentiation(backend, architecture, pi
     assert_gradient(architecture, gradient, expected)
 
 
+def test_pytorch_works_off_what_is_too_much_at_once_in_parts(monkeypatch):
+    parameters, inputs, targets = batch(ARCHITECTURES[3], 3, 1000)
+    monkeypatch.setattr(kernel, "PASS", 3 * 300)
+    sizes, real = [], kernel.forward
+    monkeypatch.setattr(kernel, "forward", lambda *given: (sizes.append(given[2].shape[2]), real(*given))[1])
+    loss, gradient = kernel.gradient(ARCHITECTURES[3], parameters, inputs, targets, "torch")
+    assert sizes == [300, 300, 300, 100]
+    expected_loss, expected = exact(ARCHITECTURES[3], parameters, inputs, targets)
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=0)
+    assert_gradient(ARCHITECTURES[3], gradient, expected)
+
+
 @needs_compiler
 def test_rows_need_not_be_neighbours():
     architecture = Architecture(3, 10)

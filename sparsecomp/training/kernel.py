@@ -24,6 +24,7 @@ from sparsecomp.models.siren import Architecture, forward, layers
 
 BACKENDS = ("auto", "kernel", "torch")
 CHUNKS = 16  # pieces a fit is cut into, whatever the number of threads: sums are always added in the same order
+PASS = 2**23  # pixels that PyTorch works on at once, over all fits: what it keeps for the way back fits a GPU's memory
 FLAGS = (["-march=native", "-fopenmp"], ["-march=native"], [])  # the first set that the compiler takes
 
 
@@ -107,12 +108,18 @@ def gradient(
     if backend == "kernel":
         error, gradients, _ = _call(architecture, parameters, inputs, targets)
         return error / targets[0].numel(), gradients
-    with torch.enable_grad():
-        leaf = parameters.detach().requires_grad_()
-        squared = (forward(architecture, leaf, torch.stack(inputs)) - torch.stack(targets)).square()
-        loss = squared.flatten(1).mean(1)
-        (gradients,) = torch.autograd.grad(loss.sum(), leaf)
-    return loss.detach().double(), gradients
+    pixels, width = inputs[0].shape[1], max(1, PASS // len(inputs))
+    loss, total = torch.zeros(len(inputs), dtype=torch.float64), torch.zeros_like(parameters)
+    for start in range(0, pixels, width):  # one pass, but for a GPU with many whole pictures
+        part = slice(start, start + width)
+        with torch.enable_grad():
+            leaf = parameters.detach().requires_grad_()
+            drawn = forward(architecture, leaf, torch.stack([x[:, part] for x in inputs]))
+            squared = (drawn - torch.stack([y[:, part] for y in targets])).square()
+            mean = squared.flatten(1).sum(1) / targets[0].numel()
+            total += torch.autograd.grad(mean.sum(), leaf)[0]
+        loss += mean.detach().double().cpu()
+    return loss, total
 
 
 @torch.no_grad()

@@ -143,8 +143,8 @@ class Soap:
 
 
 def _zeros(fits: int, *shape: int, device: torch.device) -> torch.Tensor:
-    """Zeros ``(fits, *shape)`` in which every fit begins at a multiple of 64 bytes, as a tensor of its own would: the
-    last bits of LAPACK depend on that.
+    """Zeros ``(fits, *shape)`` in which every fit begins at a multiple of 64 bytes, as a tensor of its own would: MKL
+    promises the same bits only then.
     """
     size = math.prod(shape)
     return torch.zeros(fits, -(-size // 16) * 16, device=device)[:, :size].unflatten(1, shape)

@@ -1,0 +1,95 @@
+"""`sparsecomp bench fit`, on a few steps of a small picture; what it measures in earnest takes a minute."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sparsecomp import bench, cli, data
+from sparsecomp.profiles import REFERENCE, FitBudget
+from sparsecomp.training import kernel
+from sparsecomp.training.fit import fit
+
+needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="there is no C compiler")
+BUDGET = FitBudget(steps=20, lr=2e-3, batch_pixels=1024, score_every=10)
+
+
+@pytest.fixture
+def small():
+    return data.load_picture("chelsea")[60:124, 120:184]
+
+
+def test_table_compares_whole_times_with_the_recorded_course(small):
+    course = {100: 5.0, 200: 99.0}
+    table = bench.measure("small", small, course, "of a test", budget=BUDGET, target_steps=(100, 200))
+    reference, *fast = table.rows
+    assert table.targets == (5.0, 99.0) and [row.mode for row in table.rows[1:]] == ["fast"] * len(fast)
+    assert [row.backend for row in fast] == (["kernel", "torch"] if kernel.library() else ["torch"])
+    each = reference.nanoseconds * reference.pixels / 1e9
+    assert reference.seconds == pytest.approx((100 * each, 200 * each)) and table.ratios(reference) == [1, 1]
+    for row in fast:
+        assert row.pixels == 1024 and row.nanoseconds > 0
+        assert row.seconds[0] > 0 and row.seconds[1] is None, "99 dB are never reached, and that is said"
+        assert table.ratios(row) == [pytest.approx(reference.seconds[0] / row.seconds[0]), None]
+
+
+def test_a_fit_that_takes_too_long_is_given_up(small, monkeypatch):
+    monkeypatch.setattr(bench, "GIVE_UP", 0.0)
+    monkeypatch.setattr(bench, "fit", lambda *a, on_score, **k: on_score(10, [1.0]) or pytest.fail("it went on"))
+    assert bench.seconds_to(5.0, small, BUDGET, "torch", seed=0) is None
+
+
+@needs_compiler
+def test_compilation_is_counted(small, monkeypatch):
+    kernel.library()
+    compiled, run = [], kernel.subprocess.run
+    monkeypatch.setattr(kernel.subprocess, "run", lambda *a, **k: compiled.append(a) or run(*a, **k))
+    assert bench.seconds_to(5.0, small, BUDGET, "kernel", seed=0) > 0
+    assert compiled
+
+
+def test_the_readers_cache_is_as_before(monkeypatch, tmp_path):
+    for before in (str(tmp_path), None):
+        monkeypatch.setenv("SPARSECOMP_CACHE", before) if before else monkeypatch.delenv("SPARSECOMP_CACHE")
+        with pytest.raises(KeyError), bench.fresh_kernel():
+            inside = os.environ["SPARSECOMP_CACHE"]
+            assert inside != before and Path(inside).is_dir()
+            raise KeyError
+        assert os.environ.get("SPARSECOMP_CACHE") == before and not Path(inside).exists()
+    kernel.library.cache_clear()
+
+
+@pytest.mark.parametrize("kodak", [True, False])
+def test_targets_are_what_reference_has_at_400_and_800_steps(monkeypatch, small, kodak):
+    seen = []
+    monkeypatch.setattr(data, "available", lambda name: kodak)
+    monkeypatch.setattr(data, "kodak", lambda: {"kodim15": small})
+    monkeypatch.setattr(bench, "measure", lambda name, picture, course, of, seed: seen.append((name, course)))
+    bench.bench_fit()
+    ((name, course),) = seen
+    targets = [course[step] for step in bench.TARGET_STEPS]
+    assert (name, targets) == (("kodim15", [23.90, 26.31]) if kodak else ("chelsea", [26.09, 28.07]))
+
+
+@needs_compiler
+def test_recorded_course_of_chelsea_is_what_reference_does():
+    budget = replace(REFERENCE, steps=100, score_every=100, start="random")
+    (fitted,) = fit([data.load_picture("chelsea")], bench.ARCHITECTURE, budget, coordinates="coin", backend="kernel")
+    assert fitted.psnr == pytest.approx(bench.CHELSEA_COURSE[100], abs=0.2)
+
+
+def test_command_prints_ratios_and_dashes(capsys, monkeypatch):
+    rows = (
+        bench.Row("reference", "torch", "adam", 393216, 2300.0, (361.76, 723.5)),
+        bench.Row("fast", "kernel", "soap", 8192, 410.4, (4.16, None)),
+    )
+    table = bench.Bench("kodim15", "of the official code", 4, (23.9, 26.31), rows)
+    monkeypatch.setattr(bench, "bench_fit", lambda seed: table)
+    assert cli.main(["bench", "fit"]) == 0
+    out = capsys.readouterr().out
+    cells = [line.split() for line in out.splitlines() if line.split()[:1] in (["reference"], ["fast"])]
+    assert cells[1] == ["fast", "kernel", "soap", "8,192", "410", "4.16", "-", "87x", "-"]
+    assert "10x28 on kodim15, threads: 4" in out and "23.9 dB" in out and "26.31 dB" in out

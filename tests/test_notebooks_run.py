@@ -1,0 +1,102 @@
+"""`sparsecomp run`: a notebook with parameters of one's own, by papermill."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from sparsecomp import cli, notebooks
+
+SOURCE = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["parameters"]
+profile = "smoke"
+seed = 0
+names = ["a"]
+
+# %%
+from pathlib import Path
+
+print(profile, seed, names, Path.cwd().name)
+assert seed != 13, "an unlucky seed"
+"""
+
+
+@pytest.fixture(autouse=True)
+def chapter(tmp_path, monkeypatch) -> Path:
+    """A notebook in a folder of its own, and an empty current folder beside it."""
+    monkeypatch.chdir(tmp_path)
+    Path("chapters").mkdir()
+    Path("chapters/short.py").write_text(SOURCE)
+    return Path("chapters/short.py")
+
+
+def refused(capsys, *arguments: str, status: int = 2) -> str:
+    """Run what must fail; nothing may be left of it but the source. Returns the line on stderr."""
+    assert cli.main(["run", *arguments]) == status
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"sparsecomp: [^\n]+\n", err), err
+    assert sorted(map(str, Path().rglob("*"))) == ["chapters", "chapters/short.py"]
+    return err
+
+
+def test_parameters_are_replaced_and_the_notebook_runs_in_its_folder(capsys):
+    pairs = ["-p", "seed", "-3", "-p", "names", '["b", 1e-3]', "--profile", "laptop"]
+    assert cli.main(["run", "chapters/short.py", *pairs, "--out", "done.ipynb"]) == 0
+    assert capsys.readouterr().out == "done.ipynb\n"
+    cells = nbformat.read("done.ipynb", as_version=4).cells
+    outputs = [output.text for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    assert outputs == ["laptop -3 ['b', 0.001] chapters\n"]
+    assert sorted(p.name for p in Path().iterdir()) == ["chapters", "done.ipynb"], "nothing else is left"
+
+
+def test_cell_that_fails_is_named_and_no_notebook_is_left(capsys):
+    err = refused(capsys, "chapters/short.py", "-p", "seed", "13", "--out", "done.ipynb")
+    assert "the cell that begins 'from pathlib import Path': AssertionError: an unlucky seed" in err
+
+
+def test_unknown_parameter_is_an_error_that_lists_them(capsys):
+    err = refused(capsys, "chapters/short.py", "-p", "sed", "1", "--out", "done.ipynb")
+    assert "no parameter 'sed'; it has profile, seed, names" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["nope"], "neither a chapter"),
+        (["chapters/short.py", "--profile", "huge"], "profile='huge'"),
+        (["chapters/short.py", "-p", "seed"], "a name and a value"),
+        (["chapters/short.py", "--out", "nowhere/done.ipynb"], "no folder 'nowhere'"),
+        (["chapters/short.py", "--out", "chapters/short.py"], "ends in .ipynb"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(capsys, arguments, reason):
+    assert reason in refused(capsys, *arguments)
+
+
+def test_chapters_are_found_by_name(monkeypatch):
+    assert {"00_rate_distortion", "10_coin"} <= {path.stem for path in notebooks.folder().glob("*.py")}
+    assert notebooks.find("10_coin") == notebooks.folder() / "10_coin.py"
+    with pytest.raises(ValueError, match="10_coin"):
+        notebooks.find("10_coins")
+
+
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("3", 3), ("-0.5", -0.5), ("1e-3", 0.001), ("true", True), ("False", False), ("null", None), ("None", None),
+        ("[1, 2]", [1, 2]), ("'5'", "5"), ('"5"', "5"), ("laptop", "laptop"), ("10x28", "10x28"), ("", ""),
+    ],
+)  # fmt: skip
+def test_values_are_read_as_they_are_written(text, meant):
+    assert notebooks.value(text) == meant and type(notebooks.value(text)) is type(meant)

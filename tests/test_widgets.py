@@ -1,0 +1,87 @@
+"""Widgets: their frames are the kept files, and their live halves compute."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import ipywidgets
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparsecomp import codecs, data, metrics, widgets
+
+
+def inside(widget: ipywidgets.Widget, kind: type) -> list:
+    found = [widget] if isinstance(widget, kind) else []
+    return found + [each for child in getattr(widget, "children", ()) for each in inside(child, kind)]
+
+
+def pixels(image: ipywidgets.Image) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(image.value)))
+
+
+def press(widget: ipywidgets.Widget, text: str) -> None:
+    next(button for button in inside(widget, ipywidgets.Button) if button.description == text).click()
+
+
+def test_frames_need_one_option_each():
+    frames = [ipywidgets.HTML("a"), ipywidgets.HTML("b")]
+    assert inside(widgets.sliding("x", ["1", "2"], frames, index=1), ipywidgets.Stack)[0].selected_index == 1
+    for options, index in ((["1"], 0), (["1", "2"], 2)):
+        with pytest.raises(ValueError, match="one frame an option"):
+            widgets.sliding("x", options, frames, index=index)
+
+
+def test_tiles_are_lossless_crops_under_escaped_captions():
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    grid = widgets.tiles({"a<b": picture, "none": None}, (2, 3, 10, 12))
+    (image,) = inside(grid, ipywidgets.Image)
+    assert np.array_equal(pixels(image), picture[2:12, 3:15])
+    assert "a&lt;b" in inside(grid, ipywidgets.HTML)[0].value
+    assert "cannot go so low" in inside(grid, ipywidgets.HTML)[-1].value
+
+
+def test_budget_frames_are_under_their_budgets():
+    frames = inside(widgets.codec_budgets(), ipywidgets.Stack)[0].children
+    assert len(frames) == len(widgets.BUDGETS)
+    for budget, frame in zip(widgets.BUDGETS, frames, strict=True):
+        told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
+        rates = [float(rate) for rate in re.findall(r"([\d.]+) bpp ·", told)]
+        assert rates and max(rates) <= budget + 5e-4
+
+
+def test_siren_frame_shows_the_file():
+    file, original = widgets.kept_file("astronaut-10x28.spc"), data.bundled()["astronaut"]
+    frame = inside(widgets.siren_sizes(), ipywidgets.Stack)[0].children[widgets.SIZES.index("10x28")]
+    top, left, height, width = widgets.FACE
+    decoded = codecs.decode(file)
+    assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[0]), decoded[top : top + height, left : left + width])
+    told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
+    assert f"{len(file):,} bytes" in told and "7,479 parameters" in told
+    assert f"{metrics.psnr(reference=original, reconstruction=decoded):.2f} dB" in told
+
+
+def test_missing_file_says_how_to_make_it():
+    with pytest.raises(LookupError, match="sparsecomp study gallery"):
+        widgets.kept_file("nobody.spc")
+
+
+def test_live_codecs_encode(monkeypatch):
+    monkeypatch.setattr(widgets, "STANDARD", ("jpeg", "webp"))
+    live = widgets._live_codecs()
+    inside(live, ipywidgets.Dropdown)[0].value = "chelsea"
+    press(live, "encode")
+    assert len(inside(live, ipywidgets.Image)) == 3 and "needs-kernel" in live._dom_classes
+    assert inside(live, ipywidgets.IntProgress)[0].value == 2
+
+
+def test_live_siren_fits():
+    live = widgets._live_siren()
+    inside(live, ipywidgets.Dropdown)[0].value = "chelsea"
+    sliders = {slider.description: slider for slider in inside(live, ipywidgets.IntSlider)}
+    sliders["depth"].value, sliders["width"].value, sliders["steps"].value = 2, 8, 100
+    press(live, "fit")
+    told = "".join(each.value for each in inside(live, ipywidgets.HTML))
+    assert "2x8" in told and inside(live, ipywidgets.IntProgress)[0].value == 100
