@@ -130,7 +130,11 @@ assert codecs.evaluate(coin, picture).data == measured.data  # the same seed giv
 # the
 #   fallback where there is no compiler).
 #
-# `sparsecomp bench fit` measures what that comes to on your machine, against plain PyTorch in the paper's way.
+# What that comes to, measured in one run on one machine: seconds until the reconstruction of kodim15 scores a PSNR,
+# compiling and scoring included. `sparsecomp bench fit` makes the table on yours.
+
+# %%
+figures.bench_table()
 
 # %%
 figures.fit_course()

@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sparsecomp import data, results
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import REFERENCE, FitBudget
+from sparsecomp.profiles import REFERENCE, FitBudget, as_dict
 from sparsecomp.training import kernel
 from sparsecomp.training.fit import Engine, fit
 
@@ -155,3 +156,23 @@ def fresh_kernel() -> Iterator[None]:
                 del os.environ["SPARSECOMP_CACHE"]
             else:
                 os.environ["SPARSECOMP_CACHE"] = before
+
+
+def write(bench: Bench, out: Path, seed: int) -> Path:
+    """Keep the table as a run record, ``out/bench/fit-...json``: seconds of one run on one machine."""
+    rows = []
+    for row in bench.rows:
+        ratios = bench.ratios(row)
+        each = zip(bench.targets, row.seconds, ratios, strict=True)
+        timed = [{"target": target, "seconds": seconds, "ratio": ratio} for target, seconds, ratio in each]
+        rows.append({"picture": bench.picture, "mode": row.mode, "backend": row.backend, "optimiser": row.optimiser,
+                     "pixels": row.pixels, "nanoseconds": row.nanoseconds, "reached": timed})  # fmt: skip
+    config = {
+        "profile": "bench", "seed": seed, "device": "cpu", "data": bench.picture, "pictures": 1,
+        "threads": bench.threads,
+        "architecture": str(ARCHITECTURE), "fit": as_dict(FAST), "course": bench.course,
+    }  # fmt: skip
+    spent = sum(seconds or 0.0 for row in bench.rows[1:] for seconds in row.seconds)
+    name = f"fit-{bench.picture}-{bench.threads}-threads"
+    environment = results.environment("cpu")
+    return results.write(results.RunRecord("bench", name, config, rows, round(spent, 1), environment), out)

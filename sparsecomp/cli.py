@@ -232,6 +232,9 @@ def study(
     )  # fmt: skip
     if out.exists() and not out.is_dir():
         raise ValueError(f"output {str(out)!r} is there and is no folder")
+    import torch
+
+    torch.set_num_threads(1)  # the work is done by processes, one a core; here only files are measured
     with _workers_die_with_us():
         try:
             made = function(setup, **({} if of is None else {"pictures_of": of}))
@@ -300,11 +303,16 @@ def data_fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="bundled
 
 
 @bench_app.command("fit")
-def bench_fit(seed: Seed = 0) -> None:
+def bench_fit(
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the table as a record in this folder.")] = None,
+) -> None:
     """Time `fast` fits against `reference` (COIN's own way) to the same PSNR; about a minute."""
     from sparsecomp import bench
 
     table = bench.bench_fit(seed)
+    if out is not None:
+        bench.write(table, out, seed)
     heads = ["mode", "backend", "optimiser", "pixels a step", "ns a pixel and step"]
     heads += [f"s to {target:g} dB" for target in table.targets] + [f"ratio, {target:g} dB" for target in table.targets]
     rows = []
@@ -317,6 +325,23 @@ def bench_fit(seed: Seed = 0) -> None:
         "fast: whole fits, compiling the kernel and scoring included",
         f"-: not reached in {bench.FAST.steps} steps or {bench.GIVE_UP:g} s",
     ])  # fmt: skip
+
+
+@app.command()
+def verify(
+    update: Annotated[bool, typer.Option("--update", help="Agree on today's verdicts from now on.")] = False,
+) -> None:
+    """Weigh every claim against the records; fail (exit 1) if one that held no longer does."""
+    from sparsecomp import verdicts
+
+    now, lost = verdicts.verify()
+    rows = [[v.paper, v.claim, v.published, v.ours, v.verdict] for v in now]
+    _table("verdicts, from the records", ["paper", "claim", "published", "ours", "verdict"], rows, [])
+    if update:
+        verdicts.write(now)
+    elif lost:
+        print(f"sparsecomp: no longer holds: {', '.join(lost)}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 # What the commands share ----------------------------------------------------------------------------------------------

@@ -241,6 +241,25 @@ def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def bench_table() -> pd.DataFrame:
+    """Seconds to a PSNR on kodim15, 10x28: COIN's own way in PyTorch, the engine with and without its kernel."""
+    record = max(results.records("bench", data="kodim15"), key=lambda r: r.config["threads"])
+    rows = []
+    for row in record.rows:
+        shown = {
+            "mode": f"{row['mode']}, {row['backend']}",
+            "optimiser": row["optimiser"],
+            "pixels a step": f"{row['pixels']:,}",
+            "ns a pixel and step": f"{row['nanoseconds']:,.0f}",
+        }
+        for reached in row["reached"]:
+            missed = reached["seconds"] is None
+            shown[f"s to {reached['target']:g} dB"] = "–" if missed else f"{reached['seconds']:,.1f}"
+            shown[f"ratio, {reached['target']:g} dB"] = "–" if missed else f"{reached['ratio']:.0f}x"
+        rows.append(shown | {"threads": record.config["threads"]})
+    return pd.DataFrame(rows)
+
+
 def verdict_table(paper: str | None = None) -> pd.DataFrame:
     """What holds: claim, published value, ours, verdict; of one paper or of all."""
     rows = [v for v in weigh_all() if paper in (None, v.paper)]

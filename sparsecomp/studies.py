@@ -108,7 +108,7 @@ def gallery(setup: Setup) -> list[Path]:
                 except BudgetError as error:
                     setup.report(str(error))
                     continue
-                _keep(path.parent / "files" / f"astronaut-{codec}-{bpp:g}.spc", measured.data)
+                _keep(path.parent / "files" / setup.profile.name / f"astronaut-{codec}-{bpp:g}.spc", measured.data)
                 rows.append({"picture": "astronaut", "setting": bpp} | _row(measured, 8 * measured.bytes))
             _finish(setup, "gallery", path, config, rows, time.perf_counter() - begun)
         made.append(path)
@@ -226,13 +226,15 @@ def _fits(
             "history": results.thin(fitted.history),
         }
         if keep:
-            _keep(path.parent / "files" / f"{picture}-{architecture}.spc", written)
+            _keep(path.parent / "files" / setup.profile.name / f"{picture}-{architecture}.spc", written)
         _keep(partial / f"{picture}.json", json.dumps(row).encode())
         rows[picture] = row
         result = f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {fitted.seconds:.0f} s"
         setup.report(f"{name} {picture}: {result} ({len(rows)}/{len(pictures)})")
 
     left = {picture: pixels for picture, pixels in pictures.items() if picture not in rows}
+    if left and setup.device != "cpu":
+        left = pictures  # a batch is resumed whole
     if left:
         fit_set(
             left, architecture, budget, folder=partial, seed=setup.seed, device=setup.device, workers=setup.workers,
@@ -279,7 +281,7 @@ def _finish(setup: Setup, study: str, path: Path, config: dict, rows: list[dict]
 
 def _keep(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_bytes(content)
     os.replace(beside, path)

@@ -31,12 +31,11 @@ SIZES = ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
 
 
 def kept_file(name: str) -> bytes:
-    """A file of the study `gallery`; `LookupError` that says how to make it where it is missing."""
-    path = results.folder() / "runs" / "gallery" / "files" / name
+    """A file of the study `gallery` at profile laptop; a `LookupError` says how to make one that is missing."""
+    path = results.folder() / "runs" / "gallery" / "files" / "laptop" / name
     if not path.is_file():
-        raise LookupError(
-            f"{name} is missing: make it with `sparsecomp study gallery --profile laptop --out results/runs`"
-        )
+        command = "sparsecomp study gallery --profile laptop --out results/runs"
+        raise LookupError(f"{name} is missing: make it with `{command}`")
     return path.read_bytes()
 
 

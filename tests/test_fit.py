@@ -93,7 +93,7 @@ def test_a_batch_is_its_fits_one_by_one(budget, backend):
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_a_fit_paused_at_every_step_is_one_never_stopped(budget, tmp_path):
+def test_a_fit_paused_at_every_step_is_one_never_stopped(budget, tmp_path, monkeypatch):
     whole = fit(THREE[:2], SMALL, budget, seeds=[0, 1])
     path, pauses = tmp_path / "deeper" / "fit.safetensors", 0
     while True:
@@ -106,7 +106,9 @@ def test_a_fit_paused_at_every_step_is_one_never_stopped(budget, tmp_path):
     assert pauses == budget.steps - 1
     for one, other in zip(paused, whole, strict=True):
         assert_same(one, other)
-    assert list(path.parent.iterdir()) == [], "a finished fit leaves no checkpoint"
+    monkeypatch.setattr(Engine, "advance", None)  # asked again, a finished fit takes no step
+    for one, other in zip(fit(THREE[:2], SMALL, budget, seeds=[0, 1], checkpoint=path), whole, strict=True):
+        assert_same(one, other)
 
 
 def test_restarts_survive_a_pause(tmp_path, clock):
@@ -447,9 +449,8 @@ def test_checkpoints_are_written_while_a_fit_runs(tmp_path, monkeypatch, clock):
     monkeypatch.setattr(Engine, "save", lambda engine, path: (saved.append(engine.step), real(engine, path)))
     monkeypatch.setattr(engine_module, "CHECKPOINT_SECONDS", 15.0)
     (result,) = fit([THREE[0]], SMALL, FAST, checkpoint=tmp_path / "fit")
-    assert 3 <= len(saved) <= 5 and saved[0] < 20
+    assert 4 <= len(saved) <= 6 and saved[0] < 20 and saved[-1] == FAST.steps
     assert result.seconds > FAST.steps - 1, "by a clock of one second a step"
-    assert not (tmp_path / "fit").exists()
 
 
 def test_a_set_is_its_pictures_one_by_one(tmp_path):
@@ -459,7 +460,7 @@ def test_a_set_is_its_pictures_one_by_one(tmp_path):
     assert set(done) == set(images)
     for name, image in images.items():
         assert_same(done[name], fit([image], SMALL, FAST, seeds=[4])[0])
-    assert list(tmp_path.iterdir()) == []
+    assert {path.stem for path in tmp_path.iterdir()} == set(images), "one checkpoint a picture"
 
 
 def test_a_set_pauses_and_goes_on(tmp_path, monkeypatch, clock):
@@ -477,8 +478,8 @@ def test_a_set_pauses_and_goes_on(tmp_path, monkeypatch, clock):
     for name, image in images.items():
         assert_same(done[name], fit([image], SMALL, FAST)[0])
     with pytest.raises(Paused):
-        fit_set(images, SMALL, FAST, folder=tmp_path, max_seconds=0)
-    assert list(tmp_path.iterdir()) == [], "no time, no work"
+        fit_set(images, SMALL, FAST, folder=tmp_path / "none", max_seconds=0)
+    assert not (tmp_path / "none").exists(), "no time, no work"
 
 
 def test_an_error_in_a_set_is_told(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import ClassVar
@@ -79,35 +79,39 @@ class _Standard:
         """
         check_bpp(bpp)
         check_image(image, codec=self.name, max_side=self.max_side)
-        budget = bpp * image.shape[0] * image.shape[1] / 8
-        found = [_largest_that_fits(ladder, image, budget) for ladder in self._ladders()]
-        fitting = [data for data in found if len(data) <= budget]
+        pixels = image.shape[0] * image.shape[1]
+
+        def fits(data: bytes) -> bool:
+            return 8 * len(data) / pixels <= bpp  # as the rate is computed: a printed smallest rate can be asked for
+
+        found = [_largest_that_fits(ladder, image, fits) for ladder in self._ladders()]
+        fitting = [data for data in found if fits(data)]
         if not fitting:
             smallest = min(len(data) for data in found)
-            raise BudgetError(self.name, bpp, 8 * smallest / (image.shape[0] * image.shape[1]))
+            raise BudgetError(self.name, bpp, 8 * smallest / pixels)
         if len(fitting) == 1:
             return fitting[0]
         return max(fitting, key=lambda data: psnr(reference=image, reconstruction=self.decode(data)))
 
 
-def _largest_that_fits(ladder: list[_Standard], image: np.ndarray, budget: float) -> bytes:
-    """Search a ladder of settings for the last whose file fits in `budget` bytes; if none does, the first.
+def _largest_that_fits(ladder: list[_Standard], image: np.ndarray, fits: Callable[[bytes], bool]) -> bytes:
+    """Search a ladder of settings for the last whose file fits; if none does, the first.
 
     Size grows with quality, but not at every step: after the bisection the next two rungs are tried as well.
     """
     best, low, high = ladder[0].encode(image), 0, len(ladder)
-    if len(best) > budget:
+    if not fits(best):
         return best
     while high - low > 1:
         middle = (low + high) // 2
         data = ladder[middle].encode(image)
-        if len(data) <= budget:
+        if fits(data):
             best, low = data, middle
         else:
             high = middle
     for rung in ladder[low + 2 : low + 4]:  # low + 1 is known to be too large
         data = rung.encode(image)
-        if len(data) <= budget:
+        if fits(data):
             best = data
     return best
 

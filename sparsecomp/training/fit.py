@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -57,7 +58,7 @@ class FitResult:
     restarts : list of {"step", "from", "lr"}
         Collapses that were noticed, and what was done.
     seconds : float
-        Wall time of the whole batch, shared by its fits.
+        Wall time; of a batch, the share of one fit.
     """
 
     parameters: torch.Tensor
@@ -291,7 +292,7 @@ class Engine:
                 fit.best_step,
                 [tuple(h) for h in fit.history],
                 fit.restarts,
-                self.seconds,
+                self.seconds / len(self.fits),
             )
             for fit, best in zip(self.fits, self.best, strict=True)
         ]
@@ -338,7 +339,8 @@ def fit(
     seeds : sequence of int, optional
         One a picture; 0 for all by default.
     checkpoint : Path, optional
-        Where the state is kept; if the file is there the fit goes on from it. It is removed when the fit is done.
+        Where the state is kept; if the file is there the fit goes on from it. The last state stays there: asked again,
+        a finished fit gives its results at once, so nothing is lost before its caller has kept them.
     max_seconds : float, optional
         Pause after so much wall time: the state is saved and `Paused` raised. Needs ``checkpoint``.
     stop_at : float, optional
@@ -376,7 +378,7 @@ def fit(
             if out_of_time:
                 raise Paused(f"at step {engine.step} of {budget.steps}; state in {checkpoint}")
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        engine.save(checkpoint)
     return engine.results()
 
 
@@ -413,9 +415,7 @@ def fit_set(
                 on_done(name, result)
         return
     paused = False
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         waiting = {
             pool.submit(
                 _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline
@@ -429,6 +429,12 @@ def fit_set(
                 paused = True
     if paused:
         raise Paused("the time given is over")
+
+
+def _one_thread() -> None:
+    """What a worker begins with: one thread, and Ctrl-C left to the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def _fit_one(
