@@ -102,13 +102,13 @@ def rate_distortion(
     """Quality over rate on Kodak: means of per-picture values at every setting, rates of files, up to ``top`` bpp."""
     figure, axes = _figure()
     used = [baseline(label) for label in codecs]
+    highest = []
     for record in used:
         name, colour, marker = STYLE[record.config["label"]]
-        rate, quality = (np.array(v) for v in record.curve(metric))
+        rate, quality = record.curve(metric)
+        highest.append(np.interp(top, rate, quality))
         dashed = "--" if "no-transform" in record.config["label"] else "-"
-        axes.plot(
-            rate[rate <= top], quality[rate <= top], dashed, color=colour, marker=marker, ms=5, lw=1.4, label=name
-        )
+        axes.plot(rate, quality, dashed, color=colour, marker=marker, ms=5, lw=1.4, label=name)
     if coin:
         ours = coin_curve()
         used += ours
@@ -119,7 +119,13 @@ def rate_distortion(
             printed = results.published("coin", where="Kodak mean", metric="psnr")
             xs, ys = [row["x"] for row in printed], [row["value"] for row in printed]
             axes.plot(xs, ys, "o", mfc="none", mec="#000000", ms=9, label="COIN, published")
-    axes.set(xlabel=LABELS["bpp"], ylabel=LABELS[metric], xlim=(0, top))
+    low, _ = axes.get_ylim()
+    axes.set(
+        xlabel=LABELS["bpp"],
+        ylabel=LABELS[metric],
+        xlim=(0, top),
+        ylim=(low, max(highest) + 0.03 * (max(highest) - low)),
+    )
     axes.legend(frameon=False, fontsize=9)
     _sign(figure, used)
     return figure
