@@ -163,17 +163,20 @@ def depth_search() -> Figure:
 
 
 def fit_course(architecture: str = "10x28") -> Figure:
-    """PSNR over steps: our fits of every Kodak picture, their mean, and the official code on kodim15."""
+    """PSNR over steps: our fits of all Kodak pictures, their mean, kodim15, and the official code on kodim15."""
     figure, axes = _figure()
     (record,) = [r for r in coin_curve() if r.config["architecture"] == architecture]
-    histories = [row["history"] for row in record.rows]
-    for history in histories:
-        axes.plot(history["step"], history["psnr"], color="#bbbbbb", lw=0.7)
-    mean = np.mean([history["psnr"] for history in histories], axis=0)
-    label = f"ours, mean of {len(histories)} pictures ({record.config['fit']['batch_pixels']:,} pixels a step)"
-    axes.plot(histories[0]["step"], mean, color="#000000", lw=2, label=label)
-    course = results.published("coin", where="course of a fit, kodim15")
-    steps, psnr = [row["x"] for row in course], [row["value"] for row in course]
+    courses = {row["picture"]: row["history"] for row in record.rows}
+    for name, history in courses.items():
+        ours, label = name == "kodim15", f"ours, kodim15 ({record.config['fit']['batch_pixels']:,} pixels a step)"
+        axes.plot(
+            history["step"], history["psnr"], color="#0072B2" if ours else "#cccccc", lw=1.8 if ours else 0.7,
+            zorder=3 if ours else 1, label=label if ours else None,
+        )  # fmt: skip
+    mean = np.mean([history["psnr"] for history in courses.values()], axis=0)
+    axes.plot(courses["kodim15"]["step"], mean, color="#000000", lw=1.8, label=f"ours, mean of {len(courses)} pictures")
+    official = results.published("coin", where="course of a fit, kodim15")
+    steps, psnr = [row["x"] for row in official], [row["value"] for row in official]
     axes.plot(steps, psnr, "o-", color="#D55E00", ms=4, label="official code, kodim15 (393,216 pixels a step)")
     axes.set(xlabel="step", ylabel=LABELS["psnr"], xscale="log")
     axes.legend(frameon=False, fontsize=9)
