@@ -41,17 +41,25 @@ if not 0 < bpp <= 24:
 # ## The idea in a picture
 #
 # The astronaut has 512 × 512 pixels of 24 bits: 786,432 bytes. At 0.3 bits per pixel there are 9,830 bytes left, one in
-# eighty. Here is what two codecs, thirty years apart, do with them.
+# eighty. Here is what two codecs, 27 years apart, do with them.
 
 # %%
 picture = data.bundled()["astronaut"]
-pair = {name: codecs.evaluate(codecs.get_codec(name), picture, bpp) for name in ("jpeg", "avif")}
-panel = {f"{m.codec}: {m.bytes:,} bytes, {m.psnr:.2f} dB": m.reconstruction for m in pair.values()}
+pair = {
+    name: codecs.evaluate(codecs.get_codec(name), picture, bpp)
+    for name in ("jpeg", "avif")
+}
+panel = {
+    f"{m.codec}: {m.bytes:,} bytes, {m.psnr:.2f} dB": m.reconstruction
+    for m in pair.values()
+}
 figures.pictures({"original: 786,432 bytes": picture} | panel, crop=widgets.FACE)
 
 # %%
 for measured in pair.values():
-    assert measured.bpp == 8 * len(measured.data) / (512 * 512) <= bpp  # a rate is the length of a file, and a ceiling
+    assert (
+        measured.bpp == 8 * len(measured.data) / (512 * 512) <= bpp
+    )  # a rate is the length of a file, and a ceiling
 assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 
 # %% [markdown]
@@ -72,7 +80,9 @@ assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 # %%
 for part, size in bitstream.layout(pair["jpeg"].data):
     print(f"{part:10s} {size:6d} bytes")
-assert sum(size for _, size in bitstream.layout(pair["jpeg"].data)) == pair["jpeg"].bytes
+assert (
+    sum(size for _, size in bitstream.layout(pair["jpeg"].data)) == pair["jpeg"].bytes
+)
 
 # %% [markdown]
 # ## Distortion
@@ -86,6 +96,7 @@ assert sum(size for _, size in bitstream.layout(pair["jpeg"].data)) == pair["jpe
 # shows. PSNR does not ask what kind of error it is. SSIM {cite:p}`ssim` compares, in windows of 11 × 11 pixels, mean,
 # variance and correlation, and MS-SSIM {cite:p}`ms_ssim` does so at five scales. Four distortions of one PSNR:
 
+
 # %%
 def at_psnr(distort, target=26.0):
     """The strength at which `distort(strength)` has the wanted PSNR, by bisection."""
@@ -93,7 +104,11 @@ def at_psnr(distort, target=26.0):
     while high - low > 1e-3:
         middle = (low + high) / 2
         shown = metrics.to_uint8(distort(middle) / 255)
-        low, high = (middle, high) if metrics.psnr(reference=picture, reconstruction=shown) > target else (low, middle)
+        low, high = (
+            (middle, high)
+            if metrics.psnr(reference=picture, reconstruction=shown) > target
+            else (low, middle)
+        )
     return metrics.to_uint8(distort(low) / 255)
 
 
@@ -104,15 +119,25 @@ distorted = {
     "blur": at_psnr(lambda s: gaussian_filter(x, (s / 10, s / 10, 0))),
 }
 
+
 # %%
 def psnr(shown):
     return metrics.psnr(reference=picture, reconstruction=shown)
 
 
-jpegs = [codecs.decode(codecs.get_codec("jpeg", quality=quality).encode(picture)) for quality in range(4, 16)]
+jpegs = [
+    codecs.decode(codecs.get_codec("jpeg", quality=quality).encode(picture))
+    for quality in range(4, 16)
+]
 distorted["JPEG"] = min(jpegs, key=lambda shown: abs(psnr(shown) - 26))
-ssim = {name: metrics.ssim(reference=picture, reconstruction=shown) for name, shown in distorted.items()}
-titles = {f"{name}: {psnr(shown):.1f} dB, SSIM {ssim[name]:.2f}": shown for name, shown in distorted.items()}
+ssim = {
+    name: metrics.ssim(reference=picture, reconstruction=shown)
+    for name, shown in distorted.items()
+}
+titles = {
+    f"{name}: {psnr(shown):.1f} dB, SSIM {ssim[name]:.2f}": shown
+    for name, shown in distorted.items()
+}
 figures.pictures(titles, columns=4, crop=widgets.FACE)
 
 # %%
@@ -137,7 +162,9 @@ figures.colour_transform()
 # %%
 on, off = (figures.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
 gap = on.mean("psnr", setting=0.6) - off.mean("psnr", setting=0.6)
-print(f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)")
+print(
+    f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)"
+)
 assert gap > 2
 
 # %% [markdown]
@@ -147,8 +174,12 @@ assert gap > 2
 shown = data.kodak()["kodim23"] if data.available("kodak") else data.bundled()["coffee"]
 two = {}
 for transform in (True, False):
-    coded = codecs.evaluate(codecs.get_codec("jpeg2000", rate=bpp, colour_transform=transform), shown)
-    two[f"transform {'on' if transform else 'off'}: {coded.bpp:.2f} bpp, {coded.psnr:.2f} dB"] = coded.reconstruction
+    coded = codecs.evaluate(
+        codecs.get_codec("jpeg2000", rate=bpp, colour_transform=transform), shown
+    )
+    two[
+        f"transform {'on' if transform else 'off'}: {coded.bpp:.2f} bpp, {coded.psnr:.2f} dB"
+    ] = coded.reconstruction
 figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 
 # %% [markdown]
@@ -170,9 +201,15 @@ figures.rate_distortion(coin=False, top=2.0)
 # the ruler.
 
 # %%
-at = {(name, metric): np.interp(0.5, *figures.baseline(name).curve(metric))
-      for name in ("jpegxl", "webp") for metric in ("psnr", "ms_ssim")}
-assert at["jpegxl", "psnr"] < at["webp", "psnr"] and at["jpegxl", "ms_ssim"] > at["webp", "ms_ssim"]
+at = {
+    (name, metric): np.interp(0.5, *figures.baseline(name).curve(metric))
+    for name in ("jpegxl", "webp")
+    for metric in ("psnr", "ms_ssim")
+}
+assert (
+    at["jpegxl", "psnr"] < at["webp", "psnr"]
+    and at["jpegxl", "ms_ssim"] > at["webp", "ms_ssim"]
+)
 figures.rate_distortion("ms_ssim", coin=False, top=1.0)
 
 # %% [markdown]

@@ -75,8 +75,12 @@ figures.pictures(panels, columns=4)
 for name in profiles.PAPER_ARCHITECTURES:
     one = siren.Architecture.parse(name)
     size = inr.file_bytes(one, 512, 768)
-    print(f"{name:6s} {one.n_parameters:6,d} parameters  {size:6,d} bytes  {8 * size / (512 * 768):.4f} bpp on Kodak")
-    assert 0 < size - 2 * one.n_parameters <= 30  # what the paper's count leaves out: header and checksum
+    print(
+        f"{name:6s} {one.n_parameters:6,d} parameters  {size:6,d} bytes  {8 * size / (512 * 768):.4f} bpp on Kodak"
+    )
+    assert (
+        0 < size - 2 * one.n_parameters <= 30
+    )  # what the paper's count leaves out: header and checksum
 
 # %% [markdown]
 # ## Where a pixel is
@@ -88,7 +92,9 @@ for name in profiles.PAPER_ARCHITECTURES:
 # %%
 for convention in siren.COORDINATES:
     y, x = siren.axes(512, 768, convention)
-    print(f"{convention:9s} y from {y[0]:+.3f} to {y[-1]:+.3f}, x from {x[0]:+.3f} to {x[-1]:+.3f}")
+    print(
+        f"{convention:9s} y from {y[0]:+.3f} to {y[-1]:+.3f}, x from {x[0]:+.3f} to {x[-1]:+.3f}"
+    )
 assert abs(siren.axes(512, 768, "coin")[1][-1] - 2.002) < 1e-3
 
 # %% [markdown]
@@ -99,7 +105,9 @@ assert abs(siren.axes(512, 768, "coin")[1][-1] - 2.002) < 1e-3
 # %%
 coin = codecs.get_codec("coin", arch=architecture, budget=budget, seed=seed)
 measured = codecs.evaluate(coin, picture)
-print(f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {measured.macs_per_pixel:,.0f} MAC/px")
+print(
+    f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {measured.macs_per_pixel:,.0f} MAC/px"
+)
 print(f"{measured.bytes:,} bytes, of which")
 for part, size in bitstream.layout(measured.data):
     print(f"  {part:9s} {size:6,d} bytes")
@@ -108,7 +116,9 @@ for part, size in bitstream.layout(measured.data):
 again = codecs.decode(measured.data)
 assert np.array_equal(again, measured.reconstruction)
 assert measured.bpp == metrics.bpp(data=measured.data, height=512, width=512)
-assert codecs.evaluate(coin, picture).data == measured.data  # the same seed gives the same file
+assert (
+    codecs.evaluate(coin, picture).data == measured.data
+)  # the same seed gives the same file
 
 # %% [markdown]
 # The file holds the architecture, $\omega_0$ and the coordinates besides the weights: a COIN file decodes with no
@@ -219,4 +229,6 @@ first, second = siren.layers(chosen, theta)[:2]
 for tensor, dim in ((first[0], 1), (first[1], 1), (second[0], 2)):
     tensor.copy_(tensor.index_select(dim, order).clone())
 permuted = siren.render(chosen, theta[0], 512, 512).numpy()
-assert np.abs(permuted.astype(int) - drawn).max() <= 1  # the same picture, but for the order of a sum
+assert (
+    np.abs(permuted.astype(int) - drawn).max() <= 1
+)  # the same picture, but for the order of a sum

@@ -30,6 +30,7 @@ STYLE = {
     "coin": ("COIN, ours", "#000000", "o"),
 }
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
+SHORT = ("paper", "claim", "published", "ours", "verdict")
 LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
 
 
@@ -54,6 +55,18 @@ def provenance(records: list[RunRecord]) -> str:
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
     }
     return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items())
+
+
+class Table(pd.DataFrame):
+    """A table as a page shows it: no index, every cell whole. `print` and everything else is pandas."""
+
+    @property
+    def _constructor(self) -> type:
+        return Table
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(index=False, border=0, justify="left")
 
 
 # The front page ------------------------------------------------------------------------------------------------------
@@ -204,7 +217,7 @@ def pictures(
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def coin_table() -> pd.DataFrame:
+def coin_table() -> Table:
     """COIN on Kodak: the paper's accounting, our files, published and our PSNR."""
     printed = {row["setting"]: row for row in results.published("coin", where="Kodak mean", metric="psnr")}
     rows = []
@@ -226,10 +239,10 @@ def coin_table() -> pd.DataFrame:
             "profile": record.config["profile"],
         }
         rows.append(row)
-    return pd.DataFrame(rows)
+    return Table(rows)
 
 
-def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
+def bd_table(anchor: str = "jpeg") -> Table:
     """BD-rate and BD-PSNR on Kodak against one codec, with the range that the two curves share."""
     against = STYLE[anchor][0]
     columns = (f"BD-rate against {against}, %", "over dB", f"BD-PSNR against {against}, dB", "over bpp")
@@ -247,10 +260,10 @@ def bd_table(anchor: str = "jpeg") -> pd.DataFrame:
             overlaps = ("{:.1f} to {:.1f}".format(*saved.overlap), "{:.2f} to {:.2f}".format(*gained.overlap))
             cells = (f"{saved.value:+.1f}", overlaps[0], f"{gained.value:+.2f}", overlaps[1])
         rows.append({"codec": STYLE[label][0], **dict(zip(columns, cells, strict=True))})
-    return pd.DataFrame(rows)
+    return Table(rows)
 
 
-def bench_table() -> pd.DataFrame:
+def bench_table() -> Table:
     """Seconds to a PSNR on kodim15, 10x28: COIN's own way in PyTorch, the engine with and without its kernel."""
     record = max(results.records("bench", data="kodim15"), key=lambda r: r.config["threads"])
     rows = []
@@ -266,14 +279,14 @@ def bench_table() -> pd.DataFrame:
             shown[f"s to {reached['target']:g} dB"] = "–" if missed else f"{reached['seconds']:,.1f}"
             shown[f"ratio, {reached['target']:g} dB"] = "–" if missed else f"{reached['ratio']:.0f}x"
         rows.append(shown | {"threads": record.config["threads"]})
-    return pd.DataFrame(rows)
+    return Table(rows)
 
 
-def verdict_table(paper: str | None = None) -> pd.DataFrame:
-    """What holds: claim, published value, ours, verdict; of one paper or of all."""
+def verdict_table(paper: str | None = None) -> Table:
+    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short."""
     rows = [v for v in weigh_all() if paper in (None, v.paper)]
-    columns = ("paper", "claim", "published", "ours", "tolerance", "verdict", "why")
-    return pd.DataFrame([{name: getattr(row, name) for name in columns} for row in rows])
+    columns = ("claim", "published", "ours", "tolerance", "verdict", "why") if paper else SHORT
+    return Table([{name: getattr(row, name) for name in columns} for row in rows])
 
 
 # The map --------------------------------------------------------------------------------------------------------------
@@ -294,17 +307,18 @@ def _command(study: str, profile: str = "laptop") -> str:
 
 
 FIGURES = {
-    "rate-distortion": Entry("COIN and the standard codecs on Kodak, PSNR (COIN, Fig. 2)", rate_distortion, "coin",
-    _command("coin")), "baselines": Entry("The standard codecs on Kodak", rate_distortion, "baselines",
-    _command("baselines")), "colour-transform": Entry("JPEG 2000 with and without its colour transform",
-    colour_transform, "baselines", _command("baselines")), "bd": Entry("BD-rate and BD-PSNR against JPEG", bd_table,
-    "baselines", _command("baselines")), "coin-table": Entry("COIN: bytes, paper's accounting, PSNR", coin_table,
-    "coin", _command("coin")), "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search",
-    _command("search")), "fit-course": Entry("PSNR over steps of a fit", fit_course, "coin", _command("coin")),
-}  # fmt: skip
+    "baselines": Entry("Standard codecs on Kodak", rate_distortion, "baselines", _command("baselines")),
+    "colour-transform": Entry("JPEG 2000's colour transform", colour_transform, "baselines", _command("baselines")),
+    "bd": Entry("BD-rate and BD-PSNR", bd_table, "baselines", _command("baselines")),
+    "rate-distortion": Entry("COIN on Kodak (COIN, Fig. 2)", rate_distortion, "coin", _command("coin")),
+    "coin-table": Entry("COIN: bytes and PSNR", coin_table, "coin", _command("coin")),
+    "fit-course": Entry("PSNR over steps of a fit", fit_course, "coin", _command("coin")),
+    "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search", _command("search")),
+    "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
+}
 
 
-def figure_map() -> pd.DataFrame:
+def figure_map() -> Table:
     """The figure map: for every figure its function, its records, the command that makes them, profile and commit."""
     rows = []
     for entry in FIGURES.values():
@@ -317,10 +331,10 @@ def figure_map() -> pd.DataFrame:
             "profile": ", ".join(sorted({r.config["profile"] for r in found})) or "not run",
             "commit": ", ".join(sorted({(r.environment["commit"] or "unknown")[:8] for r in found})) or "–",
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return Table(rows)
 
 
-def record_table() -> pd.DataFrame:
+def record_table() -> Table:
     """Every record there is: where it lies, how it was made, when it may be believed."""
     rows = []
     for study in sorted({entry.study for entry in FIGURES.values()} | {"gallery", "bench"}):
@@ -333,12 +347,12 @@ def record_table() -> pd.DataFrame:
                     "pictures": record.config["pictures"],
                     "seed": record.config["seed"],
                     "device": environment["device"],
-                    "minutes": round(record.wall_seconds / 60, 1),
+                    "minutes": f"{record.wall_seconds / 60:.1f}",
                     "commit": (environment["commit"] or "unknown")[:8] + ("" if environment["clean"] else ", changed"),
                     "torch": environment["versions"].get("torch", "–"),
                 }
             )
-    return pd.DataFrame(rows)
+    return Table(rows)
 
 
 def _coin_curve() -> tuple[list[float], list[float]]:

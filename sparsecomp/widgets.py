@@ -26,6 +26,7 @@ from sparsecomp.profiles import FitBudget
 
 Crop = tuple[int, int, int, int]  # top, left, height, width
 FACE: Crop = (10, 130, 192, 192)  # of the astronaut
+NARROW: Crop = (10, 146, 192, 160)  # four of them stand side by side on a page
 BUDGETS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2)
 SIZES = ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
 
@@ -127,7 +128,7 @@ def _live_codecs() -> ipywidgets.VBox:
 def siren_sizes() -> ipywidgets.VBox:
     """The astronaut's face as networks of seven sizes, their errors, and JPEG in as many bytes."""
     original = data.bundled()["astronaut"]
-    frames = [_siren_frame(kept_file(f"astronaut-{size}.spc"), original, FACE) for size in SIZES]
+    frames = [_siren_frame(kept_file(f"astronaut-{size}.spc"), original, NARROW) for size in SIZES]
     return ipywidgets.VBox([sliding("network", SIZES, frames, index=4), _live_siren()])
 
 
@@ -137,7 +138,7 @@ def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VB
     architecture, _ = inr.read_network(container)
     height, width, _ = original.shape
     rate = metrics.bpp(data=file, height=height, width=width)
-    jpeg: dict[str, np.ndarray | None] = {"JPEG, as many bytes\nno such small file": None}
+    jpeg: dict[str, np.ndarray | None] = {"JPEG, as many bytes\nno file so small": None}
     try:
         other = codecs.evaluate(codecs.get_codec("jpeg"), original, rate)
         jpeg = {caption("JPEG, as many bytes", other.data, original, other.reconstruction): other.reconstruction}
@@ -150,8 +151,8 @@ def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VB
         f"<b>{architecture}</b>: {architecture.n_parameters:,} parameters; {len(file):,} bytes, "
         f"{len(container.sections['weights']):,} of them weights; {macs:,} multiply-accumulates to decode a pixel"
     )
-    shown = {caption("COIN", file, original, decoded): decoded, "error × 4\nlargest of the channels": errors}
-    return ipywidgets.VBox([ipywidgets.HTML(line), tiles(shown | jpeg | {"original\n24 bpp": original}, crop)])
+    shown = {caption("COIN", file, original, decoded): decoded, "error × 4\nlargest channel": errors}
+    return ipywidgets.VBox([ipywidgets.HTML(line), tiles({"original\n24 bpp": original} | shown | jpeg, crop)])
 
 
 def _live_siren() -> ipywidgets.VBox:

@@ -55,9 +55,9 @@ def test_budget_frames_are_under_their_budgets():
 def test_siren_frame_shows_the_file():
     file, original = widgets.kept_file("astronaut-10x28.spc"), data.bundled()["astronaut"]
     frame = inside(widgets.siren_sizes(), ipywidgets.Stack)[0].children[widgets.SIZES.index("10x28")]
-    top, left, height, width = widgets.FACE
+    top, left, height, width = widgets.NARROW
     decoded = codecs.decode(file)
-    assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[0]), decoded[top : top + height, left : left + width])
+    assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[1]), decoded[top : top + height, left : left + width])
     told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
     assert f"{len(file):,} bytes" in told and "7,479 parameters" in told
     assert f"{metrics.psnr(reference=original, reconstruction=decoded):.2f} dB" in told
