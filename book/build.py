@@ -17,7 +17,6 @@ read them there, so that the book and the tests share one execution.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -148,11 +147,6 @@ def executed(page: Path) -> Path:
     return EXECUTED / f"{page.stem}.ipynb"
 
 
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def execute() -> None:
     """Execute every page that the cache does not hold, as many at once as there are cores."""
     key = digest(*CELL_INPUTS, extra=pictures())
@@ -167,6 +161,8 @@ def execute() -> None:
     pages = {page: read_page(page) for page in pages_with_code()}
     new = [page for page, notebook in pages.items() if cache.create_hashed_notebook(notebook)[1] not in known]
     failed = {}
+    from sparsecomp.results import cores
+
     with ThreadPoolExecutor(cores()) as pool:
         for page, (notebook, seconds, error) in zip(new, pool.map(run_page, new), strict=True):
             print(f"executed {page.relative_to(ROOT)} in {seconds:.1f} s", flush=True)

@@ -29,7 +29,7 @@ bpp = 0.3  # the budget of this chapter's examples, bits per pixel
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from sparsecomp import codecs, data, figures, metrics, profiles, widgets
+from sparsecomp import codecs, data, figures, metrics, profiles, verdicts, widgets
 from sparsecomp.coding import bitstream
 
 profiles.get(profile)  # an unknown name stops here
@@ -160,7 +160,7 @@ assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 figures.colour_transform()
 
 # %%
-on, off = (figures.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
+on, off = (verdicts.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
 gap = on.mean("psnr", setting=0.6) - off.mean("psnr", setting=0.6)
 print(
     f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)"
@@ -184,7 +184,8 @@ figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 
 # %% [markdown]
 # The other decisions, all in [`sparsecomp.codecs.standard`](../book/reading.md): JPEG with optimised Huffman tables,
-# progressive where that is smaller, and whichever chroma sampling gives the higher PSNR; WebP with its slowest search;
+# progressive where that is smaller; JPEG and AVIF with whichever chroma sampling gives the higher PSNR; WebP with its
+# slowest search;
 # AVIF and JPEG XL at their default effort. `at_bpp(image, bpp)` looks for the best file that is *not over* the budget.
 #
 # ## The curves
@@ -197,12 +198,12 @@ figures.rate_distortion(coin=False, top=2.0)
 
 # %% [markdown]
 # JPEG XL lies below WebP here, and that is no slip of ours: its encoder spends bits for the eye, not for PSNR. The same
-# files measured by MS-SSIM have it above WebP and JPEG 2000 from about 0.3 bpp on. Which codec is "better" depends on
+# files measured by MS-SSIM have it above WebP and JPEG 2000 from about 0.35 bpp on. Which codec is "better" depends on
 # the ruler.
 
 # %%
 at = {
-    (name, metric): np.interp(0.5, *figures.baseline(name).curve(metric))
+    (name, metric): np.interp(0.5, *verdicts.baseline(name).curve(metric))
     for name in ("jpegxl", "webp")
     for metric in ("psnr", "ms_ssim")
 }

@@ -228,7 +228,7 @@ def study(
     out = results.folder() / "runs" if out is None else out
     setup = studies.Setup(
         chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,
-        workers=workers or os.cpu_count() or 1, commit=commit, report=lambda line: print(line, flush=True),
+        workers=workers or results.cores(), commit=commit, report=lambda line: print(line, flush=True),
     )  # fmt: skip
     if out.exists() and not out.is_dir():
         raise ValueError(f"output {str(out)!r} is there and is no folder")
@@ -310,6 +310,8 @@ def bench_fit(
     """Time `fast` fits against `reference` (COIN's own way) to the same PSNR; about a minute."""
     from sparsecomp import bench
 
+    if out is not None and not out.is_dir():
+        raise ValueError(f"output {str(out)!r}: there is no such folder")
     table = bench.bench_fit(seed)
     if out is not None:
         bench.write(table, out, seed)
@@ -334,7 +336,7 @@ def verify(
     """Weigh every claim against the records; fail (exit 1) if one that held no longer does."""
     from sparsecomp import verdicts
 
-    now, lost = verdicts.verify()
+    now, lost = (verdicts.weigh_all(), []) if update else verdicts.verify()
     rows = [[v.paper, v.claim, v.published, v.ours, v.verdict] for v in now]
     _table("verdicts, from the records", ["paper", "claim", "published", "ours", "verdict"], rows, [])
     if update:
@@ -358,7 +360,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error.format_message() + hint)
     except OSError as error:
         return _fail(f"{error.filename!r}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except (ValueError, ImportError, MemoryError, data.DataUnavailable, notebooks.NotebookError) as error:
+    except (ValueError, ImportError, LookupError, RuntimeError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__)
     if code == 130:
         how = "; the same command goes on from the last checkpoints" if arguments[:1] == ["study"] else ""
@@ -455,7 +457,7 @@ def _progress(steps: int) -> Iterator[Callable[[int, list[float]], None]]:
 
 @contextmanager
 def _workers_die_with_us() -> Iterator[None]:
-    """On Ctrl-C end the processes of a study too: its pool would otherwise first finish all pictures that wait."""
+    """On Ctrl-C or a kill end the processes of a study too: its pool would first finish all pictures that wait."""
     import multiprocessing
     import signal
 
@@ -464,11 +466,12 @@ def _workers_die_with_us() -> Iterator[None]:
             process.terminate()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # Tables and the page of `compare` -------------------------------------------------------------------------------------

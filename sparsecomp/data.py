@@ -247,6 +247,8 @@ def _download(name: str) -> Path:
     try:
         import pooch
 
+        pooch.get_logger().setLevel("WARNING")  # what cannot be had is said in one line, ours
+
         if pictures.source.endswith("/"):
             shelf = pooch.create(cache / name, pictures.source, registry=pictures.files)
             for file in pictures.files:

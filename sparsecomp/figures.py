@@ -17,7 +17,7 @@ from matplotlib import figure as matplotlib_figure
 
 from sparsecomp import data, metrics, results
 from sparsecomp.results import RunRecord
-from sparsecomp.verdicts import baseline, coin_curve, rising, weigh_all
+from sparsecomp.verdicts import baselines, coin_curve, curve, weigh_all
 
 # One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
 STYLE = {
@@ -27,7 +27,7 @@ STYLE = {
     "webp": ("WebP", "#009E73", "D"),
     "avif": ("AVIF", "#0072B2", "P"),
     "jpegxl": ("JPEG XL", "#D55E00", "X"),
-    "coin": ("COIN, ours", "#000000", "o"),
+    "coin": ("COIN, ours (coordinates per axis)", "#000000", "o"),
 }
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
 SHORT = ("paper", "claim", "published", "ours", "verdict")
@@ -51,10 +51,11 @@ def provenance(records: list[RunRecord]) -> str:
     said = {
         "profile": sorted({r.config["profile"] for r in records}),
         "pictures": sorted({f"{r.config['pictures']} of {r.config['data']}" for r in records}),
+        "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
         "device": sorted({r.environment["device"] for r in records}),
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
     }
-    return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items())
+    return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items() if values)
 
 
 class Table(pd.DataFrame):
@@ -114,13 +115,12 @@ def rate_distortion(
 ) -> Figure:
     """Quality over rate on Kodak: means of per-picture values at every setting, rates of files, up to ``top`` bpp."""
     figure, axes = _figure()
-    used = [baseline(label) for label in codecs]
-    highest = []
-    for record in used:
-        name, colour, marker = STYLE[record.config["label"]]
-        rate, quality = record.curve(metric)
+    used, highest = [record for label in codecs for record in baselines(label)], []
+    for label in codecs:
+        name, colour, marker = STYLE[label]
+        rate, quality = curve(label, metric)
         highest.append(np.interp(top, rate, quality))
-        dashed = "--" if "no-transform" in record.config["label"] else "-"
+        dashed = "--" if "no-transform" in label else "-"
         axes.plot(rate, quality, dashed, color=colour, marker=marker, ms=5, lw=1.4, label=name)
     if coin:
         ours = coin_curve()
@@ -131,7 +131,7 @@ def rate_distortion(
         if metric == "psnr":
             printed = results.published("coin", where="Kodak mean", metric="psnr")
             xs, ys = [row["x"] for row in printed], [row["value"] for row in printed]
-            axes.plot(xs, ys, "o", mfc="none", mec="#000000", ms=9, label="COIN, published")
+            axes.plot(xs, ys, "o", mfc="none", mec="#000000", ms=9, label="COIN, published (its own coordinates)")
     low, _ = axes.get_ylim()
     axes.set(
         xlabel=LABELS["bpp"],
@@ -246,12 +246,12 @@ def bd_table(anchor: str = "jpeg") -> Table:
     """BD-rate and BD-PSNR on Kodak against one codec, with the range that the two curves share."""
     against = STYLE[anchor][0]
     columns = (f"BD-rate against {against}, %", "over dB", f"BD-PSNR against {against}, dB", "over bpp")
-    rate_anchor, quality_anchor = rising(baseline(anchor))
+    rate_anchor, quality_anchor = curve(anchor)
     rows = []
     for label in (*STANDARD, "jpeg2000-no-transform", "coin"):
         if label == anchor:
             continue
-        rate, quality = _coin_curve() if label == "coin" else rising(baseline(label))
+        rate, quality = _coin_curve() if label == "coin" else curve(label)
         cells = ("–",) * 4  # fewer than four points are no curve
         if len(rate) >= 4:
             pair = {"rate_anchor": rate_anchor, "quality_anchor": quality_anchor}

@@ -31,6 +31,11 @@ def folder() -> Path:
     return beside if beside.is_dir() else Path.cwd() / "results"
 
 
+def cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # Run records ----------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +178,7 @@ def environment(device: str, commit: str | None = None) -> dict:
         "python": platform.python_version(),
         "versions": versions,
         "device": device,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
 
 

@@ -13,15 +13,16 @@ import os
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sparsecomp import data, profiles, results
 from sparsecomp.codecs import BudgetError, evaluate, get_codec, inr, measure
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget, Profile, as_dict
+from sparsecomp.profiles import FAST, FitBudget, Profile, as_dict
 from sparsecomp.training.fit import FitResult, Paused, fit_set
 
 PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
@@ -103,6 +104,8 @@ def gallery(setup: Setup) -> list[Path]:
         if not path.exists():
             begun, rows = time.perf_counter(), []
             for bpp in budgets:
+                if setup.seconds_left() == 0:
+                    raise Paused("the time given is over; this codec begins anew next time")
                 try:
                     measured = evaluate(get_codec(codec), pictures["astronaut"], bpp)
                 except BudgetError as error:
@@ -118,7 +121,7 @@ def gallery(setup: Setup) -> list[Path]:
 def search(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """PSNR over depth at equal bytes, each depth with the widest layers that fit. One record a budget and depth."""
     smoke = setup.profile.name == "smoke"
-    budget = setup.profile.fit if smoke else FitBudget(steps=5000, lr=setup.profile.fit.lr)
+    budget = replace(FAST, steps=5000) if setup.profile.fit == FAST else setup.profile.fit
     pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
     made = []
     for bpp in (0.15, 0.3):
@@ -141,11 +144,15 @@ GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
-    """The standard codecs, JPEG 2000 also without its colour transform, over their settings: one record a codec."""
+    """The standard codecs over their settings, one record a codec.
+
+    JPEG and AVIF with chroma at half resolution and, in a record of its own, at full; the better of the two is their
+    curve. JPEG 2000 also without its colour transform.
+    """
     pictures = _pictures(pictures_of, setup.profile.pictures)
-    runs = [(codec, codec, {}) for codec in GRIDS] + [
-        ("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False})
-    ]
+    runs = [(codec, codec, {}) for codec in GRIDS]
+    runs += [(f"{codec}-444", codec, {"subsampling": "4:4:4"}) for codec in ("jpeg", "avif")]
+    runs += [("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False})]
     made = []
     for label, codec, options in runs:
         option, settings = GRIDS[codec]
@@ -259,8 +266,8 @@ def _pictures(name: str, count: int) -> dict[str, np.ndarray]:
 def _config(setup: Setup, pictures_of: str, pictures: Mapping[str, np.ndarray]) -> dict:
     """What every configuration says: profile, seed, kind of device, and which pixels went in."""
     return {
-        "profile": setup.profile.name, "seed": setup.seed, "device": setup.device, "data": pictures_of,
-        "pictures": len(pictures), "data_sha256": data.fingerprint(pictures),
+        "profile": setup.profile.name, "seed": setup.seed, "device": torch.device(setup.device).type,
+        "data": pictures_of, "pictures": len(pictures), "data_sha256": data.fingerprint(pictures),
     }  # fmt: skip
 
 

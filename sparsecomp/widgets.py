@@ -27,6 +27,7 @@ from sparsecomp.profiles import FitBudget
 Crop = tuple[int, int, int, int]  # top, left, height, width
 FACE: Crop = (10, 130, 192, 192)  # of the astronaut
 NARROW: Crop = (10, 146, 192, 160)  # four of them stand side by side on a page
+ORIGINAL = "original\n24 bpp\nno loss"
 BUDGETS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2)
 SIZES = ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
 
@@ -69,10 +70,10 @@ def tiles(shown: Mapping[str, np.ndarray | None], crop: Crop = FACE) -> ipywidge
 
 
 def caption(name: str, file: bytes, original: np.ndarray, decoded: np.ndarray) -> str:
-    """Name, rate of the file and PSNR of the whole picture, in two lines."""
+    """Name, rate of the file and PSNR of the whole picture, in three lines."""
     rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
     psnr = metrics.psnr(reference=original, reconstruction=decoded)
-    return f"{name}\n{rate:.3f} bpp · {psnr:.2f} dB"
+    return f"{name}\n{rate:.3f} bpp\n{psnr:.2f} dB"
 
 
 # Chapter 00: the budget of the standard codecs ------------------------------------------------------------------------
@@ -83,12 +84,12 @@ def codec_budgets() -> ipywidgets.VBox:
     original = data.bundled()["astronaut"]
 
     def frame(bpp: float, encode: Callable[[str], bytes]) -> ipywidgets.GridBox:
-        shown: dict[str, np.ndarray | None] = {"original\n24 bpp": original}
+        shown: dict[str, np.ndarray | None] = {ORIGINAL: original}
         for name in STANDARD:
             try:
                 file = encode(name)
             except LookupError:
-                shown[f"{STYLE[name][0]}\nno file of at most {bpp:g} bpp"] = None
+                shown[f"{STYLE[name][0]}\nno file of\nat most {bpp:g} bpp"] = None
                 continue
             decoded = codecs.decode(file)
             shown[caption(STYLE[name][0], file, original, decoded)] = decoded
@@ -114,9 +115,9 @@ def _live_codecs() -> ipywidgets.VBox:
                     measured.reconstruction
                 )
             except BudgetError as error:
-                pictures[f"{STYLE[name][0]}\nfrom {error.smallest:.3f} bpp on"] = None
+                pictures[f"{STYLE[name][0]}\nno file\nbelow {error.smallest:.3f} bpp"] = None
             bar.value += 1
-        shown.children = [tiles({"original\n24 bpp": original} | pictures, _middle(original))]
+        shown.children = [tiles({ORIGINAL: original} | pictures, _middle(original))]
 
     button.on_click(encode)
     return _needs_kernel([ipywidgets.HBox([picture, budget, button, bar]), shown])
@@ -138,10 +139,10 @@ def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VB
     architecture, _ = inr.read_network(container)
     height, width, _ = original.shape
     rate = metrics.bpp(data=file, height=height, width=width)
-    jpeg: dict[str, np.ndarray | None] = {"JPEG, as many bytes\nno file so small": None}
+    jpeg: dict[str, np.ndarray | None] = {"JPEG, same bytes\nno file\nso small": None}
     try:
         other = codecs.evaluate(codecs.get_codec("jpeg"), original, rate)
-        jpeg = {caption("JPEG, as many bytes", other.data, original, other.reconstruction): other.reconstruction}
+        jpeg = {caption("JPEG, same bytes", other.data, original, other.reconstruction): other.reconstruction}
     except BudgetError:
         pass
     error = np.abs(decoded.astype(int) - original).max(axis=2, keepdims=True) * 4
@@ -151,8 +152,8 @@ def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VB
         f"<b>{architecture}</b>: {architecture.n_parameters:,} parameters; {len(file):,} bytes, "
         f"{len(container.sections['weights']):,} of them weights; {macs:,} multiply-accumulates to decode a pixel"
     )
-    shown = {caption("COIN", file, original, decoded): decoded, "error × 4\nlargest channel": errors}
-    return ipywidgets.VBox([ipywidgets.HTML(line), tiles({"original\n24 bpp": original} | shown | jpeg, crop)])
+    shown = {caption("COIN", file, original, decoded): decoded, "error × 4\nlargest of\nthe channels": errors}
+    return ipywidgets.VBox([ipywidgets.HTML(line), tiles({ORIGINAL: original} | shown | jpeg, crop)])
 
 
 def _live_siren() -> ipywidgets.VBox:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from sparsecomp.codecs import NAMES, decode, get_codec
-from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, pack, unpack
+from sparsecomp.codecs import NAMES, decode, get_codec, inr
+from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
+from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget
 
 SEEDS = {
@@ -169,6 +171,41 @@ def test_damaged_files(folder, codec):
     # The harm must have reached the decoders: some files still give a picture, some only a decoder refuses.
     assert outcome["pictures"] > 10
     assert outcome["foreign"] > 0 or codec == "coin"  # whose decoder is our own
+
+
+def test_a_tall_picture_takes_little_memory():
+    """Positions are made tile by tile: a side of 2^22 pixels costs its picture and little else."""
+    script = """
+import resource, torch
+from sparsecomp.codecs import decode, inr
+from sparsecomp.models.siren import Architecture
+small = Architecture(2, 24)
+decode(inr.write(small, torch.zeros(small.n_parameters), 40, 24))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+picture = decode(inr.write(small, torch.zeros(small.n_parameters), 2**22, 1))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=110, check=True)
+    assert float(ran.stdout) < 60  # the picture is 12 MB
+
+
+def test_a_network_too_costly_to_draw_is_refused():
+    large = Architecture(10, 512)
+    with pytest.raises(BitstreamError, match="absurd size"):
+        decode(inr.write(large, torch.zeros(large.n_parameters), 4096, 4096))
+
+
+def test_a_length_without_end_in_an_av1_stream_is_refused(folder):
+    container = unpack((folder / "avif-0.spc").read_bytes())
+    payload = bytearray(container.sections["payload"])
+    box = payload.index(b"mdat") - 4
+    old, endless = len(payload) - box - 8, b"\x12" + b"\xff" * 200_000
+    payload += endless
+    payload[box : box + 4] = (len(payload) - box).to_bytes(4, "big")
+    at = payload.index(old.to_bytes(4, "big"), payload.index(b"iloc"))  # the length of the one item
+    payload[at : at + 4] = (old + len(endless)).to_bytes(4, "big")
+    with pytest.raises(BitstreamError, match="more than 8 bytes"):
+        decode(pack(Container("avif", container.height, container.width, {"payload": bytes(payload)})))
 
 
 def test_every_codec_is_fuzzed():

@@ -85,7 +85,7 @@ def test_the_widest_network_that_fits(depth, bpp, size):
 def test_no_file_is_written_that_no_decoder_reads():
     """A picture too large for its network is refused before the fit, not after it."""
     large = np.zeros((2000, 3000, 3), np.uint8)
-    with pytest.raises(ValueError, match="arch=5x10 is too small for 2000 x 3000"):
+    with pytest.raises(ValueError, match="arch=5x10 does not go with 2000 x 3000"):
         get_codec("coin", arch="5x10").encode(large)
     with pytest.raises(BudgetError) as caught:
         get_codec("coin").at_bpp(large, 0.0015)

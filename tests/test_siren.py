@@ -8,7 +8,6 @@ import torch
 
 from sparsecomp.models.siren import (
     Architecture,
-    axes,
     forward,
     initial_parameters,
     layers,
@@ -79,15 +78,21 @@ def test_layers_are_views():
     assert parameters[1].tolist() == [1] * 6 + [2] * 3 + [3] * 9 + [4] * 3 + [5] * 9 + [6] * 3
 
 
+def rows_and_columns(height: int, width: int, coordinates: str = "per_axis"):
+    y, x = positions(height, width, coordinates).view(2, height, width)
+    assert torch.equal(y, y[:, :1].expand_as(y)) and torch.equal(x, x[:1].expand_as(x)), "row by row, y first"
+    return y[:, 0], x[0]
+
+
 def test_per_axis_positions_run_from_corner_to_corner():
-    y, x = axes(512, 768)
+    y, x = rows_and_columns(512, 768)
     assert (y[0], y[-1], x[0], x[-1]) == (-1, 1, -1, 1)
     torch.testing.assert_close(y.diff(), torch.full((511,), 2 / 511), atol=2e-7, rtol=0)
     torch.testing.assert_close(x.diff(), torch.full((767,), 2 / 767), atol=2e-7, rtol=0)
 
 
 def test_released_positions_are_those_of_the_released_code():
-    y, x = axes(512, 768, "coin")
+    y, x = rows_and_columns(512, 768, "coin")
     assert (y[0], y[-1], x[0]) == (-1, 1, -1)
     assert float(x[-1]) == pytest.approx(2.002, abs=5e-4)
     # The released code: indices over height - 1, minus a half, times two.
@@ -96,15 +101,9 @@ def test_released_positions_are_those_of_the_released_code():
     torch.testing.assert_close(positions(4, 6, "coin"), theirs.T)
 
 
-def test_positions_go_row_by_row_with_y_first():
-    y, x = axes(3, 5)
-    both = positions(3, 5)
-    assert both.shape == (2, 15)
-    for row in range(3):
-        for column in range(5):
-            assert both[:, row * 5 + column].tolist() == [y[row], x[column]]
+def test_unknown_coordinates_are_refused():
     with pytest.raises(ValueError, match="coordinates='polar'"):
-        axes(3, 5, "polar")
+        positions(3, 5, "polar")
 
 
 @pytest.mark.parametrize("coordinates", ["per_axis", "coin"])

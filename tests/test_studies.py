@@ -239,7 +239,7 @@ def test_the_search_compares_depths_at_equal_bytes(tmp_path):
 def test_baselines_measure_every_setting(tmp_path):
     made = studies.baselines(setup(tmp_path), "bundled")
     found = {record.config["label"]: record for record in map(results.read, made)}
-    assert set(found) == {*studies.GRIDS, "jpeg2000-no-transform"}
+    assert set(found) == {*studies.GRIDS, "jpeg-444", "avif-444", "jpeg2000-no-transform"}
     for label, record in found.items():
         option, *settings = record.config["grid"]
         assert [(row["picture"], row["setting"]) for row in record.rows] == [

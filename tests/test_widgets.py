@@ -48,7 +48,7 @@ def test_budget_frames_are_under_their_budgets():
     assert len(frames) == len(widgets.BUDGETS)
     for budget, frame in zip(widgets.BUDGETS, frames, strict=True):
         told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
-        rates = [float(rate) for rate in re.findall(r"([\d.]+) bpp ·", told)]
+        rates = [float(rate) for rate in re.findall(r"([\d.]+) bpp<br>[\d.]+ dB", told)]
         assert rates and max(rates) <= budget + 5e-4
 
 

@@ -89,5 +89,5 @@ def check_image(image: np.ndarray, *, codec: str, max_side: int = MAX_PIXELS) ->
 
 def check_bpp(bpp: float) -> None:
     """Refuse a budget that is not a finite number of bits per pixel above 0 (`ValueError`)."""
-    if not (math.isfinite(bpp) and bpp > 0):
-        raise ValueError(f"bpp={bpp} must be a finite number above 0")
+    if not isinstance(bpp, (int, float)) or not (math.isfinite(bpp) and bpp > 0):
+        raise ValueError(f"bpp={bpp!r} must be a finite number above 0")

@@ -26,9 +26,10 @@ from sparsecomp.training.fit import fit
 _NETWORK = struct.Struct("<BHBe")
 # The paper's depth at each of its rates (Dupont et al. 2021, sec. 4): bits per pixel of a Kodak picture, sine layers.
 PAPER_DEPTHS = ((0.07, 5), (0.15, 5), (0.3, 10), (0.6, 10), (1.2, 13))
-# A network this sparse over its picture is no picture: the bound keeps a short forged file from asking for hours of
-# work.
+# A forged file must not ask for hours of work: a network has at least so many bits for a pixel of its picture, and
+# drawing the whole takes at most so many multiply-accumulates (13x49 on 2^26 pixels is within; minutes on one core).
 LEAST_BPP = 2**-9
+MOST_MACS = 2**41
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Coin:
     arch : str
         ``"10x28"``: 10 sine layers of 28 units. `at_bpp` chooses its own.
     coordinates : {"per_axis", "coin"}
-        See `models.siren.axes`.
+        See `models.siren.spans`.
     w0 : float
         Frequency of the sines.
     budget : FitBudget
@@ -63,6 +64,8 @@ class Coin:
     name = "coin"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.arch, str) or not 0 < self.w0 <= 1000:
+            raise ValueError(f"arch={self.arch!r}, w0={self.w0!r}: a text such as '10x28', and a number in (0, 1000]")
         self.architecture  # noqa: B018 (raises what is wrong with it)
         if self.coordinates not in COORDINATES:
             raise ValueError(f"coordinates={self.coordinates!r}: one of {', '.join(COORDINATES)} is needed")
@@ -80,8 +83,8 @@ class Coin:
     def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
         """The paper's depth for this rate, with the widest layers whose file is not over ``bpp``.
 
-        At the paper's own rates this is the paper's architecture. Raises `BudgetError` where even one unit a layer is
-        too much.
+        At the rates that COIN published on Kodak (0.074, 0.160, 0.307, 0.611, 1.209) this is the paper's architecture.
+        Raises `BudgetError` where even one unit a layer is too much.
         """
         return self._encode(image, self.architecture_at(image, bpp))
 
@@ -109,7 +112,7 @@ class Coin:
         check_image(image, codec=self.name)
         if _absurd(architecture, *image.shape[:2]):
             height, width, _ = image.shape
-            raise ValueError(f"arch={architecture} is too small for {height} x {width} pixels: no decoder will draw it")
+            raise ValueError(f"arch={architecture} does not go with {height} x {width} pixels: no decoder will draw it")
         (result,) = fit(
             [image], architecture, self.budget, seeds=[self.seed], coordinates=self.coordinates, device=self.device,
             on_score=self.on_score,
@@ -136,8 +139,9 @@ def widest(depth: int, height: int, width: int, bpp: float, w0: float = 30.0) ->
 
 
 def _absurd(architecture: Architecture, height: int, width: int) -> bool:
-    """Is the picture too large for this network, by `LEAST_BPP`? Such a file is neither written nor read."""
-    return 16 * architecture.n_parameters < LEAST_BPP * height * width
+    """Is the picture too large for this network? Such a file is neither written nor read."""
+    macs = mlp_macs_per_pixel(architecture.depth, architecture.width) * height * width
+    return 16 * architecture.n_parameters < LEAST_BPP * height * width or macs > MOST_MACS
 
 
 def file_bytes(architecture: Architecture, height: int, width: int) -> int:
@@ -187,4 +191,7 @@ def decode_coin(container: Container) -> np.ndarray:
     weights = np.frombuffer(container.sections["weights"], "<f2").astype(np.float32)
     if not np.isfinite(weights).all():
         raise BitstreamError("a weight is not a finite number")
-    return render(architecture, torch.from_numpy(weights), container.height, container.width, coordinates).numpy()
+    try:
+        return render(architecture, torch.from_numpy(weights), container.height, container.width, coordinates).numpy()
+    except (RuntimeError, MemoryError) as error:  # torch says RuntimeError where memory ends
+        raise BitstreamError(f"no memory to draw {container.height} x {container.width} pixels") from error

@@ -439,6 +439,7 @@ def _size_avif(payload: bytes) -> tuple[int, int]:
         _require(header & 0x87 == 0x02, "avif", "an unusual AV1 unit")
         while True:
             at += 1
+            _require(shift < 56, "avif", "a length of more than 8 bytes")
             length, shift = length | (payload[at] & 0x7F) << shift, shift + 7
             if payload[at] < 0x80:
                 break

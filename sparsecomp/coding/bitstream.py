@@ -15,7 +15,7 @@ the rest    the sections' bytes      in the order of the table, nothing between 
 ==========  =======================  ==========================================================
 
 A varint is an unsigned LEB128 number below 2^32 in its shortest form, so that one container has one
-sequence of bytes. For a Kodak picture in one section the container costs 18 bytes.
+sequence of bytes. For a Kodak picture in one section the container costs 18 or 19 bytes.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ class Architecture:
         return sum(out * (inp + 1) for out, inp in self.shapes)
 
 
-def axes(height: int, width: int, coordinates: str = "per_axis") -> tuple[torch.Tensor, torch.Tensor]:
-    """Position of every row, float32 ``(height,)``, and of every column, ``(width,)``.
+def spans(height: int, width: int, coordinates: str = "per_axis") -> tuple[int, int]:
+    """What row and column numbers are divided by: row i lies at ``2 i / span_y - 1``, column j at ``2 j / span_x - 1``.
 
     ``"per_axis"`` (L0onie): each axis runs over [-1, 1]. ``"coin"`` (the released COIN): both axes are divided by
     ``height - 1``, so that y runs over [-1, 1] and x, on a 768x512 picture, from -1 to 2.002. The two give different
@@ -86,14 +86,18 @@ def axes(height: int, width: int, coordinates: str = "per_axis") -> tuple[torch.
     if coordinates not in COORDINATES:
         raise ValueError(f"coordinates={coordinates!r}: one of {', '.join(COORDINATES)} is needed")
     span_y = max(height - 1, 1)
-    span_x = span_y if coordinates == "coin" else max(width - 1, 1)
-    return torch.arange(height).float() / span_y * 2 - 1, torch.arange(width).float() / span_x * 2 - 1
+    return span_y, span_y if coordinates == "coin" else max(width - 1, 1)
 
 
 def positions(height: int, width: int, coordinates: str = "per_axis") -> torch.Tensor:
-    """Positions of all pixels, row by row: float32 ``(2, height * width)``, y above x, spaced as `axes` says."""
-    y, x = axes(height, width, coordinates)
-    return torch.stack([y[:, None].expand(height, width), x[None].expand(height, width)]).reshape(2, -1)
+    """Positions of all pixels, row by row: float32 ``(2, height * width)``, y above x, spaced as `spans` says."""
+    return positions_of(torch.arange(height * width), height, width, coordinates)
+
+
+def positions_of(index: torch.Tensor, height: int, width: int, coordinates: str = "per_axis") -> torch.Tensor:
+    """Positions ``(2, N)`` of the pixels ``index (N,)``, counted row by row."""
+    span_y, span_x = spans(height, width, coordinates)
+    return torch.stack([(index // width).float() / span_y * 2 - 1, (index % width).float() / span_x * 2 - 1])
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> torch.Tensor:
@@ -146,12 +150,11 @@ def render(
 
     Worked off in tiles of pixels, so that the memory for hidden layers is bounded whatever the size of the picture.
     """
-    y, x = axes(height, width, coordinates)
     pixels = height * width
     picture = torch.empty(pixels, architecture.n_out, dtype=torch.uint8)
     for start in range(0, pixels, tile):
         index = torch.arange(start, min(start + tile, pixels))
-        inputs = torch.stack([y[index // width], x[index % width]]).to(parameters.device)
+        inputs = positions_of(index, height, width, coordinates).to(parameters.device)
         colour = forward(architecture, parameters[None], inputs[None])[0]
         picture[index] = colour.clamp(0, 1).mul(255).round().to(torch.uint8).T.cpu()
     return picture.view(height, width, architecture.n_out)

@@ -11,10 +11,12 @@ make it, is restarted at half the learning rate from the best it had; its neighb
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -414,7 +416,7 @@ def fit_set(
             for name, result in zip(batch, results, strict=True):
                 on_done(name, result)
         return
-    paused = False
+    failed: list[Exception] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         waiting = {
             pool.submit(
@@ -424,16 +426,23 @@ def fit_set(
         }
         for future in as_completed(waiting):
             try:
-                on_done(waiting[future], future.result())
-            except Paused:
-                paused = True
-    if paused:
+                result = future.result()
+            except (Paused, ValueError, MemoryError) as error:
+                failed.append(error)  # the others' results are still wanted
+            else:
+                on_done(waiting[future], result)
+    for error in failed:
+        if not isinstance(error, Paused):
+            raise error
+    if failed:
         raise Paused("the time given is over")
 
 
 def _one_thread() -> None:
-    """What a worker begins with: one thread, and Ctrl-C left to the process that started it."""
+    """What a worker begins with: one thread, Ctrl-C left to the process that started it, and an end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that goes on
     torch.set_num_threads(1)
 
 
