@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -28,17 +29,19 @@ from sparsecomp.metrics import psnr
 _SUBSAMPLINGS = ("auto", "4:2:0", "4:4:4")
 
 
-class _Standard:
+class _Standard(ABC):
     """What the five share: a subclass writes its native stream and lists its settings from worst to best."""
 
     name: ClassVar[str]
     max_side: ClassVar[int] = 2**26
 
+    @abstractmethod
     def _native(self, image: np.ndarray) -> bytes:
-        raise NotImplementedError
+        """The codec's own stream of the picture, at this setting."""
 
+    @abstractmethod
     def _ladders(self) -> list[list[_Standard]]:
-        raise NotImplementedError
+        """Settings from worst to best; a list for each kind of setting."""
 
     def encode(self, image: np.ndarray) -> bytes:
         """Write the picture at this setting.
