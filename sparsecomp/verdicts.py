@@ -88,11 +88,16 @@ def baselines(label: str) -> list[RunRecord]:
 
 
 def curve(label: str, metric: str = "psnr") -> tuple[list[float], list[float]]:
-    """Mean quality over mean rate of a standard codec, both rising; what a smaller file beats is left out."""
-    points = [point for record in baselines(label) for point in zip(*record.curve(metric), strict=True)]
+    """Mean quality over mean rate of a standard codec, both rising.
+
+    A measured point counts if no other of the codec's records is above it there, between that record's own points, and
+    if no smaller file is as good.
+    """
+    measured = [record.curve(metric) for record in baselines(label)]
     rates, qualities = [], []
-    for rate, quality in sorted(points):
-        if not qualities or (quality > qualities[-1] and rate > rates[-1]):
+    for rate, quality in sorted(point for rs, qs in measured for point in zip(rs, qs, strict=True)):
+        best = max(np.interp(np.log(rate), np.log(rs), qs) for rs, qs in measured if rs[0] <= rate <= rs[-1])
+        if quality >= best and (not qualities or (quality > qualities[-1] and rate > rates[-1])):
             rates.append(rate)
             qualities.append(quality)
     return rates, qualities

@@ -25,7 +25,7 @@ def line(figure, label: str) -> np.ndarray:
 
 
 def test_coin_points_are_means_over_pictures():
-    drawn = line(figures.rate_distortion(), "COIN, ours")
+    drawn = line(figures.rate_distortion(), figures.STYLE["coin"][0])
     for architecture in ("5x20", "5x30", "10x28"):
         rows = rows_of("coin", architecture=architecture, data="kodak")
         assert len(rows) == 24
@@ -34,7 +34,7 @@ def test_coin_points_are_means_over_pictures():
 
 
 def test_published_points_are_the_published_ones():
-    drawn = line(figures.rate_distortion(), "COIN, published")
+    drawn = line(figures.rate_distortion(), "COIN, published (its own coordinates)")
     assert np.isclose(drawn, [0.3074, 26.412], atol=1e-3).all(axis=1).any() and len(drawn) == 6
 
 
@@ -132,6 +132,17 @@ def test_what_no_longer_holds_is_lost():
 def test_final_quality_of_fast_is_no_worse_than_published():
     for architecture, published in (("5x20", 23.2), ("5x30", 24.6), ("10x28", 26.4)):
         assert verdicts.coin_psnr(architecture) >= published
+
+
+def test_curve_is_the_better_of_its_records(monkeypatch):
+    def record(*points):
+        rows = [{"picture": "a", "setting": i, "bpp": r, "psnr": q} for i, (r, q) in enumerate(points)]
+        return results.RunRecord("s", "n", {}, rows, 0.0, {})
+
+    two = [record((0.1, 20.0), (0.4, 30.0), (0.8, 31.0)), record((0.2, 22.0), (0.8, 40.0), (1.6, 39.0))]
+    monkeypatch.setattr(verdicts, "baselines", lambda label: two)
+    # 0.2: on the first record's line there are 25 dB; 0.4: 31 dB on the second's; 1.6: worse than a smaller file.
+    assert verdicts.curve("jpeg") == ([0.1, 0.8], [20.0, 40.0])
 
 
 def test_psnr_outside_the_measured_rates_is_not_invented():
