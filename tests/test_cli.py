@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparsecomp import __version__, cli, codecs, data, studies
+from sparsecomp import __version__, cli, codecs, data, results, studies
 from sparsecomp.coding import bitstream
 from sparsecomp.training.fit import Paused
 
@@ -294,7 +294,7 @@ def test_options_reach_the_study(capsys, monkeypatch):
     found = (setup.profile.name, setup.max_minutes, setup.out, setup.workers, setup.seed, setup.commit, setup.device)
     assert found == ("paper", 9.5, Path("runs"), 3, 5, "abc", "cpu") and pictures_of == "bundled"
     assert run(capsys, "study", "coin", "--out", "runs")[0] == 0
-    assert seen[1][0].workers == os.cpu_count() and seen[1][1] == "kodak"
+    assert seen[1][0].workers == results.cores() and seen[1][1] == "kodak"
 
 
 def test_pause_is_no_error_and_ctrl_c_says_how_to_go_on(capsys, monkeypatch):
