@@ -193,7 +193,8 @@ for bpp, depth in ((0.15, 5), (0.3, 10)):
 assert sum(depths[b, best[b]] - psnr > 0.5 for (b, _), psnr in depths.items()) == len(depths) // 2
 
 # %% [markdown]
-# On these six pictures, with our optimiser, neither of the paper's depths is the best of its row, and half of the depths
+# On these six pictures, with our optimiser, neither of the paper's depths is the best of its row, and half of the
+# depths
 # tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that is too
 # large, and let the budget decide which of its weights stay.
 #
