@@ -194,9 +194,8 @@ assert sum(depths[b, best[b]] - psnr > 0.5 for (b, _), psnr in depths.items()) =
 
 # %% [markdown]
 # On these six pictures, with our optimiser, neither of the paper's depths is the best of its row, and half of the
-# depths
-# tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that is too
-# large, and let the budget decide which of its weights stay.
+# depths tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that is
+# too large, and let the budget decide which of its weights stay.
 #
 # ## Verdict
 
