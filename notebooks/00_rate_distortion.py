@@ -14,11 +14,10 @@
 # %% [markdown]
 # # Rate and distortion
 #
-# **The question.** A neural codec is said to beat JPEG. What would one have to see to believe it? Two numbers for every
-# picture: how many bits its *file* has, and how far the picture that comes back is from the one that went in. This
-# chapter makes both precise, and then calls the standard codecs the way their makers would want them called; every
-# later
-# chapter is measured against the curves drawn here.
+# **The question.** A neural codec is said to beat JPEG. What would one have to see to believe it? Two numbers for
+# every picture: how many bits its *file* has, and how far the picture that comes back is from the one that went in.
+# This chapter makes both precise, and then calls the standard codecs the way their makers would want them called;
+# every later chapter is measured against the curves drawn here.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -40,8 +39,8 @@ if not 0 < bpp <= 24:
 # %% [markdown]
 # ## The idea in a picture
 #
-# The astronaut has 512 × 512 pixels of 24 bits: 786,432 bytes. At 0.3 bits per pixel there are 9,830 bytes left, one in
-# eighty. Here is what two codecs, 27 years apart, do with them.
+# The astronaut has 512 × 512 pixels of 24 bits: 786,432 bytes. At 0.3 bits per pixel there are 9,830 bytes left, one
+# in eighty. Here is what two codecs, 27 years apart, do with them.
 
 # %%
 picture = data.bundled()["astronaut"]
@@ -74,8 +73,9 @@ assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 # numbers are useful while training. They are not what arrives: in this book they are called *estimates*, and stand
 # beside the measured rate.
 #
-# Every codec here, ours and the standard ones, writes the same kind of file: an `.spc` container. It costs about twenty
-# bytes, the same for all, and says everything that the decoder needs. This is the whole of the JPEG file above:
+# Every codec here, ours and the standard ones, writes the same kind of file: an `.spc` container. It costs about
+# twenty bytes, the same for all, and says everything that the decoder needs. This is the whole of the JPEG file
+# above:
 
 # %%
 for part, size in bitstream.layout(pair["jpeg"].data):
@@ -146,15 +146,13 @@ assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 
 # %% [markdown]
 # All four are 26 dB away from the astronaut. No eye would call them equal, and SSIM does not. Neither number is the
-# eye:
-# that is why the tables of this book hold both, and the pictures stand beside them.
+# eye: that is why the tables of this book hold both, and the pictures stand beside them.
 #
 # ## Fair baselines
 #
-# A new codec looks best beside a badly called old one. The commonest slip: Pillow writes JPEG 2000 *without* its colour
-# transform unless told `mct=1`, so that the three channels are coded as if they had nothing to do with each other.
-# Papers
-# have compared with that; CAE-ADMM's scripts do.
+# A new codec looks best beside a badly called old one. The commonest slip: Pillow writes JPEG 2000 *without* its
+# colour transform unless told `mct=1`, so that the three channels are coded as if they had nothing to do with each
+# other. Papers have compared with that; CAE-ADMM's scripts do.
 
 # %%
 figures.colour_transform()
@@ -185,8 +183,8 @@ figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 # %% [markdown]
 # The other decisions, all in [`sparsecomp.codecs.standard`](../book/reading.md): JPEG with optimised Huffman tables,
 # progressive where that is smaller; JPEG and AVIF with whichever chroma sampling gives the higher PSNR; WebP with its
-# slowest search;
-# AVIF and JPEG XL at their default effort. `at_bpp(image, bpp)` looks for the best file that is *not over* the budget.
+# slowest search; AVIF and JPEG XL at their default effort. `at_bpp(image, bpp)` looks for the best file that is *not
+# over* the budget.
 #
 # ## The curves
 #
@@ -197,9 +195,9 @@ figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 figures.rate_distortion(coin=False, top=2.0)
 
 # %% [markdown]
-# JPEG XL lies below WebP here, and that is no slip of ours: its encoder spends bits for the eye, not for PSNR. The same
-# files measured by MS-SSIM have it above WebP and JPEG 2000 from about 0.35 bpp on. Which codec is "better" depends on
-# the ruler.
+# JPEG XL lies below WebP here, and that is no slip of ours: its encoder spends bits for the eye, not for PSNR. The
+# same files measured by MS-SSIM have it above WebP and JPEG 2000 from about 0.35 bpp on. Which codec is "better"
+# depends on the ruler.
 
 # %%
 at = {
@@ -215,9 +213,8 @@ figures.rate_distortion("ms_ssim", coin=False, top=1.0)
 
 # %% [markdown]
 # Between two curves one can read the gap in two directions {cite:p}`bjontegaard`: rate saved at equal quality
-# (BD-rate),
-# quality gained at equal rate (BD-PSNR). Both are means over the range that the curves share, which therefore belongs
-# beside the number.
+# (BD-rate), quality gained at equal rate (BD-PSNR). Both are means over the range that the curves share, which
+# therefore belongs beside the number.
 
 # %%
 figures.bd_table().query("codec != 'COIN, ours'")
@@ -231,8 +228,8 @@ figures.verdict_table("baselines")
 # %% [markdown]
 # ## A widget
 #
-# Move the budget. Each crop is cut without loss from a picture that was decoded from a real file; where a codec has no
-# file that small, it says so.
+# Move the budget. Each crop is cut without loss from a picture that was decoded from a real file; where a codec has
+# no file that small, it says so.
 
 # %%
 widgets.codec_budgets()

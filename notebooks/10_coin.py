@@ -14,11 +14,10 @@
 # %% [markdown]
 # # COIN: the network is the picture
 #
-# **The question.** A codec trained on a million pictures stores a code, and its decoder must be there already. Can the
-# file do without a decoder, because it *is* one? COIN {cite:p}`coin` fits a small network to one picture, from
-# positions
-# to colours, and stores the network's weights. To decode is to ask the network for every pixel. No training set, no
-# entropy coder, no latent: as simple as a neural codec can be, and where L0onie begins.
+# **The question.** A codec trained on a million pictures stores a code, and its decoder must be there already. Can
+# the file do without a decoder, because it *is* one? COIN {cite:p}`coin` fits a small network to one picture, from
+# positions to colours, and stores the network's weights. To decode is to ask the network for every pixel. No training
+# set, no entropy coder, no latent: as simple as a neural codec can be, and where L0onie begins.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -62,8 +61,7 @@ figures.pictures(panels, columns=4)
 # $$ h_0 = p, \qquad h_{l+1} = \sin\bigl(\omega_0\,(A_l h_l + b_l)\bigr), \qquad f_\theta(p) = A_L h_L + b_L . $$
 #
 # The factor $\omega_0 = 30$ lets a first layer with small weights reach high frequencies: with ReLUs in place of the
-# sines
-# the same network draws a blur. Fitting is least squares over the pixels,
+# sines the same network draws a blur. Fitting is least squares over the pixels,
 #
 # $$ \min_\theta \; \frac{1}{3HW} \sum_{p} \lVert f_\theta(p) - x_p \rVert_2^2 , $$
 #
@@ -85,9 +83,9 @@ for name in profiles.PAPER_ARCHITECTURES:
 # %% [markdown]
 # ## Where a pixel is
 #
-# COIN's released code divides *both* coordinates by $H - 1$; L0onie normalises each axis. On a landscape Kodak picture
-# the first sends $x$ to 2.002, so the two are different models, and numbers of one should not be drawn into the other's
-# figure without saying so. Here it is an option, and the file remembers which.
+# COIN's released code divides *both* coordinates by $H - 1$; L0onie normalises each axis. On a landscape Kodak
+# picture the first sends $x$ to 2.002, so the two are different models, and numbers of one should not be drawn into
+# the other's figure without saying so. Here it is an option, and the file remembers which.
 
 # %%
 for convention in siren.COORDINATES:
@@ -128,8 +126,7 @@ assert (
 # ## Fitting it faster
 #
 # The paper takes 50,000 steps over every pixel with Adam at $2 \cdot 10^{-4}$. Our engine keeps the network and the
-# file
-# and changes the way there, in five ways. All but the last are fields of `profiles.FitBudget`:
+# file and changes the way there, in five ways. All but the last are fields of `profiles.FitBudget`:
 #
 # - **fewer pixels a step**: 16,384, one from each cell of a grid, so that a mini-batch covers the picture evenly;
 # - **a better direction**: SOAP, Adam in the eigenbasis of each layer's gradient covariances; the layers are tiny, so
@@ -153,14 +150,14 @@ figures.fit_course()
 
 # %% [markdown]
 # A step of ours sees a twenty-fourth of the pixels that a step of the official code sees. Most of the gain comes
-# late, as
-# the learning rate falls: at its full height the fit wanders, and what it has learnt shows only when the steps shrink.
+# late, as the learning rate falls: at its full height the fit wanders, and what it has learnt shows only when the
+# steps shrink.
 
 # %% [markdown]
 # ## The figure
 #
-# All of Kodak. Our points are lengths of files, with coordinates per axis; the open circles are the numbers that COIN's
-# authors published, with theirs.
+# All of Kodak. Our points are lengths of files, with coordinates per axis; the open circles are the numbers that
+# COIN's authors published, with theirs.
 
 # %%
 figures.rate_distortion()
@@ -168,12 +165,15 @@ figures.rate_distortion()
 # %%
 figures.coin_table()
 
+# %%
+figures.bd_table().tail(1)
+
 # %% [markdown]
 # ## Depth and width
 #
 # At one budget, many networks fit: deep and narrow, shallow and wide. Which is best is not known beforehand; COIN
-# searched
-# for it. Here are the widest networks of each depth whose files are not over the budget, fitted with 5,000 steps each.
+# searched for it. Here are the widest networks of each depth whose files are not over the budget, fitted with 5,000
+# steps each.
 
 # %%
 figures.depth_search()
@@ -194,8 +194,8 @@ assert sum(depths[b, best[b]] - psnr > 0.5 for (b, _), psnr in depths.items()) =
 
 # %% [markdown]
 # On these six pictures, with our optimiser, neither of the paper's depths is the best of its row, and half of the
-# depths tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that is
-# too large, and let the budget decide which of its weights stay.
+# depths tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that
+# is too large, and let the budget decide which of its weights stay.
 #
 # ## Verdict
 
@@ -209,9 +209,8 @@ figures.verdict_table("COIN")
 #
 # ## A widget
 #
-# Seven networks, from 0.03 to 2 bits per pixel. Watch what is drawn first: large shapes, then edges, never texture.
-# Beside
-# it JPEG in as many bytes, as soon as JPEG has a file so small.
+# Seven networks, from 0.03 to 1.8 bits per pixel. Watch what is drawn first: large shapes, then edges, never texture.
+# Beside it JPEG in as many bytes, as soon as JPEG has a file so small.
 
 # %%
 widgets.siren_sizes()
