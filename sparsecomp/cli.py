@@ -200,7 +200,7 @@ def compare(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="coin, gallery, search or baselines.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="coin, gallery, search, ingredients or baselines.")],
     profile: Annotated[str, typer.Option(help=f"How much is done: {NAMES}.")] = "laptop",
     device: Device = "cpu",
     max_minutes: Annotated[float | None, typer.Option(help="Pause after so many minutes.")] = None,

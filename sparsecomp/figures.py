@@ -282,6 +282,28 @@ def bench_table() -> Table:
     return Table(rows)
 
 
+def ingredients_table() -> Table:
+    """PSNR without each ingredient of the engine's budget: mean over pictures, and over seeds mean, least and most."""
+    found = [r for r in results.records("ingredients") if r.config["profile"] == "laptop"]
+    if not found:
+        raise LookupError("no records of study 'ingredients': make them with `sparsecomp study ingredients`")
+    of: dict[str, list[RunRecord]] = {}
+    for record in found:
+        of.setdefault(record.config["ingredient"], []).append(record)
+    whole = np.mean([r.mean("psnr") for r in of["all"]])
+    rows = []
+    for ingredient, runs in sorted(of.items(), key=lambda item: item[0] != "all"):
+        psnr = [r.mean("psnr") for r in runs]
+        rows.append({
+            "fit": ingredient if ingredient == "all" else f"all but: {ingredient}",
+            "PSNR in dB": f"{np.mean(psnr):.2f}",
+            "over seeds": f"{min(psnr):.2f} to {max(psnr):.2f}",
+            "difference": "" if ingredient == "all" else f"{np.mean(psnr) - whole:+.2f}",
+            "collapses noticed": sum(len(row["restarts"]) for r in runs for row in r.rows),
+        })  # fmt: skip
+    return Table(rows)
+
+
 def verdict_table(paper: str | None = None) -> Table:
     """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short."""
     rows = [v for v in weigh_all() if paper in (None, v.paper)]
@@ -314,6 +336,9 @@ FIGURES = {
     "coin-table": Entry("COIN: bytes and PSNR", coin_table, "coin", _command("coin")),
     "fit-course": Entry("PSNR over steps of a fit", fit_course, "coin", _command("coin")),
     "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search", _command("search")),
+    "ingredients": Entry(
+        "What each ingredient of a fit does", ingredients_table, "ingredients", _command("ingredients")
+    ),
     "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
 }
 
