@@ -144,8 +144,8 @@ assert (
 figures.bench_table()
 
 # %% [markdown]
-# What the ingredients are worth, each taken away by itself: 10x28, 5,000 steps, three seeds, on two photographs that the
-# settings were chosen on. The table explains the choice; it is no test of it.
+# What the ingredients are worth, each taken away by itself: 10x28, 5,000 steps, three seeds, on two photographs that
+# the settings were chosen on. The table explains the choice; it is no test of it.
 
 # %%
 figures.ingredients_table()

@@ -29,8 +29,8 @@ GIVE_UP = 120.0  # seconds: threads that wait for a core that another program ha
 ARCHITECTURE = Architecture(10, 28)
 TARGET_STEPS = (400, 800)  # the targets are the PSNR that `reference` has at these steps
 # Chosen on chelsea, astronaut and coffee, each against its own course, where every one of three seeds reached both
-# targets in at most 350 of these steps. This budget was not tried on kodim15 before it was fixed, but its parts were: the
-# first trials of batch size, optimiser and rate, with which the engine began, were timed on kodim15.
+# targets in at most 350 of these steps. This budget was not tried on kodim15 before it was fixed, but its parts were:
+# the first trials of batch size, optimiser and rate, with which the engine began, were timed on kodim15.
 FAST = FitBudget(steps=500, lr=2e-3, optimiser="soap", batch_pixels=8192, score_every=25)
 # PSNR of `reference` on the bundled chelsea by step, seed 0: made once by this library with every pixel in every step.
 CHELSEA_COURSE = {100: 17.75, 200: 22.39, 300: 24.79, 400: 26.09, 500: 27.01, 600: 27.56, 700: 27.95, 800: 28.07}

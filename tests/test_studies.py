@@ -294,7 +294,19 @@ def test_an_archive_holds_everything(tmp_path, monkeypatch, part_bytes):
     assert len(results.records("coin", tmp_path / "there")) == 2
 
 
+def test_ingredients_are_taken_away_one_at_a_time(tmp_path):
+    made = [results.read(path) for path in studies.ingredients(setup(tmp_path))]
+    by_name = {record.config["ingredient"]: record for record in made}
+    assert set(by_name) == set(studies.INGREDIENTS) and len(made) == len(by_name)
+    whole = by_name["all"].config["fit"]
+    for name, changes in studies.INGREDIENTS.items():
+        fit = by_name[name].config["fit"]
+        assert {key: value for key, value in fit.items() if value != whole[key]} == changes
+        assert by_name[name].environment["backend"] in ("kernel", "torch")
+
+
 def test_all_studies_are_in_the_table():
     assert studies.STUDIES == {
         "coin": studies.coin, "gallery": studies.gallery, "search": studies.search, "baselines": studies.baselines,
+        "ingredients": studies.ingredients,
     }  # fmt: skip

@@ -97,7 +97,7 @@ class Engine:
     coordinates : {"per_axis", "coin"}
     device : torch device
     backend : {"auto", "kernel", "torch"}
-        The C kernel or PyTorch (see `training.kernel`); `Engine.backend` and the record's environment name the one used.
+        The C kernel or PyTorch (see `training.kernel`); `Engine.backend` names the one used, and so does a record.
     """
 
     def __init__(

@@ -52,8 +52,8 @@ class Soap:
         m        <- b1 m + (1 - b1) G                (first moment in the plain basis)
         [W b]    <- [W b] - lr Q_L (Q_L^T m_hat Q_R / (sqrt(v_hat) + eps)) Q_R^T
 
-    The layers of a SIREN are tiny (28x29), so this costs a few per cent of a step and saves more than half of the
-    steps. As in the authors' code the first gradient only fills L and R and moves nothing.
+    The layers of a SIREN are tiny (28x29), so this costs about 0.6 ms a step on one core. As in the
+    authors' code the first gradient only fills L and R and moves nothing.
     """
 
     def __init__(
