@@ -295,7 +295,7 @@ def ingredients_table() -> Table:
     for ingredient, runs in sorted(of.items(), key=lambda item: item[0] != "all"):
         psnr = [r.mean("psnr") for r in runs]
         rows.append({
-            "fit": ingredient if ingredient == "all" else f"all but: {ingredient}",
+            "fit": "as it is" if ingredient == "all" else ingredient,
             "PSNR in dB": f"{np.mean(psnr):.2f}",
             "over seeds": f"{min(psnr):.2f} to {max(psnr):.2f}",
             "difference": "" if ingredient == "all" else f"{np.mean(psnr) - whole:+.2f}",

@@ -61,6 +61,19 @@ def test_bd_table_has_the_anchor_nowhere_and_better_codecs_below_zero():
     assert float(table.loc["JPEG 2000, no colour transform", column]) > float(table.loc["JPEG 2000", column]) + 20
 
 
+def test_ingredients_are_compared_by_their_means():
+    table = figures.ingredients_table().set_index("fit")
+    assert len(table) == 4
+    runs = [json.loads(p.read_text()) for p in (results.folder() / "runs" / "ingredients").glob("*.json")]
+    means = {}
+    for run in runs:
+        means.setdefault(run["config"]["ingredient"], []).extend(row["psnr"] for row in run["rows"])
+    assert all(len(values) == 6 for values in means.values()), "two pictures, three seeds"
+    assert float(table.loc["as it is", "PSNR in dB"]) == pytest.approx(np.mean(means["all"]), abs=0.006)
+    without = np.mean(means["Adam in place of SOAP"]) - np.mean(means["all"])
+    assert float(table.loc["Adam in place of SOAP", "difference"]) == pytest.approx(without, abs=0.006)
+
+
 def test_depth_search_draws_every_depth_once():
     figure = figures.depth_search()
     for drawn in figure.axes[0].lines:
