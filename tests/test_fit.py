@@ -443,6 +443,12 @@ def test_scores_are_told_and_stop_a_fit_that_is_good_enough():
     assert len(both[0].history) > 1
 
 
+def test_the_time_of_a_batch_is_shared_by_its_fits():
+    engine = Engine(THREE[:2], SMALL, FAST, seeds=[0, 1])
+    engine.seconds = 10.0
+    assert [result.seconds for result in engine.results()] == [5.0, 5.0]
+
+
 def test_checkpoints_are_written_while_a_fit_runs(tmp_path, monkeypatch, clock):
     saved = []
     real = Engine.save

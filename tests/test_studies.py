@@ -294,6 +294,23 @@ def test_an_archive_holds_everything(tmp_path, monkeypatch, part_bytes):
     assert len(results.records("coin", tmp_path / "there")) == 2
 
 
+def test_half_a_batch_of_a_gpu_is_resumed_whole(tmp_path, monkeypatch):
+    """A batch's checkpoint belongs to all its pictures, so all are asked for again, the recorded one too."""
+    asked = []
+
+    def stops_after_one(pictures, architecture, budget, *, device, on_done, **_):
+        asked.append(list(pictures))
+        first = next(iter(pictures))
+        on_done(first, FitResult(torch.zeros(architecture.n_parameters).half(), 10.0, 1, [(1, 10.0)], [], 1.0))
+        raise Paused("time")
+
+    monkeypatch.setattr(studies, "fit_set", stops_after_one)
+    for _ in range(2):
+        with pytest.raises(Paused):
+            studies.coin(setup(tmp_path, device="cuda"), "bundled")
+    assert len(asked[0]) == 2 and asked[0] == asked[1]
+
+
 def test_ingredients_are_taken_away_one_at_a_time(tmp_path):
     made = [results.read(path) for path in studies.ingredients(setup(tmp_path))]
     by_name = {record.config["ingredient"]: record for record in made}
