@@ -128,7 +128,8 @@ assert (
 # The paper takes 50,000 steps over every pixel with Adam at $2 \cdot 10^{-4}$. Our engine keeps the network and the
 # file and changes the way there, in five ways. All but the last are fields of `profiles.FitBudget`:
 #
-# - **fewer pixels a step**: 16,384, about one from each cell of a grid, so that a mini-batch is spread over the picture;
+# - **fewer pixels a step**: 16,384, about one from each cell of a grid, so that a mini-batch is spread over the
+#   picture;
 # - **a better direction**: SOAP, Adam in the eigenbasis of each layer's gradient covariances, for about 0.6 ms a step;
 # - **a better start**: the last bias at the picture's mean colour;
 # - **a falling rate**: half a cosine from $2 \cdot 10^{-3}$ to nothing;
