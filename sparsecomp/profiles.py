@@ -6,11 +6,14 @@ made with the same budget. Budgets are counted in optimiser steps, never in seco
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 OPTIMISERS = ("adam", "soap")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "quadratic")
 STARTS = ("mean", "random")
+RATES = ("nonzeros", "positions", "file")
+GATES = ("median", "sampled", "none")
 
 
 def _whole(config: object, name: str, least: int) -> None:
@@ -38,8 +41,8 @@ class FitBudget:
         Adam (Kingma & Ba 2015), or SOAP: Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024).
     batch_pixels : int or None
         Pixels a step; None means every pixel in every step.
-    schedule : {"constant", "cosine"}
-        Learning rate over the steps; "cosine" falls to 0 at the last step.
+    schedule : {"constant", "cosine", "quadratic"}
+        Learning rate over the steps; "cosine" (half a period) and "quadratic" ((1 - t)^2) fall to 0 at the last step.
     warmup : int
         First steps over which the learning rate rises linearly, at least 0.
     start : {"mean", "random"}
@@ -72,8 +75,72 @@ class FitBudget:
 
 
 @dataclass(frozen=True)
+class Sparsity:
+    """How L0onie's constrained game is played (`training.sparse`).
+
+    Parameters
+    ----------
+    rate : {"nonzeros", "positions", "file"}
+        What the budget counts.
+    gates : {"median", "sampled", "none"}
+        What trains: the median of each gate (L0onie), a draw (Louizos et al.), or no gates at all.
+    structured : bool
+        One gate a neuron instead of one a weight.
+    restarts : bool
+        Dual restarts.
+    dual_lr, gate_lr, step_lr : float
+        Rates of the multiplier (for one bit per pixel too many), of ``log_alpha``, and of the logarithm of the steps,
+        all above 0. The last two follow the schedule of the fit.
+    multiplier : float
+        First value of lambda, at least 0.
+    log_alpha : float
+        First value of ``log_alpha``, plus Gaussian noise of deviation 0.1.
+    temperature, stretch : float
+        Of the gates: beta, and how far beyond 0 and 1 they are stretched.
+    round_from : float
+        Share of the steps, in (0, 1], after which weights are rounded instead of disturbed, steps stay, and what is
+        over the budget is repaired.
+    """
+
+    rate: str = "nonzeros"
+    gates: str = "median"
+    structured: bool = False
+    restarts: bool = True
+    dual_lr: float = 1e-3
+    gate_lr: float = 7e-4
+    step_lr: float = 3e-3
+    multiplier: float = 0.0
+    log_alpha: float = 0.0
+    temperature: float = 2 / 3
+    stretch: float = 0.1
+    round_from: float = 0.8
+
+    def __post_init__(self) -> None:
+        _among(self, "rate", RATES)
+        _among(self, "gates", GATES)
+        if self.gates == "none" and self.rate != "file":
+            raise ValueError(f"gates='none' with rate={self.rate!r}: nothing could meet the budget")
+        for name, least, most in (
+            ("dual_lr", 0, math.inf), ("gate_lr", 0, 1), ("step_lr", 0, 1), ("temperature", 0, 1), ("round_from", 0, 1),
+            ("stretch", 0, 10),
+        ):  # fmt: skip
+            if not least < getattr(self, name) <= most:
+                raise ValueError(f"{name}={getattr(self, name)!r}: a number above {least} and up to {most} is needed")
+        if not 0 <= self.multiplier < math.inf or not -4 <= self.log_alpha <= 4:
+            raise ValueError(
+                f"multiplier={self.multiplier!r}, log_alpha={self.log_alpha!r}: at least 0, and within -4 and 4"
+            )
+
+
+# L0onie's, chosen on astronaut, coffee and motorcycle at 6,000 and 8,000 steps and 0.3 bpp.
+LOONIE = FitBudget(steps=16_000, lr=2e-3, schedule="quadratic")
+LOONIE_FILE = Sparsity("file", gates="none", restarts=False, dual_lr=1e-5, multiplier=1.5e-3)
+LOONIE_NONZEROS = Sparsity("nonzeros", dual_lr=1e-3, gate_lr=0.01, log_alpha=1.0)
+
+
+@dataclass(frozen=True)
 class Profile:
-    """What the COIN chapter and its study do under one name.
+    """What the chapters of networks that are a picture, and their studies, do under one name.
 
     Parameters
     ----------
@@ -84,12 +151,18 @@ class Profile:
         The networks whose rate and distortion are measured.
     pictures : int
         How many pictures of a set, spread evenly over it; 24 is the whole of Kodak.
+    loonie_file, loonie, loonie_parts : FitBudget
+        How L0onie is fitted: where a file is the aim; in the paper's accounting, and what is compared with it there;
+        and in the study of its parts.
     """
 
     name: str
     fit: FitBudget
     architectures: tuple[str, ...]
     pictures: int
+    loonie_file: FitBudget = LOONIE
+    loonie: FitBudget = LOONIE
+    loonie_parts: FitBudget = LOONIE
 
 
 # The paper's own way (Dupont et al. 2021, and the released code): every pixel in every step, Adam at 2e-4, 50,000
@@ -101,12 +174,33 @@ REFERENCE = FitBudget(
 # had been used before, to time the engine's first trials.
 FAST = FitBudget(steps=20_000, lr=2e-3)
 
+def sparsity_at(rate: str, bpp: float, steps: int, **changes: object) -> Sparsity:
+    """`LOONIE_FILE` or `LOONIE_NONZEROS`, which are for 0.3 bpp and 6,000 steps, for another budget and length.
+
+    What one bit per pixel is worth, and so the multiplier and its steps, falls with the rate (the paper's dual learning
+    rates do so, too: from 7e-3 at 0.07 to 8e-4 at 0.6); and the game is over in the same share of the steps.
+    """
+    ratio, haste = 0.3 / bpp, 6000 / steps
+    base, power = (LOONIE_FILE, 2) if rate == "file" else (LOONIE_NONZEROS, 1)
+    game = replace(
+        base, rate=rate, multiplier=base.multiplier * ratio**1.5, dual_lr=base.dual_lr * ratio**power * haste,
+        gate_lr=min(0.1, base.gate_lr * haste), step_lr=min(0.05, base.step_lr * haste),
+    )  # fmt: skip
+    return replace(game, **changes)
+
+
 PAPER_ARCHITECTURES = ("5x20", "5x30", "10x28", "10x40", "13x49")
+QUICK = FitBudget(steps=300, lr=2e-3, batch_pixels=4096, score_every=50)
+QUICK_LOONIE = replace(QUICK, schedule="quadratic")
 PROFILES = {
-    "smoke": Profile("smoke", FitBudget(steps=300, lr=2e-3, batch_pixels=4096, score_every=50), ("5x20",), pictures=1),
-    "laptop": Profile("laptop", FAST, PAPER_ARCHITECTURES[:3], pictures=24),
+    "smoke": Profile("smoke", QUICK, ("5x20",), 1, QUICK_LOONIE, QUICK_LOONIE, QUICK_LOONIE),
+    "laptop": Profile(
+        "laptop", FAST, PAPER_ARCHITECTURES[:3], 24, LOONIE, replace(LOONIE, steps=8_000), replace(LOONIE, steps=5_000)
+    ),
     "paper-fast": Profile("paper-fast", FAST, PAPER_ARCHITECTURES, pictures=24),
-    "paper": Profile("paper", REFERENCE, PAPER_ARCHITECTURES, pictures=24),
+    "paper": Profile(
+        "paper", REFERENCE, PAPER_ARCHITECTURES, 24, LOONIE, replace(REFERENCE, lr=1e-3), replace(REFERENCE, lr=1e-3)
+    ),
 }
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -144,14 +145,15 @@ def record(study: str, out: Path | None = None, **where: object) -> RunRecord:
     return found[0]
 
 
-def thin(history: list[tuple[int, float]]) -> dict:
-    """A history as two columns of at most 200 points, evenly spaced, the last one always among them.
+def thin(history: list[Sequence[float]], names: tuple[str, ...] = ("step", "psnr")) -> dict:
+    """A history as columns of at most 200 points, evenly spaced, the last one always among them; dB are the last.
 
     A fit that has just collapsed may score -inf dB, which JSON cannot hold; no picture is under 0 dB, so 0 stands
     there.
     """
     keep = sorted({round(i) for i in np.linspace(0, len(history) - 1, min(len(history), HISTORY_POINTS))})
-    return {"step": [history[i][0] for i in keep], "psnr": [round(max(0.0, history[i][1]), 3) for i in keep]}
+    columns = {name: [history[i][column] for i in keep] for column, name in enumerate(names)}
+    return columns | {"psnr": [round(max(0.0, value), 3) for value in columns["psnr"]]}
 
 
 def environment(device: str, commit: str | None = None) -> dict:

@@ -7,6 +7,7 @@ or give ``max_minutes``.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -21,10 +22,21 @@ import torch
 
 from sparsecomp import data, profiles, results
 from sparsecomp.codecs import BudgetError, evaluate, get_codec, inr, measure
+from sparsecomp.codecs import loonie as loonie_codec
+from sparsecomp.codecs.loonie import Loonie
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FAST, FitBudget, Profile, as_dict
+from sparsecomp.profiles import (
+    FAST,
+    REFERENCE,
+    FitBudget,
+    Profile,
+    Sparsity,
+    as_dict,
+    sparsity_at,
+)
 from sparsecomp.training import kernel
-from sparsecomp.training.fit import FitResult, Paused, fit_set
+from sparsecomp.training.fit import Engine, FitResult, Paused, fit_set
+from sparsecomp.training.sparse import PruningEngine, SparseEngine, SparseResult
 
 PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
 
@@ -80,7 +92,8 @@ def coin(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 def gallery(setup: Setup) -> list[Path]:
     """The astronaut as files that are kept, for the pictures and widgets of the book.
 
-    COIN in seven sizes, and the standard codecs at seven budgets; one that a codec cannot reach has no row.
+    COIN in seven sizes; L0onie (our file, and the paper's accounting) and the standard codecs at seven budgets; one
+    that a codec cannot reach has no row.
     """
     smoke = setup.profile.name == "smoke"
     sizes = ("5x10", "5x20") if smoke else ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
@@ -95,10 +108,28 @@ def gallery(setup: Setup) -> list[Path]:
             setup.profile.fit,
             "bundled",
             pictures,
-            keep=True,
+            keep=size,
         )
         for size in sizes
     ]
+    for bpp in (0.04,) if smoke else (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
+        for rate, budget in (("file", setup.profile.loonie_file), ("nonzeros", setup.profile.loonie)):
+            name = f"loonie-{rate}-{bpp:g}-bundled-{setup.profile.name}"
+            architecture = Loonie(rate=rate).architecture_at(pictures["astronaut"], bpp)
+            method = sparse(bpp, sparsity_at(rate, bpp, budget.steps))
+            made.append(
+                _fits(
+                    setup,
+                    "gallery",
+                    name,
+                    architecture,
+                    budget,
+                    "bundled",
+                    pictures,
+                    keep=f"loonie-{rate}-{bpp:g}",
+                    method=method,
+                )
+            )
     for codec in GRIDS:
         config = _config(setup, "bundled", pictures) | {"codec": codec, "budgets": list(budgets)}
         path = results.path_of(setup.out, "gallery", f"{codec}-bundled-{setup.profile.name}", config)
@@ -163,6 +194,129 @@ def ingredients(setup: Setup) -> list[Path]:
     return made
 
 
+# L0onie's networks at its four rates (Ramirez & Gallego-Posada 2022): what gates and magnitude pruning begin with, and
+# the dense COIN that is compared; and its dual learning rates.
+LOONIE_STARTS = {0.3: ("10x40", "10x28"), 0.15: ("10x28", "5x30"), 0.07: ("5x30", "5x20"), 0.6: ("13x40", "10x40")}
+PAPER_DUAL = {0.07: 7e-3, 0.15: 3e-3, 0.3: 1e-3, 0.6: 8e-4}
+
+
+def loonie(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """Our files, L0onie, magnitude pruning and COIN at the paper's four rates: one record a rate and method.
+
+    The last three have the same budget of steps; magnitude pruning spends half of it on fine-tuning.
+
+    All of the profile's pictures at 0.3 bpp, and every third of them at the other rates unless the profile is the
+    paper's.
+    """
+    profile, made = setup.profile, []
+    for bpp, (start, dense) in _starts(setup).items():
+        few = -(-profile.pictures // 3)
+        pictures = _pictures(pictures_of, few if profile.name == "laptop" and bpp != 0.3 else profile.pictures)
+        height, width, _ = min((p.shape for p in pictures.values()), key=lambda s: s[0] * s[1])
+        ours = Loonie().architecture_at(np.zeros((height, width, 3), np.uint8), bpp)
+        begin, small = Architecture.parse(start), Architecture.parse(dense)
+        paper = profile.name == "paper"
+        game = sparsity_at("nonzeros", bpp, profile.loonie.steps)
+        game = Sparsity("nonzeros", dual_lr=PAPER_DUAL[bpp]) if paper else game
+        twice = replace(REFERENCE, steps=100_000) if paper else profile.loonie  # dense, then fine-tuned
+        plan = (
+            ("file", ours, profile.loonie_file, sparse(bpp, sparsity_at("file", bpp, profile.loonie_file.steps))),
+            ("nonzeros", begin, profile.loonie, sparse(bpp, game)),
+            ("magnitude", begin, twice, pruned(bpp)),
+            ("dense", small, profile.loonie, None),
+        )
+        for label, architecture, budget, method in plan:
+            name = f"{label}-{bpp:g}-{pictures_of}-{profile.name}"
+            made.append(
+                _fits(setup, "loonie", name, architecture, budget, pictures_of, pictures, method=method, label=label)
+            )
+    return made
+
+
+def _starts(setup: Setup) -> dict[float, tuple[str, str]]:
+    return {0.04: ("5x20", "5x12")} if setup.profile.name == "smoke" else LOONIE_STARTS
+
+
+def sparse(bpp: float, sparsity: Sparsity, coordinates: str = "per_axis") -> Method:
+    """L0onie's game under a budget."""
+    config = {"codec": "loonie", "bpp": bpp, "sparsity": as_dict(sparsity)}
+    return Method(config, functools.partial(SparseEngine, bpp=bpp, sparsity=sparsity), coordinates)
+
+
+def pruned(bpp: float) -> Method:
+    """Magnitude pruning to a budget of 16 bits a nonzero value; half of the steps are fine-tuning."""
+    return Method({"codec": "loonie", "bpp": bpp, "pruning": "magnitude"}, functools.partial(PruningEngine, bpp=bpp))
+
+
+# What L0onie consists of, each part changed by itself; the first is the whole.
+LOONIE_PARTS: dict[str, tuple[dict, str]] = {
+    "L0onie": ({}, "per_axis"),
+    "gates sampled": ({"gates": "sampled"}, "per_axis"),
+    "no dual restarts": ({"restarts": False}, "per_axis"),
+    "gates of neurons": ({"structured": True}, "per_axis"),
+    "positions counted": ({"rate": "positions"}, "per_axis"),
+    "coordinates of COIN": ({}, "coin"),
+}
+# The same of our files: what quantisation in training gives, and what gates add to it.
+FILE_PARTS: dict[str, tuple[dict, int]] = {
+    "our file": ({}, 3),
+    "our file, no frequencies": ({}, 0),
+    "our file, no frequencies, gates": ({"gates": "median", "log_alpha": 2.0, "gate_lr": 5e-3}, 0),
+}
+
+
+def loonie_parts(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """What each part of L0onie does, at 0.3 bpp on 6 pictures: one record a part."""
+    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    bpp, (start, _) = next(iter(_starts(setup).items()))
+    architecture, budget = Architecture.parse(start), setup.profile.loonie_parts
+    steps = budget.steps
+    plan = {
+        part: (
+            architecture,
+            sparse(bpp, sparsity_at(**{"rate": "nonzeros"} | changes, bpp=bpp, steps=steps), coordinates),
+        )
+        for part, (changes, coordinates) in LOONIE_PARTS.items()
+    }
+    plan |= {
+        part: (replace(architecture, n_in=2 + 4 * frequencies), sparse(bpp, sparsity_at("file", bpp, steps, **changes)))
+        for part, (changes, frequencies) in FILE_PARTS.items()
+    }
+    made = []
+    for part, (network, method) in plan.items():
+        name = f"{part.lower().replace(' ', '-').replace(',', '')}-{pictures_of}-{setup.profile.name}"
+        budget = setup.profile.loonie_parts
+        made.append(
+            _fits(setup, "loonie_parts", name, network, budget, pictures_of, pictures, method=method, part=part)
+        )
+    return made
+
+
+# The race of the paper's second figure: L0onie trains at 1e-3, the COIN it is compared with at 2e-4.
+RACE = {"L0onie at 1e-3": 1e-3, "COIN at 1e-3": 1e-3, "COIN at 2e-4": 2e-4}
+
+
+def loonie_race(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """PSNR against time at 0.3 bpp with the paper's optimiser, Adam at a constant rate, on 6 pictures.
+
+    COIN at the rate the paper gives it, and at the rate the paper gives L0onie. On a CPU with mini-batches, on a GPU
+    (profile ``paper``) with every pixel.
+    """
+    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    paper, starts = setup.profile.name == "paper", _starts(setup)
+    bpp, made = next(iter(starts)), []
+    for runner, lr in RACE.items():
+        budget = replace(setup.profile.loonie_parts, optimiser="adam", schedule="constant", start="random", lr=lr)
+        game = Sparsity("nonzeros") if paper else sparsity_at("nonzeros", bpp, budget.steps)
+        method = sparse(bpp, game) if runner.startswith("L0onie") else None
+        architecture = Architecture.parse(starts[bpp][0 if method else 1])
+        name = f"{runner.lower().replace(' ', '-')}-{pictures_of}-{setup.profile.name}"
+        made.append(
+            _fits(setup, "loonie_race", name, architecture, budget, pictures_of, pictures, method=method, runner=runner)
+        )
+    return made
+
+
 # Settings of the standard codecs, from about 0.05 to 2 bits per pixel on a photograph.
 GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
     "jpeg": ("quality", (1, 3, 5, 8, 12, 18, 25, 35, 50, 65, 80, 90)),
@@ -218,11 +372,44 @@ STUDIES: dict[str, Callable[..., list[Path]]] = {
     "gallery": gallery,
     "search": search,
     "ingredients": ingredients,
+    "loonie": loonie,
+    "loonie_parts": loonie_parts,
+    "loonie_race": loonie_race,
     "baselines": baselines,
 }
 
 
 # How a study works ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is fitted: COIN, unless said otherwise.
+
+    Parameters
+    ----------
+    config : dict
+        What it adds to the configuration of a record.
+    make : callable
+        The engine (`training.fit.fit`).
+    """
+
+    config: dict = field(default_factory=lambda: {"codec": "coin"})
+    make: Callable[..., Engine] = Engine
+    coordinates: str = "per_axis"
+
+    def file(self, architecture: Architecture, fitted: FitResult, height: int, width: int) -> bytes:
+        if self.config["codec"] == "coin":
+            return inr.write(architecture, fitted.parameters, height, width, self.coordinates)
+        return loonie_codec.file_of(fitted, architecture, height, width, self.coordinates)
+
+    def estimated_bits(self, architecture: Architecture, fitted: FitResult) -> int:
+        """16 bits a parameter, or a nonzero one: the papers' accounting; of our files, their bits."""
+        if self.config["codec"] == "coin":
+            return 16 * architecture.n_parameters
+        if isinstance(fitted, SparseResult):
+            return fitted.bits
+        return 16 * int((fitted.parameters.half() != 0).sum())
 
 
 def _fits(
@@ -234,15 +421,17 @@ def _fits(
     pictures_of: str,
     pictures: Mapping[str, np.ndarray],
     *,
-    keep: bool = False,
+    keep: str = "",
+    method: Method | None = None,
     **more: object,
 ) -> Path:
-    """One record: the same architecture and budget on every picture."""
+    """One record: the same architecture, budget and method on every picture."""
+    method = method or Method()
     config = _config(setup, pictures_of, pictures) | more
+    config |= method.config | ({"frequencies": (architecture.n_in - 2) // 4} if architecture.n_in > 2 else {})
     config |= {
-        "codec": "coin",
         "architecture": str(architecture),
-        "coordinates": "per_axis",
+        "coordinates": method.coordinates,
         "fit": as_dict(budget),
     }
     path = results.path_of(setup.out, study, name, config)
@@ -255,16 +444,18 @@ def _fits(
 
     def done(picture: str, fitted: FitResult) -> None:
         height, width, _ = pictures[picture].shape
-        written = inr.write(architecture, fitted.parameters, height, width)
+        written = method.file(architecture, fitted, height, width)
         measured = measure(written, pictures[picture], encode_seconds=fitted.seconds)
-        row = {"picture": picture} | _row(measured, 16 * architecture.n_parameters)
+        row = {"picture": picture} | _row(measured, method.estimated_bits(architecture, fitted))
+        if isinstance(fitted, SparseResult):
+            row["course"] = results.thin(fitted.course, ("step", "bpp", "lambda", "nonzeros", "psnr"))
         row |= {
             "best_step": fitted.step,
             "restarts": fitted.restarts,
             "history": results.thin(fitted.history),
         }
         if keep:
-            _keep(path.parent / "files" / setup.profile.name / f"{picture}-{architecture}.spc", written)
+            _keep(path.parent / "files" / setup.profile.name / f"{picture}-{keep}.spc", written)
         _keep(partial / f"{picture}.json", json.dumps(row).encode())
         rows[picture] = row
         result = f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {fitted.seconds:.0f} s"
@@ -275,8 +466,9 @@ def _fits(
         left = pictures  # a batch is resumed whole
     if left:
         fit_set(
-            left, architecture, budget, folder=partial, seed=setup.seed, device=setup.device, workers=setup.workers,
-            max_seconds=setup.seconds_left(), on_done=done,
+            left, architecture, budget, folder=partial, seed=setup.seed, coordinates=method.coordinates,
+            device=setup.device, workers=setup.workers, max_seconds=setup.seconds_left(), on_done=done,
+            make=method.make,
         )  # fmt: skip
     ordered = [rows[picture] for picture in pictures]
     _finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))

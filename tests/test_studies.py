@@ -21,7 +21,8 @@ from sparsecomp.training import fit as engine_module
 from sparsecomp.training.fit import FitResult, Paused, fit
 
 # Named smoke: a study knows by the name that it has to be short.
-TINY = Profile("smoke", FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10), ("2x6", "1x4"), pictures=2)
+QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
+TINY = Profile("smoke", QUICK, ("2x6", "1x4"), 2, QUICK, QUICK, QUICK)
 SECONDS = ("encode_seconds", "decode_seconds")
 
 
@@ -208,18 +209,23 @@ def test_the_gallery_keeps_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "bundled", lambda: large)
     made = studies.gallery(setup(tmp_path))
     rows = [(results.read(path), row) for path in made for row in results.read(path).rows]
-    assert {record.config["codec"] for record, _ in rows} == {"coin", *studies.GRIDS}
+    assert {record.config["codec"] for record, _ in rows} == {"coin", "loonie", *studies.GRIDS}
     kept = {path.name: path.read_bytes() for path in (tmp_path / "gallery" / "files" / "smoke").iterdir()}
     assert len(kept) == len(rows)
     for record, row in rows:
         codec, image = record.config["codec"], large[row["picture"]]
-        what = record.config["architecture"] if codec == "coin" else f"{codec}-{row['setting']:g}"
+        what = record.config["architecture"] if codec == "coin" else f"{codec}-{row.get('setting', 0):g}"
+        if codec == "loonie":
+            what = f"loonie-{record.config['sparsity']['rate']}-{record.config['bpp']:g}"
         written = kept[f"{row['picture']}-{what}.spc"]
         assert row["bytes"] == len(written)
         shown = codecs.decode(written)
         assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
-        if codec != "coin":
+        if codec in studies.GRIDS:
             assert row["bpp"] <= row["setting"]
+        if codec == "loonie" and record.config["sparsity"]["rate"] == "file":
+            assert 0.95 * record.config["bpp"] <= row["bpp"] <= record.config["bpp"]
+            assert row["estimated_bits"] == 8 * row["bytes"]
     before = files(tmp_path)
     assert studies.gallery(setup(tmp_path)) == made
     assert files(tmp_path) == before
@@ -325,5 +331,6 @@ def test_ingredients_are_taken_away_one_at_a_time(tmp_path):
 def test_all_studies_are_in_the_table():
     assert studies.STUDIES == {
         "coin": studies.coin, "gallery": studies.gallery, "search": studies.search, "baselines": studies.baselines,
-        "ingredients": studies.ingredients,
+        "ingredients": studies.ingredients, "loonie": studies.loonie, "loonie_parts": studies.loonie_parts,
+        "loonie_race": studies.loonie_race,
     }  # fmt: skip

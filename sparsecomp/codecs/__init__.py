@@ -10,13 +10,14 @@ import numpy as np
 from sparsecomp import metrics
 from sparsecomp.codecs.base import BudgetError, Codec, Measurement
 from sparsecomp.codecs.inr import Coin, decode_coin
+from sparsecomp.codecs.loonie import Loonie, decode_loonie
 from sparsecomp.codecs.standard import Avif, Jpeg, Jpeg2000, JpegXL, WebP, decode_standard
 from sparsecomp.coding.bitstream import MAX_PIXELS, unpack
 
 __all__ = ["NAMES", "BudgetError", "Codec", "Measurement", "decode", "evaluate", "get_codec", "measure"]
 
-_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin)}
-_DECODERS = {name: decode_standard for name in _CODECS} | {"coin": decode_coin}
+_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie)}
+_DECODERS = {name: decode_standard for name in _CODECS} | {"coin": decode_coin, "loonie": decode_loonie}
 NAMES = tuple(_CODECS)
 
 

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 MAGIC = b"SPC\x1a"
 VERSION = 1
 MAX_PIXELS = 2**26
-CODECS = {"jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5, "coin": 16}
-SECTIONS = {"payload": 1, "network": 2, "weights": 3}
+CODECS = {"jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5, "coin": 16, "loonie": 17}
+SECTIONS = {"payload": 1, "network": 2, "weights": 3, "tables": 4, "positions": 5, "values": 6}
 
 _CODEC_NAMES = {number: name for name, number in CODECS.items()}
 _SECTION_NAMES = {number: name for name, number in SECTIONS.items()}
@@ -66,11 +66,11 @@ def pack(container: Container) -> bytes:
             raise ValueError(f"{side}={getattr(container, side)} must be at least 1")
     header = bytearray(MAGIC)
     header += bytes([VERSION, CODECS[container.codec]])
-    header += _varint(container.height) + _varint(container.width)
+    header += varint(container.height) + varint(container.width)
     header.append(len(container.sections))
     for name, body in container.sections.items():
         header.append(SECTIONS[name])
-        header += _varint(len(body))
+        header += varint(len(body))
     written = bytes(header) + b"".join(container.sections.values())
     return written + zlib.crc32(written).to_bytes(_CHECKSUM_BYTES, "little")
 
@@ -129,8 +129,8 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
         raise BitstreamError("the checksum does not match: the file is damaged or cut off")
     if body[5] not in _CODEC_NAMES:
         raise BitstreamError(f"unknown codec number {body[5]}")
-    height, at = _read_varint(body, 6)
-    width, at = _read_varint(body, at)
+    height, at = read_varint(body, 6)
+    width, at = read_varint(body, at)
     if height < 1 or width < 1:
         raise BitstreamError(f"the picture is empty: {height} x {width}")
     if height * width > max_pixels:
@@ -145,7 +145,7 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
             raise BitstreamError(f"unknown section number {number}")
         if _SECTION_NAMES[number] in lengths:
             raise BitstreamError(f"section {_SECTION_NAMES[number]!r} occurs twice")
-        lengths[_SECTION_NAMES[number]], at = _read_varint(body, at)
+        lengths[_SECTION_NAMES[number]], at = read_varint(body, at)
     declared, there = sum(lengths.values()), len(body) - at
     if declared != there:
         raise BitstreamError(f"the sections declare {declared} bytes, the file has {there}")
@@ -156,7 +156,7 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
     return Container(_CODEC_NAMES[body[5]], height, width, sections), header
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Write 0 <= value < 2^32 as LEB128: seven bits a byte, lowest first, all but the last marked by 0x80."""
     if not 0 <= value < 2**32:
         raise ValueError(f"value={value} must be in 0 .. 2^32 - 1")
@@ -168,7 +168,7 @@ def _varint(value: int) -> bytes:
     return bytes(written)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Read a varint at `at`; give its value and the place behind it."""
     value = 0
     for shift in range(0, 35, 7):

@@ -21,6 +21,7 @@ import torch
 
 MAX_DEPTH, MAX_WIDTH = 64, 512
 COORDINATES = ("per_axis", "coin")
+FEATURE_SCALE = 0.2
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,28 @@ def spans(height: int, width: int, coordinates: str = "per_axis") -> tuple[int, 
     return span_y, span_y if coordinates == "coin" else max(width - 1, 1)
 
 
-def positions(height: int, width: int, coordinates: str = "per_axis") -> torch.Tensor:
-    """Positions of all pixels, row by row: float32 ``(2, height * width)``, y above x, spaced as `spans` says."""
-    return positions_of(torch.arange(height * width), height, width, coordinates)
+def positions(height: int, width: int, coordinates: str = "per_axis", n_in: int = 2) -> torch.Tensor:
+    """What the network sees of every pixel, row by row: float32 ``(n_in, height * width)``; see `positions_of`."""
+    return positions_of(torch.arange(height * width), height, width, coordinates, n_in)
 
 
-def positions_of(index: torch.Tensor, height: int, width: int, coordinates: str = "per_axis") -> torch.Tensor:
-    """Positions ``(2, N)`` of the pixels ``index (N,)``, counted row by row."""
+def positions_of(
+    index: torch.Tensor, height: int, width: int, coordinates: str = "per_axis", n_in: int = 2
+) -> torch.Tensor:
+    """What the network sees of the pixels ``index (N,)``, counted row by row: ``(n_in, N)``.
+
+    With ``n_in = 2`` a position, y above x, spaced as `spans` says. With ``n_in = 2 + 4 K`` there follow, for ``k = 0
+    .. K - 1``, the features ``sin(2^k pi p)`` and ``cos(2^k pi p)`` of a position p (Mildenhall et al. 2020, eq. 4),
+    weakened by `FEATURE_SCALE` so that the first sines begin no faster than without them.
+    """
+    if n_in < 2 or n_in % 4 != 2:
+        raise ValueError(f"n_in={n_in!r}: 2, or 2 and four for each frequency, is needed")
     span_y, span_x = spans(height, width, coordinates)
-    return torch.stack([(index // width).float() / span_y * 2 - 1, (index % width).float() / span_x * 2 - 1])
+    seen = [torch.stack([(index // width).float() / span_y * 2 - 1, (index % width).float() / span_x * 2 - 1])]
+    for k in range((n_in - 2) // 4):
+        angle = 2**k * math.pi * seen[0]
+        seen += [FEATURE_SCALE * angle.sin(), FEATURE_SCALE * angle.cos()]
+    return torch.cat(seen)
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> torch.Tensor:
@@ -154,7 +168,7 @@ def render(
     picture = torch.empty(pixels, architecture.n_out, dtype=torch.uint8)
     for start in range(0, pixels, tile):
         index = torch.arange(start, min(start + tile, pixels))
-        inputs = positions_of(index, height, width, coordinates).to(parameters.device)
+        inputs = positions_of(index, height, width, coordinates, architecture.n_in).to(parameters.device)
         colour = forward(architecture, parameters[None], inputs[None])[0]
         picture[index] = colour.clamp(0, 1).mul(255).round().to(torch.uint8).T.cpu()
     return picture.view(height, width, architecture.n_out)

@@ -81,6 +81,7 @@ class _Fit:
     best_step: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     restarts: list[dict] = field(default_factory=list)
+    course: list[list[float]] = field(default_factory=list)  # dynamics of a sparse fit
 
 
 class Engine:
@@ -130,15 +131,16 @@ class Engine:
         self.every_pixel = budget.batch_pixels is None or budget.batch_pixels >= max(h * w for h, w in self.sizes)
         if self.every_pixel and any(h * w != fewest for h, w in self.sizes):
             raise ValueError("fits of one batch that use every pixel need pictures of the same number of pixels")
-        self.positions = [positions(h, w, coordinates).to(self.device) for h, w in self.sizes]
+        self.positions = [positions(h, w, coordinates, architecture.n_in).to(self.device) for h, w in self.sizes]
         self.targets = [torch.from_numpy(p.reshape(-1, 3).T.astype(np.float32) / 255).to(self.device) for p in pictures]
         if self.every_pixel:  # the kernel takes whole rows; a mini-batch is gathered into them
             self.targets = [t.contiguous() for t in self.targets]
         flat = [float((255 * (t - t.mean(1, keepdim=True))).square().mean()) for t in self.targets]
         self.constant = [10 * math.log10(255**2 / max(mse, 1e-9)) for mse in flat]  # dB of the mean colour alone
         self.identity = {
-            "architecture": str(architecture), "w0": architecture.w0, "budget": as_dict(budget), "seeds": self.seeds,
-            "coordinates": coordinates, "backend": self.backend, "device": self.device.type,
+            "architecture": str(architecture), "w0": architecture.w0, "n_in": architecture.n_in,
+            "budget": as_dict(budget), "seeds": self.seeds, "coordinates": coordinates,
+            "backend": self.backend, "device": self.device.type,
             "pictures": fingerprint({str(i): p for i, p in enumerate(pictures)}),
         }  # fmt: skip
         self.step, self.seconds = 0, 0.0
@@ -170,12 +172,19 @@ class Engine:
         """
         rates = []
         for fit in self.fits:
-            age, whole = self.step - fit.start, self.budget.steps - fit.start
-            rate = self.budget.lr * fit.rate * min(1.0, (age + 1) / max(1, self.budget.warmup))
-            rates.append(
-                rate * (0.5 + 0.5 * math.cos(math.pi * age / whole) if self.budget.schedule == "cosine" else 1.0)
-            )
+            age, whole = self.step - fit.start, self._end() - fit.start
+            left = {
+                "constant": 1.0,
+                "cosine": 0.5 + 0.5 * math.cos(math.pi * age / whole),
+                "quadratic": (1 - age / whole) ** 2,
+            }
+            warm = min(1.0, (age + 1) / max(1, self.budget.warmup))
+            rates.append(self.budget.lr * fit.rate * warm * left[self.budget.schedule])
         return torch.tensor(rates, device=self.device)[:, None]
+
+    def _end(self) -> int:
+        """The step at which the schedule that runs now comes to its end."""
+        return self.budget.steps
 
     def _pixels(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Positions and colours of this step: every pixel, or the next slice of a stratified order."""
@@ -202,20 +211,27 @@ class Engine:
     @torch.no_grad()
     def score(self) -> list[float]:
         """PSNR in dB of every fit as its file would show it; keeps what is best and restarts what has collapsed."""
-        stored = self.parameters.half()
-        shown = kernel.colours(self.architecture, stored.float(), self.positions, self.backend)
+        shown, allowed = self._shown()
+        colours = kernel.colours(self.architecture, shown, self.positions, self.backend)
         scores = []
-        for index, (fit, colour, target) in enumerate(zip(self.fits, shown, self.targets, strict=True)):
+        for index, (fit, colour, target) in enumerate(zip(self.fits, colours, self.targets, strict=True)):
             mse = float((colour.clamp_(0, 1).mul_(255).round_() - 255 * target).square().double().mean())
             psnr = 10 * math.log10(255**2 / max(mse, 1e-9)) if math.isfinite(mse) else -math.inf
             fit.history.append((self.step, round(psnr, 4)))
-            if psnr > fit.best:
+            if allowed[index] and psnr > fit.best:
                 fit.best, fit.best_step = psnr, self.step
-                self.best[index] = stored[index]
+                self._keep(index, shown[index])
             if self._collapsed(fit, psnr, self.constant[index]) and self.step < self.budget.steps:
                 self._restart(index)
             scores.append(psnr)
         return scores
+
+    def _shown(self) -> tuple[torch.Tensor, list[bool]]:
+        """Parameters ``(B, P)`` as a file would give them back, and for each fit whether it could be kept so."""
+        return self.parameters.half().float(), [True] * len(self.fits)
+
+    def _keep(self, index: int, shown: torch.Tensor) -> None:
+        self.best[index] = shown
 
     def _collapsed(self, fit: _Fit, psnr: float, constant: float) -> bool:
         """Is this a constant picture where, by now, it should not be?"""
@@ -333,6 +349,7 @@ def fit(
     max_seconds: float | None = None,
     stop_at: float | None = None,
     on_score: Callable[[int, list[float]], None] | None = None,
+    make: Callable[..., Engine] = Engine,
 ) -> list[FitResult]:
     """Fit one SIREN to each picture, all in one batch; see `Engine` for the arguments not named here.
 
@@ -349,10 +366,12 @@ def fit(
         Stop for good as soon as every fit scores this many dB (`sparsecomp bench fit` times that).
     on_score : callable, optional
         Called with the step and the scores in dB at each scoring: progress bars hang here.
+    make : callable
+        What makes the engine: `Engine`, or one of `training.sparse` with its own arguments bound (`functools.partial`).
     """
     if max_seconds is not None and checkpoint is None:
         raise ValueError("max_seconds needs a checkpoint to pause into")
-    engine = Engine(
+    engine = make(
         pictures, architecture, budget,
         seeds=[0] * len(pictures) if seeds is None else seeds, coordinates=coordinates, device=device, backend=backend,
     )  # fmt: skip
@@ -396,6 +415,7 @@ def fit_set(
     workers: int = 1,
     max_seconds: float | None = None,
     on_done: Callable[[str, FitResult], None] = lambda name, result: None,
+    make: Callable[..., Engine] = Engine,
 ) -> None:
     """Fit every picture of a set and hand each `FitResult` to ``on_done(name, result)`` as it comes.
 
@@ -411,7 +431,7 @@ def fit_set(
             batch = {name: p for name, p in pictures.items() if p.shape[0] * p.shape[1] == pixels}
             results = fit(
                 list(batch.values()), architecture, budget, seeds=[seed] * len(batch), coordinates=coordinates,
-                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(),
+                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(), make=make,
             )  # fmt: skip
             for name, result in zip(batch, results, strict=True):
                 on_done(name, result)
@@ -420,7 +440,7 @@ def fit_set(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         waiting = {
             pool.submit(
-                _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline
+                _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, make
             ): name
             for name, p in pictures.items()
         }
@@ -454,6 +474,7 @@ def _fit_one(
     coordinates: str,
     checkpoint: Path,
     deadline: float | None,
+    make: Callable[..., Engine],
 ) -> FitResult:
     """One picture in a process of its own. CLOCK_MONOTONIC is one clock for all processes of a machine."""
     seconds = None if deadline is None else deadline - time.monotonic()
@@ -467,5 +488,6 @@ def _fit_one(
         coordinates=coordinates,
         checkpoint=checkpoint,
         max_seconds=seconds,
+        make=make,
     )
     return result

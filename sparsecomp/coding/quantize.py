@@ -1,0 +1,47 @@
+"""Uniform scalar quantisation of a network's weights, one step a matrix.
+
+``q = round(theta / Delta)`` is what the file holds and ``theta^ = Delta q`` what the decoder draws with. A SIREN is
+quantised *while* it is trained: first uniform noise of the width of a step stands in for the rounding, ::
+
+    theta^ = theta + Delta u,      u uniform in (-1/2, 1/2)                        (Balle et al. 2017, eq. 9)
+
+which has a gradient in theta and in Delta; later the rounding itself, with the gradient of theta passed straight
+through (Bengio et al. 2013) and that of Delta as in LSQ (Esser et al. 2020, eq. 3): q - theta / Delta. Steps are powers
+of 2^(1/16), so that one byte writes one.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from sparsecomp.models.siren import Architecture
+
+PER_OCTAVE = 16
+FINEST = 255  # step 2^(-255/16), about 1.6e-5
+
+
+def step_of(index: torch.Tensor) -> torch.Tensor:
+    """The step ``2^(-index / 16)`` of indices 0 to 255: float32 from 1 down to 1.6e-5."""
+    return torch.exp2(-index.double() / PER_OCTAVE).float()
+
+
+def index_of(step: torch.Tensor) -> torch.Tensor:
+    """The index whose step is nearest (in ratio); int64, clipped to 0 .. 255."""
+    return (-PER_OCTAVE * torch.log2(step.double())).round().clamp(0, FINEST).long()
+
+
+@functools.cache
+def tensor_of(architecture: Architecture) -> torch.Tensor:
+    """Which matrix or bias vector each parameter belongs to, int64 ``(P,)``: W_0 is 0, b_0 is 1, W_1 is 2, ..."""
+    parts = []
+    for layer, (out, inp) in enumerate(architecture.shapes):
+        parts += [torch.full((out * inp,), 2 * layer), torch.full((out,), 2 * layer + 1)]
+    return torch.cat(parts)
+
+
+def round_through(theta: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """``Delta round(theta / Delta)``; its gradient is 1 in ``theta`` and ``q - theta / Delta`` in ``step``."""
+    scaled = (theta / step).detach()
+    return theta + step * (scaled.round() - scaled)

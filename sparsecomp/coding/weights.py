@@ -1,0 +1,423 @@
+"""A quantised network as bytes: which weights are not zero, and their values, range-coded with integer tables.
+
+Three sections of an ``.spc`` file:
+
+``tables``
+    Header of the network (depth u8, flags u8, width u16, w0 fp16; then, if neurons were removed, one varint a sine
+    layer: how many are left), and for every matrix and bias vector what the decoder needs to rebuild its tables, 3
+    bytes: the step, the density of nonzeros, shape and scale of the values. The flags are the coordinates (bit 0), the
+    number of positional frequencies (bits 1 to 3), and whether neurons were removed (bit 7).
+``positions``
+    For every weight one binary symbol, zero or not, with the matrix's density.
+``values``
+    For every nonzero weight its number of steps, from a discretised Gaussian or Laplace distribution without zero,
+    whichever is shorter for the matrix. Biases of a sine layer are differences (below).
+``weights``
+    In place of ``values``, and then ``tables`` have one byte a matrix, the density: every nonzero weight as fp16. This
+    is the file that the paper's "16 bits a nonzero value" would need.
+
+A SIREN has symmetries, and the file does not pay for them. The neurons of a layer may stand in any order, and
+``sin(-x) = -sin(x)`` lets each change its sign: rows, columns and biases are turned so that biases are not negative,
+and sorted by them. A sorted list is written as its differences, which are geometrically distributed: of n neurons that
+saves about log2(n!) + n bits, one bit in sixty at 10x40.
+
+All tables are integers over 2^24 and come from additions, multiplications and divisions of IEEE doubles alone, which
+round the same everywhere; no ``exp`` does. Decoding ends by encoding again: a file that is not what the encoder would
+write is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import constriction
+import numpy as np
+import torch
+
+from sparsecomp.coding import quantize
+from sparsecomp.coding.bitstream import BitstreamError, Container, pack, read_varint, varint
+from sparsecomp.models.siren import COORDINATES, Architecture
+from sparsecomp.sparsify.gates import assemble, remove_dead
+
+_HEADER = struct.Struct("<BBHe")
+TOTAL = 2**24  # every table sums to this
+MOST = 100_000  # of steps in one value; encoders clip, and no table is longer than is needed for it
+SHAPES = ("gaussian", "laplace")
+SCALES = 128  # scale 2^(index / 8 - 3) steps: 1/8 to 7,500
+PARAMETERS_PER_BYTE = 512  # a network of which each byte of the streams told more than this many is not believed
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A network as the file holds it.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    symbols : int64 tensor ``(P,)``
+        Numbers of steps.
+    steps : int64 tensor ``(2 (depth + 1),)``
+        `quantize.step_of` indices of W_0, b_0, W_1, ...
+    coordinates : {"per_axis", "coin"}
+    """
+
+    architecture: Architecture
+    symbols: torch.Tensor
+    steps: torch.Tensor
+    coordinates: str = "per_axis"
+
+    def parameters(self) -> torch.Tensor:
+        """What the decoder draws with: float32 ``(P,)``."""
+        return self.symbols * quantize.step_of(self.steps)[quantize.tensor_of(self.architecture)]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A sparse network of 16-bit floats: what the paper's 16 bits a nonzero value come to as a file.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    values : float16 tensor ``(P,)``
+    coordinates : {"per_axis", "coin"}
+    """
+
+    architecture: Architecture
+    values: torch.Tensor
+    coordinates: str = "per_axis"
+
+    def parameters(self) -> torch.Tensor:
+        """What the decoder draws with: float32 ``(P,)``."""
+        return self.values.float()
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _power(base: float, count: int) -> np.ndarray:
+    """1, base, base^2, ...: multiplied up one by one, so that every machine has the same bits."""
+    return np.concatenate([[1.0], np.multiply.accumulate(np.full(count - 1, base))]) if count > 1 else np.ones(1)
+
+
+@functools.cache
+def _octave() -> tuple[float, ...]:
+    """2^(k/8) for k = 0 .. 7 from square roots, which IEEE rounds correctly."""
+    half = np.sqrt(2.0)
+    quarter, eighth = np.sqrt(half), np.sqrt(np.sqrt(half))
+    return tuple(float(a * b * c) for a in (1.0, half) for b in (1.0, quarter) for c in (1.0, eighth))
+
+
+def scale_of(index: int) -> float:
+    """Scale number ``index`` in steps, ``2^(index / 8 - 3)``."""
+    return float(np.ldexp(_octave()[index % 8], index // 8 - 3))
+
+
+def _counts(weights: np.ndarray) -> np.ndarray:
+    """Integers of at least 1 in proportion to ``weights``, summing to `TOTAL`; the first takes what rounding leaves."""
+    room = TOTAL - len(weights)
+    counts = 1 + np.floor(weights * (room / weights.sum())).astype(np.int64)
+    counts[0] += TOTAL - counts.sum()
+    return counts
+
+
+@functools.cache
+def magnitudes(shape: str, index: int) -> np.ndarray:
+    """Table of |q| = 1, 2, ... for a distribution of this shape and scale; what lies past its end cannot be written.
+
+    Gaussian: ``p(q) ~ r^(q^2)`` with ``r = exp(-1 / (2 s^2))``; Laplace: ``p(q) ~ r^q`` with ``r = exp(-1 / s)``. The
+    exponential is replaced by the rational ``(1 - x/2) / (1 + x/2)`` (r only has to be near, and the same everywhere).
+    """
+    scale = scale_of(index)
+    most = int((7 if shape == "gaussian" else 20) * scale) + 2
+    x = 1 / (2 * scale * scale) if shape == "gaussian" else 1 / scale
+    halvings = 6  # r(x) = r(x / 64)^64: near enough for the smallest scale, too
+    ratio = (1 - x / 2 ** (halvings + 1)) / (1 + x / 2 ** (halvings + 1))
+    for _ in range(halvings):
+        ratio = ratio * ratio
+    if shape == "laplace":
+        return _counts(_power(ratio, most))
+    growth = ratio * _power(ratio * ratio, most)  # r^(2q+1), so that their products are r^(q^2)
+    return _counts(np.multiply.accumulate(growth))
+
+
+@functools.cache
+def differences(index: int) -> np.ndarray:
+    """Table of 0, 1, 2, ...: geometric with mean `scale_of`, for the differences of sorted biases."""
+    mean = scale_of(index)
+    return _counts(_power(mean / (1 + mean), int(20 * mean) + 8))
+
+
+def density_of(index: int) -> float:
+    """Share of nonzeros number ``index``: 0 is 0, 255 is 1, between them steps that are finer near both ends."""
+    x = index / 255
+    return x * x * (3 - 2 * x)
+
+
+def _model(counts: np.ndarray) -> constriction.stream.model.Categorical:
+    return constriction.stream.model.Categorical(counts / TOTAL, perfect=False)
+
+
+def _binary(index: int) -> constriction.stream.model.Categorical:
+    ones = min(TOTAL - 1, max(1, round(density_of(index) * TOTAL)))
+    return _model(np.array([TOTAL - ones, ones]))
+
+
+_EVEN = _model(np.array([TOTAL // 2, TOTAL // 2]))
+
+
+# What is cheapest -----------------------------------------------------------------------------------------------------
+
+
+def _bits(counts: np.ndarray, symbols: np.ndarray) -> float:
+    """Length of the symbols under a table; infinite if it does not reach them."""
+    if len(symbols) and symbols.max() >= len(counts):
+        return np.inf
+    return float(-np.log2(counts[symbols] / TOTAL).sum())
+
+
+def _cheapest(tables: Callable[[int], np.ndarray], symbols: np.ndarray, size: float) -> tuple[float, int]:
+    """Bits and number of the table that writes the symbols shortest, among those near the scale ``size``, or else the
+    first that reaches the largest of them.
+    """
+    guess = int(np.clip(round(8 * (np.log2(max(size, 1e-3)) + 3)), 0, SCALES - 1))
+    found = min((_bits(tables(index), symbols), index) for index in range(max(0, guess - 8), min(SCALES, guess + 12)))
+    while np.isinf(found[0]):
+        guess += 1
+        found = _bits(tables(guess), symbols), guess
+    return found
+
+
+# Symmetries -----------------------------------------------------------------------------------------------------------
+
+
+def _canonical(
+    matrices: list[tuple[torch.Tensor, torch.Tensor]],
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The same network with every bias of a sine layer at least 0, and its neurons in ascending order of it."""
+    done = [(weight.clone(), bias.clone()) for weight, bias in matrices]
+    for layer in range(len(done) - 1):
+        (weight, bias), (after, after_bias) = done[layer], done[layer + 1]
+        sign = torch.where(bias < 0, -1, 1)
+        order = (sign * bias).argsort(stable=True)
+        sign = sign[order]
+        done[layer] = (weight[order] * sign[:, None], bias[order] * sign)
+        done[layer + 1] = (after[:, order] * sign, after_bias)
+    return done
+
+
+# Writing and reading --------------------------------------------------------------------------------------------------
+
+
+def write(network: Quantised | Halves, height: int, width: int) -> bytes:
+    """The whole ``.spc`` file of a network that draws a picture of this size."""
+    return pack(Container("loonie", height, width, encode(network)))
+
+
+def encode(network: Quantised | Halves) -> dict[str, bytes]:
+    """The three sections. Dead neurons are left out; symbols beyond `MOST` are clipped, so what a file shows is what
+    `decode` gives, and only that.
+
+    Raises
+    ------
+    ValueError
+        If there are not ``P`` values, a step is not in 0 .. 255, or a value is not finite.
+    """
+    architecture = network.architecture
+    coder = _Coder(network.coordinates, architecture)
+    if isinstance(network, Halves):
+        if network.values.shape != (architecture.n_parameters,) or not bool(network.values.isfinite().all()):
+            raise ValueError(f"{architecture.n_parameters} finite values are needed for a {architecture}")
+        matrices, alive = remove_dead(architecture, network.values.float(), fold=False)
+        coder.header(alive)
+        raw = b""
+        for vector, _ in _vectors(matrices):
+            density, kept = coder.mask(vector)
+            coder.tables.append(density)
+            raw += kept.astype("<f2").tobytes()
+        return coder.sections() | {"weights": raw}
+    steps = network.steps
+    if network.symbols.shape != (architecture.n_parameters,) or steps.shape != (2 * (architecture.depth + 1),):
+        raise ValueError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
+    if int(steps.min()) < 0 or int(steps.max()) > quantize.FINEST:
+        raise ValueError(f"steps={steps.tolist()}: 0 to {quantize.FINEST} are needed")
+    matrices, alive = remove_dead(architecture, network.symbols.long().clamp(-MOST, MOST), fold=False)
+    coder.header(alive)
+    for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
+        coder.tables += bytes([step, *(coder.ascending(vector) if ascending else coder.plain(vector))])
+    return coder.sections() | {"values": _words(coder.values)}
+
+
+def _vectors(matrices: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[np.ndarray, bool]]:
+    """W_0, b_0, W_1, ... as flat arrays, and whether each is the biases of a sine layer."""
+    last = len(matrices) - 1
+    pairs = [((w.flatten(), False), (b, layer < last)) for layer, (w, b) in enumerate(matrices)]
+    return [(vector.numpy(), of_sines) for pair in pairs for vector, of_sines in pair]
+
+
+class _Coder:
+    """What is written, in three growing pieces."""
+
+    def __init__(self, coordinates: str, architecture: Architecture) -> None:
+        self.coordinates, self.architecture, self.tables = coordinates, architecture, bytearray()
+        self.positions, self.values = (constriction.stream.queue.RangeEncoder() for _ in range(2))
+
+    def header(self, alive: list[torch.Tensor]) -> None:
+        widths = [int(left.sum()) for left in alive]
+        width, frequencies = max(1, *widths), (self.architecture.n_in - 2) // 4
+        some_dead = min(widths) < width
+        flags = COORDINATES.index(self.coordinates) | frequencies << 1 | some_dead << 7
+        self.tables += _HEADER.pack(self.architecture.depth, flags, width, self.architecture.w0)
+        if some_dead:
+            self.tables += b"".join(varint(left) for left in widths)
+
+    def mask(self, vector: np.ndarray) -> tuple[int, np.ndarray]:
+        """Writes which entries are not zero; gives the byte of their density, and those entries."""
+        present = vector != 0
+        if not present.any():
+            return 0, vector[:0]
+        if present.all():
+            return 255, vector
+        density = min(range(1, 255), key=lambda k: abs(density_of(k) - present.mean()))
+        self.positions.encode(present.astype(np.int32), _binary(density))
+        return density, vector[present]
+
+    def plain(self, symbols: np.ndarray) -> tuple[int, int]:
+        """Zero or not, then signs and magnitudes of what is not; gives the two bytes that name the tables."""
+        density, kept = self.mask(symbols)
+        if not len(kept):
+            return 0, 0
+        size, options = np.abs(kept) - 1, []
+        for number, shape in enumerate(SHAPES):
+            scale = np.sqrt((kept * kept).mean()) if shape == "gaussian" else np.abs(kept).mean()
+            bits, index = _cheapest(functools.partial(magnitudes, shape), size, scale)
+            options.append((bits, number << 7 | index))
+        which = min(options)[1]
+        self.values.encode((kept < 0).astype(np.int32), _EVEN)
+        self.values.encode(size.astype(np.int32), _model(magnitudes(SHAPES[which >> 7], which & 127)))
+        return density, which
+
+    def ascending(self, symbols: np.ndarray) -> tuple[int, int]:
+        """Differences of an ascending list that begins at 0 or above; gives the two bytes that name the table."""
+        if not symbols.any():
+            return 0, 0
+        rises = np.diff(symbols, prepend=0)
+        which = _cheapest(differences, rises, rises.mean())[1]
+        self.values.encode(rises.astype(np.int32), _model(differences(which)))
+        return 255, which
+
+    def sections(self) -> dict[str, bytes]:
+        return {"tables": bytes(self.tables), "positions": _words(self.positions)}
+
+
+def _words(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """The range coder's 32-bit words, little endian, without the zero bytes at the end (the reader adds them again)."""
+    return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+def decode(sections: dict[str, bytes]) -> Quantised | Halves:
+    """The network of the sections, no wider than its widest layer; `BitstreamError` if they are not what `encode`
+    writes.
+    """
+    names = set(sections)
+    if names not in ({"tables", "positions", "values"}, {"tables", "positions", "weights"}):
+        raise BitstreamError("a sparse network has the sections tables, positions, and values or weights; no other")
+    halves = "weights" in names
+    stream = sections["weights" if halves else "values"]
+    architecture, widths, coordinates, at = _read_header(sections["tables"], len(sections["positions"]) + len(stream))
+    each = 1 if halves else 3
+    own = [sections["tables"][i : i + each] for i in range(at, len(sections["tables"]), each)]
+    if len(sections["tables"]) - at != 2 * each * (architecture.depth + 1):
+        raise BitstreamError(
+            f"tables of {len(sections['tables'])} bytes, not {at + 2 * each * (architecture.depth + 1)}"
+        )
+    reader = _Reader(sections["positions"], stream)
+    dims = [architecture.n_in, *widths, architecture.n_out]
+    matrices = []
+    try:
+        for layer, (before, after) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+            of_weight, of_bias = own[2 * layer : 2 * layer + 2]
+            if halves:
+                weight, bias = reader.raw(after * before, of_weight[0]), reader.raw(after, of_bias[0])
+            else:
+                weight = reader.plain(after * before, *of_weight[1:])
+                bias = (reader.ascending if layer < architecture.depth else reader.plain)(after, *of_bias[1:])
+            matrices.append((torch.from_numpy(weight).view(after, before), torch.from_numpy(bias)))
+        architecture, values = assemble(matrices, architecture.w0, architecture.width)
+        if halves:
+            found: Quantised | Halves = Halves(architecture, values.half(), coordinates)
+        else:
+            found = Quantised(architecture, values, torch.tensor([entry[0] for entry in own]), coordinates)
+        same = encode(found) == sections
+    except (AssertionError, ValueError) as error:  # AssertionError: constriction knows no symbol of this code
+        raise BitstreamError(f"the weights are damaged: {error}") from error
+    if not same:
+        raise BitstreamError("the weights are damaged: no encoder writes these bytes")
+    return found
+
+
+def macs_per_pixel(sections: dict[str, bytes]) -> int:
+    """Multiply-accumulates of the matrices that are left, at one pixel."""
+    architecture, widths, _, _ = _read_header(sections["tables"], 2**40)
+    dims = [architecture.n_in, *widths, architecture.n_out]
+    return sum(before * after for before, after in zip(dims[:-1], dims[1:], strict=True))
+
+
+def _read_header(tables: bytes, streams: int) -> tuple[Architecture, list[int], str, int]:
+    """Architecture, neurons left in each sine layer, coordinates, and where the header ends; all checked."""
+    if len(tables) < _HEADER.size:
+        raise BitstreamError(f"tables of {len(tables)} bytes are too short for their header")
+    depth, flags, width, w0 = _HEADER.unpack_from(tables)
+    if flags & 0x70:
+        raise BitstreamError(f"unknown flags {flags:#04x} of a network")
+    try:
+        architecture = Architecture(depth, width, w0=w0, n_in=2 + 4 * (flags >> 1 & 7))
+    except ValueError as error:
+        raise BitstreamError(f"impossible network: {error}") from error
+    at, widths = _HEADER.size, [width] * depth
+    if flags >> 7:
+        for layer in range(depth):
+            widths[layer], at = read_varint(tables, at)
+        if max(widths) > width:
+            raise BitstreamError(f"a layer has {max(widths)} neurons left of {width}")
+    if architecture.n_parameters > PARAMETERS_PER_BYTE * (streams + 64):
+        raise BitstreamError(f"absurd size: a {architecture} from {streams} bytes")
+    return architecture, widths, COORDINATES[flags & 1], at
+
+
+class _Reader:
+    """The two streams of a network; every method is the way back of one of `_Coder`."""
+
+    def __init__(self, positions: bytes, stream: bytes) -> None:
+        self.positions, self.values = (
+            constriction.stream.queue.RangeDecoder(np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32))
+            for data in (positions, stream)
+        )
+        self.stream, self.at = stream, 0
+
+    def mask(self, count: int, density: int) -> np.ndarray:
+        if density in (0, 255) or count == 0:
+            return np.full(count, density == 255)
+        return self.positions.decode(_binary(density), count).astype(bool)
+
+    def raw(self, count: int, density: int) -> np.ndarray:
+        present, values = self.mask(count, density), np.zeros(count, np.float32)
+        there = self.stream[self.at : self.at + 2 * int(present.sum())]
+        values[present] = np.frombuffer(there, "<f2")  # a ValueError if the stream is short
+        self.at += len(there)
+        return values
+
+    def plain(self, count: int, density: int, which: int) -> np.ndarray:
+        present, symbols = self.mask(count, density), np.zeros(count, np.int64)
+        if kept := int(present.sum()):
+            negative = self.values.decode(_EVEN, kept)
+            size = self.values.decode(_model(magnitudes(SHAPES[which >> 7], which & 127)), kept)
+            symbols[present] = np.where(negative, -1, 1) * (size.astype(np.int64) + 1)
+        return symbols
+
+    def ascending(self, count: int, density: int, which: int) -> np.ndarray:
+        if density == 0 or count == 0:
+            return np.zeros(count, np.int64)
+        return np.cumsum(self.values.decode(_model(differences(which & 127)), count).astype(np.int64))

@@ -1,0 +1,1 @@
+"""Where zeros come from: gates, Lagrangian constraints, magnitude pruning."""

@@ -1,0 +1,171 @@
+"""Hard-concrete gates: the L0 norm made differentiable (Louizos, Welling & Kingma 2018), and networks
+made smaller by it.
+
+A gate z multiplies a weight, ``theta = theta~ z``. It is a stretched and clipped binary concrete variable: for u
+uniform in (0, 1), temperature beta and stretch (gamma, zeta) with gamma < 0 < 1 < zeta ::
+
+    s = sigmoid((log u - log(1 - u) + log_alpha) / beta)
+    z = min(1, max(0, s (zeta - gamma) + gamma))                       (Louizos et al. 2018, eqs. 10-11)
+
+so that exactly 0 and exactly 1 have probabilities of their own. That a gate is open has the probability ::
+
+    P(z != 0) = sigmoid(log_alpha - beta log(-gamma / zeta))            (eq. 12)
+
+and its sum over all gates is the expected L0 norm, differentiable in ``log_alpha``. Louizos et al. train on *samples*;
+L0onie trains on the *median* (u = 1/2), which has no noise, but no gradient either once it is clipped: a closed median
+gate opens again only if something else moves its ``log_alpha``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from sparsecomp.models.siren import Architecture, layers
+
+
+@dataclass(frozen=True)
+class HardConcrete:
+    """The distribution of one gate, for tensors ``log_alpha`` of any shape.
+
+    Parameters
+    ----------
+    temperature : float
+        beta, in (0, 1]; 2/3 in both papers.
+    stretch : (float, float)
+        (gamma, zeta) with gamma < 0 and zeta > 1; (-0.1, 1.1) in both papers.
+    """
+
+    temperature: float = 2 / 3
+    stretch: tuple[float, float] = (-0.1, 1.1)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature <= 1:
+            raise ValueError(f"temperature={self.temperature!r}: a number in (0, 1] is needed")
+        if not (len(self.stretch) == 2 and self.stretch[0] < 0 and self.stretch[1] > 1):
+            raise ValueError(f"stretch={self.stretch!r}: (below 0, above 1) is needed")
+
+    def at(self, log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        """The gate z in [0, 1] that the uniform numbers ``uniform`` in (0, 1) draw; differentiable in ``log_alpha``."""
+        low, high = self.stretch
+        s = torch.sigmoid((uniform.logit() + log_alpha) / self.temperature)
+        return (s * (high - low) + low).clamp(0, 1)
+
+    def sample(self, log_alpha: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """A draw of every gate."""
+        uniform = torch.rand(log_alpha.shape, generator=generator, device=log_alpha.device)
+        return self.at(log_alpha, uniform.clamp(1e-6, 1 - 1e-6))
+
+    def median(self, log_alpha: torch.Tensor) -> torch.Tensor:
+        """The median of every gate: the draw of u = 1/2. `at` is monotone in u, so this is the median exactly."""
+        return self.at(log_alpha, torch.full((), 0.5, device=log_alpha.device))
+
+    def open_probability(self, log_alpha: torch.Tensor) -> torch.Tensor:
+        """P(z != 0), in (0, 1)."""
+        return torch.sigmoid(log_alpha - self.temperature * math.log(-self.stretch[0] / self.stretch[1]))
+
+    def log_alpha_of(self, probability: float) -> float:
+        """The ``log_alpha`` whose gate is open with this probability, in (0, 1)."""
+        if not 0 < probability < 1:
+            raise ValueError(f"probability={probability!r}: a number between 0 and 1 is needed")
+        return math.log(probability / (1 - probability)) + self.temperature * math.log(
+            -self.stretch[0] / self.stretch[1]
+        )
+
+
+def n_gates(architecture: Architecture, structured: bool) -> int:
+    """Gates of one network: one a parameter, or (structured) one a sine unit."""
+    return architecture.depth * architecture.width if structured else architecture.n_parameters
+
+
+def spread_units(architecture: Architecture, units: torch.Tensor) -> torch.Tensor:
+    """One factor a sine unit, ``(B, depth * width)``, as one factor a parameter, ``(B, P)``.
+
+    A weight has the product of the factors of the two units it joins, a bias that of its unit; positions and colours
+    count as units that are always there. For gates this is what is left when a neuron goes: its row *and* its column.
+    For independent probabilities it is the probability that a parameter is left.
+    """
+    fits, width = len(units), architecture.width
+    ones = units.new_ones
+    factors = [ones(fits, architecture.n_in), *units.split(width, 1), ones(fits, architecture.n_out)]
+    parts = []
+    for before, after in zip(factors[:-1], factors[1:], strict=True):
+        parts += [(after[:, :, None] * before[:, None, :]).flatten(1), after]
+    return torch.cat(parts, 1)
+
+
+def expected_open(
+    gates: HardConcrete, log_alpha: torch.Tensor, architecture: Architecture, structured: bool
+) -> torch.Tensor:
+    """Expected number of parameters that are not zero, ``(B,)``, of ``log_alpha (B, n_gates)``: the expected L0 norm.
+
+    Unstructured it is the sum of `HardConcrete.open_probability`; structured, every parameter counts with the product
+    of the two units' probabilities, which are independent.
+    """
+    probability = gates.open_probability(log_alpha)
+    return (spread_units(architecture, probability) if structured else probability).sum(1)
+
+
+@torch.no_grad()
+def remove_dead(
+    architecture: Architecture, parameters: torch.Tensor, *, fold: bool = True
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[torch.Tensor]]:
+    """The network without its dead neurons: the same picture from smaller matrices.
+
+    A neuron is dead if nothing reads it (its column in the next layer is zero), or if it reads nothing (its row is
+    zero): then it is the constant sin(w0 b). A constant is folded into the biases of the next layer, b' = b + W[:, j]
+    sin(w0 b_j), unless ``fold`` is false; then only the constant 0 counts as dead, and no value changes. Removing one
+    neuron may kill another, so this goes on until nothing changes.
+
+    Parameters
+    ----------
+    parameters : torch.Tensor
+        One network ``(P,)``.
+
+    Returns
+    -------
+    matrices : list of (W, b)
+        ``W (out, in)`` and ``b (out,)`` of every layer, ``depth + 1`` of them; a layer may be left without neurons.
+    alive : list of bool tensors ``(width,)``
+        Which neurons of each sine layer are left.
+    """
+    matrices = [(w[0].clone(), b[0, :, 0].clone()) for w, b in layers(architecture, parameters[None])]
+    alive = [torch.ones(architecture.width, dtype=torch.bool) for _ in range(architecture.depth)]
+    changed = True
+    while changed:
+        changed = False
+        for layer, here in enumerate(alive):
+            (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
+            unread = (after == 0).all(0)
+            constant = (weight == 0).all(1) & ((bias == 0) | fold)
+            dead = here & (unread | constant)
+            if dead.any():
+                if fold:
+                    after_bias += after @ (torch.sin(architecture.w0 * bias) * (dead & ~unread))
+                weight[dead], bias[dead], after[:, dead], here[dead] = 0, 0, 0, False
+                changed = True
+    kept = [torch.ones(architecture.n_in, dtype=torch.bool), *alive, torch.ones(architecture.n_out, dtype=torch.bool)]
+    small = [
+        (weight[after][:, before], bias[after])
+        for (weight, bias), before, after in zip(matrices, kept[:-1], kept[1:], strict=True)
+    ]
+    return small, alive
+
+
+def assemble(
+    matrices: list[tuple[torch.Tensor, torch.Tensor]], w0: float, width: int | None = None
+) -> tuple[Architecture, torch.Tensor]:
+    """Matrices of any widths as one network of equal widths, as `models.siren` draws it: the missing units are zeros.
+
+    Returns the architecture, as narrow as the widest layer allows unless ``width`` says otherwise, and its parameters
+    ``(P,)``.
+    """
+    width = width or max(1, *(len(bias) for _, bias in matrices[:-1]))
+    architecture = Architecture(len(matrices) - 1, width, w0, n_in=matrices[0][0].shape[1], n_out=len(matrices[-1][1]))
+    parameters = torch.zeros(1, architecture.n_parameters, dtype=matrices[0][0].dtype)
+    for (weight, bias), (into, into_bias) in zip(matrices, layers(architecture, parameters), strict=True):
+        into[0, : weight.shape[0], : weight.shape[1]] = weight
+        into_bias[0, : len(bias), 0] = bias
+    return architecture, parameters[0]
