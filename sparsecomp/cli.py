@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -50,6 +51,9 @@ File = Annotated[Path, typer.Argument(metavar="FILE.spc", help="A file that `enc
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="First values and order of the pixels of a fit.")]
 Device = Annotated[str, typer.Option(help="Where networks are fitted: cpu, cuda or cuda:NUMBER.")]
 NAMES = ", ".join(profiles.PROFILES)
+# Known without PyTorch; the tests hold them against codecs and studies.
+FITTED = {"coin": "fit", "loonie": "loonie_file"}  # codecs that fit a network, and the field of a profile that says how
+STUDIES = ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines")
 
 
 def _version(asked: bool) -> None:
@@ -75,34 +79,45 @@ def top(
 @app.command()
 def encode(
     picture: Picture,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write.")],
-    codec: Annotated[str, typer.Option(help="coin, jpeg, jpeg2000, webp, avif or jpegxl.")] = "coin",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write; else PICTURE.spc, if there is none."),
+    ] = None,
+    codec: Annotated[str, typer.Option(help="loonie, coin, jpeg, jpeg2000, webp, avif or jpegxl.")] = "coin",
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
     ] = None,
-    profile: Annotated[str, typer.Option(help=f"How long COIN is fitted: {NAMES}.")] = "laptop",
+    profile: Annotated[str, typer.Option(help=f"How long a network is fitted: {NAMES}.")] = "laptop",
     seed: Seed = 0,
-    arch: Annotated[str | None, typer.Option(metavar="DEPTHxWIDTH", help="COIN: this network, such as 10x28.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(metavar="DEPTHxWIDTH", help="COIN: this network, such as 10x28. L0onie: the one to begin with."),
+    ] = None,
     device: Device = "cpu",
-    coordinates: Annotated[str | None, typer.Option(help="COIN: per_axis (the default) or coin.")] = None,
+    coordinates: Annotated[str | None, typer.Option(help="Of networks: per_axis (the default) or coin.")] = None,
 ) -> None:
     """Write a picture as an .spc file; --bpp is a ceiling, never passed.
 
-    COIN fits a network to the picture: minutes at the profile laptop, a second at smoke.
+    COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke.
     """
-    fit = profiles.get(profile).fit
+    fit = _budget(codec, profile)
+    if out is None:
+        out = Path(Path(picture).stem + ".spc")
+        if out.exists():
+            raise ValueError(f"{str(out)!r} is there already: say with -o what to write")
     _check_out(out, picture)
     image = data.load_picture(picture)
     from sparsecomp import codecs
 
     options = {name: value for name, value in (("arch", arch), ("coordinates", coordinates)) if value is not None}
     with _progress(fit.steps) as on_score:
-        if codec == "coin":
+        if codec in FITTED:
             options |= {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
         chosen = codecs.get_codec(codec, **options)
-        if bpp is not None and arch is not None:
+        fixed = codec == "coin" and arch is not None
+        if bpp is not None and fixed:
             _check_fits(chosen, image, bpp)
-        measured = codecs.evaluate(chosen, image, None if arch is not None else bpp)
+        measured = codecs.evaluate(chosen, image, None if fixed else bpp)
     _write(out, measured.data)
     print(f"{out}: {measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB")
 
@@ -130,7 +145,8 @@ def info(file: File) -> None:
     written = file.read_bytes()
     from sparsecomp import metrics
     from sparsecomp.codecs.inr import Coin, read_network
-    from sparsecomp.coding import bitstream
+    from sparsecomp.codecs.loonie import Loonie
+    from sparsecomp.coding import bitstream, weights
 
     container = bitstream.unpack(written)
     rate = metrics.bpp(data=written, height=container.height, width=container.width)
@@ -146,6 +162,12 @@ def info(file: File) -> None:
         lines.append(("network", f"{network}, {network.n_parameters:,} parameters, w0 {network.w0:g}"))
         lines.append(("coordinates", coordinates))
         lines.append(("cost", f"{Coin().macs_per_pixel(written):,.0f} MAC/px"))
+    if container.codec == "loonie":
+        sparse = weights.decode(container.sections)
+        network, alive = sparse.architecture, int((sparse.parameters() != 0).sum())
+        lines.append(("network", f"{network}, {alive:,} of {network.n_parameters:,} parameters not zero"))
+        lines.append(("inputs", f"{sparse.coordinates}, {(network.n_in - 2) // 4} frequencies"))
+        lines.append(("cost", f"{Loonie().macs_per_pixel(written):,.0f} MAC/px"))
     for name, text in lines:
         print(f"{name:<13}{text}")
 
@@ -156,13 +178,15 @@ def compare(
     bpp: Annotated[float, typer.Option(help="Bits per pixel that no file may pass.")] = 0.3,
     html: Annotated[Path | None, typer.Option(metavar="OUT.html", help="A page that shows the pictures.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help=f"How long COIN is fitted: {NAMES}; else 5,000 steps, about half a minute.")
+        str | None, typer.Option(help=f"How long networks are fitted: {NAMES}; else 5,000 steps, about a minute each.")
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Write a picture with every codec at the same budget, and measure what comes back."""
-    fit = profiles.get(profile).fit if profile else profiles.FitBudget(steps=5000, lr=profiles.FAST.lr)
+    fits = {name: _budget(name, profile or "laptop") for name in FITTED}
+    if profile is None:
+        fits = {name: replace(fit, steps=5000) for name, fit in fits.items()}
     if html is not None:
         _check_out(html, picture)
     image = data.load_picture(picture)
@@ -171,13 +195,13 @@ def compare(
 
     check_bpp(bpp)
     measured: dict[str, Measurement | ValueError] = {}
-    with _progress(fit.steps) as on_score:
-        for name in codecs.NAMES:
-            options = {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
+    for name in codecs.NAMES:
+        options: dict = {}
+        with _progress(fits[name].steps if name in fits else 1) as on_score:
+            if name in fits:
+                options = {"budget": fits[name], "seed": seed, "device": _device(device), "on_score": on_score}
             try:
-                measured[name] = codecs.evaluate(
-                    codecs.get_codec(name, **(options if name == "coin" else {})), image, bpp
-                )
+                measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
             except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
                 measured[name] = error
     refused = [error for error in measured.values() if isinstance(error, ValueError)]
@@ -185,7 +209,9 @@ def compare(
         raise min(refused, key=lambda error: getattr(error, "smallest", float("inf")))
     title = f"{Path(picture).name}, {image.shape[1]} x {image.shape[0]}, at most {bpp:g} bits per pixel"
     notes = [
-        f"coin: {fit.steps:,} steps" + (f" (profile {profile})" if profile else "") + f", seed {seed}",
+        "; ".join(f"{name}: {fit.steps:,} steps" for name, fit in fits.items())
+        + (f" (profile {profile})" if profile else "")
+        + f", seed {seed}",
         "encode: the whole search for the best file that fits",
         *map(str, refused),
     ]
@@ -200,7 +226,7 @@ def compare(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="coin, gallery, search, ingredients or baselines.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(STUDIES) + ".")],
     profile: Annotated[str, typer.Option(help=f"How much is done: {NAMES}.")] = "laptop",
     device: Device = "cpu",
     max_minutes: Annotated[float | None, typer.Option(help="Pause after so many minutes.")] = None,
@@ -403,6 +429,10 @@ def _png(picture: np.ndarray) -> bytes:
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _budget(codec: str, profile: str) -> profiles.FitBudget:
+    return getattr(profiles.get(profile), FITTED.get(codec, "fit"))
 
 
 def _device(name: str) -> str:

@@ -135,7 +135,7 @@ class Sparsity:
 # L0onie's, chosen on astronaut, coffee and motorcycle at 6,000 and 8,000 steps and 0.3 bpp.
 LOONIE = FitBudget(steps=16_000, lr=2e-3, schedule="quadratic")
 LOONIE_FILE = Sparsity("file", gates="none", restarts=False, dual_lr=1e-5, multiplier=1.5e-3)
-LOONIE_NONZEROS = Sparsity("nonzeros", dual_lr=1e-3, gate_lr=0.01, log_alpha=1.0)
+LOONIE_NONZEROS = Sparsity("nonzeros", dual_lr=1.5e-3, gate_lr=0.015, log_alpha=1.0)
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,14 @@ def sparsity_at(rate: str, bpp: float, steps: int, **changes: object) -> Sparsit
     """`LOONIE_FILE` or `LOONIE_NONZEROS`, which are for 0.3 bpp and 6,000 steps, for another budget and length.
 
     What one bit per pixel is worth, and so the multiplier and its steps, falls with the rate (the paper's dual learning
-    rates do so, too: from 7e-3 at 0.07 to 8e-4 at 0.6); and the game is over in the same share of the steps.
+    rates do so, too: from 7e-3 at 0.07 to 8e-4 at 0.6); and the game is over in the same share of the steps. A small
+    network has no weight to spare: its gates must be pushed harder to be closed while the learning rate is still high.
     """
     ratio, haste = 0.3 / bpp, 6000 / steps
-    base, power = (LOONIE_FILE, 2) if rate == "file" else (LOONIE_NONZEROS, 1)
+    base, power = (LOONIE_FILE, 2) if rate == "file" else (LOONIE_NONZEROS, 2.3 if bpp < 0.3 else 1)
     game = replace(
         base, rate=rate, multiplier=base.multiplier * ratio**1.5, dual_lr=base.dual_lr * ratio**power * haste,
-        gate_lr=min(0.1, base.gate_lr * haste), step_lr=min(0.05, base.step_lr * haste),
+        gate_lr=min(0.1, base.gate_lr * max(1, ratio) ** 0.4 * haste), step_lr=min(0.05, base.step_lr * haste),
     )  # fmt: skip
     return replace(game, **changes)
 

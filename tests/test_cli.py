@@ -157,7 +157,6 @@ REFUSED = {
     "unknown device": "encode photo.png -o out.spc --device abacus",
     "device that is not here": "encode photo.png -o out.spc --device cuda:99",
     "negative seed": "encode photo.png -o out.spc --seed -1",
-    "no output named": "encode photo.png",
     "no such folder": "encode photo.png -o nowhere/out.spc --codec jpeg",
     "output is the input": "encode photo.png -o ./photo.png --codec jpeg",
     "output is a folder": "encode photo.png -o empty --codec jpeg",
@@ -205,6 +204,31 @@ def test_refused_in_one_line_and_nothing_is_left(capsys, command):
     assert files() == before and not Path("runs").exists()
 
 
+def test_encode_names_its_file_after_the_picture_and_overwrites_none(capsys):
+    assert run(capsys, "encode", "photo.png", "--codec", "jpeg")[:2][0] == 0
+    before = Path("photo.spc").read_bytes()
+    assert codecs.decode(before).shape == photo().shape
+    status, out, err = run(capsys, "encode", "photo.png", "--codec", "webp")
+    assert (status, out) == (2, "") and "photo.spc" in err and "-o" in err
+    assert Path("photo.spc").read_bytes() == before
+
+
+def test_loonie_keeps_the_budget_and_info_says_what_is_in_the_file(capsys):
+    status, out, _ = run(capsys, "encode", "photo.png", "--codec", "loonie", "--bpp", 1.5, "--profile", "smoke")
+    written = Path("photo.spc").read_bytes()
+    rate = 8 * len(written) / (photo().shape[0] * photo().shape[1])
+    assert status == 0 and f"{rate:.4f} bpp" in out and 0.95 * 1.5 <= rate <= 1.5
+    status, out, _ = run(capsys, "info", "photo.spc")
+    said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
+    assert status == 0 and said["codec"] == "loonie" and "3 frequencies" in said["inputs"]
+    assert "parameters not zero" in said["network"] and {"tables", "positions", "values"} <= set(said)
+
+
+def test_names_that_are_known_without_pytorch():
+    assert cli.STUDIES == tuple(studies.STUDIES)
+    assert set(cli.FITTED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "budget")}
+
+
 def test_refusal_is_the_same_from_outside():
     done = subprocess.run([SCRIPT, "info", "photo.png"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "") and re.fullmatch(
@@ -248,7 +272,7 @@ def test_compare_has_a_dash_for_a_codec_that_cannot_go_so_low(capsys):
     assert status == 0 and tuple(rows) == codecs.NAMES
     assert rows["jpeg"] == ["-"] * 8 and "jpeg: bpp=0.2 is too small" in out
     assert float(rows["coin"][1]) <= 0.2 and int(rows["coin"][-1]) > 0
-    assert "coin: 300 steps (profile smoke), seed 0" in out
+    assert "coin: 300 steps; loonie: 300 steps (profile smoke), seed 0" in out
 
 
 def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, monkeypatch):

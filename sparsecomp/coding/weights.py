@@ -22,16 +22,16 @@ and sorted by them. A sorted list is written as its differences, which are geome
 saves about log2(n!) + n bits, one bit in sixty at 10x40.
 
 All tables are integers over 2^24 and come from additions, multiplications and divisions of IEEE doubles alone, which
-round the same everywhere; no ``exp`` does. Decoding ends by encoding again: a file that is not what the encoder would
-write is refused.
+round the same everywhere; no ``exp`` does. Decoding ends by encoding again with the tables that the file names: a
+stream that no encoder writes is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import constriction
 import numpy as np
@@ -47,7 +47,9 @@ TOTAL = 2**24  # every table sums to this
 MOST = 100_000  # of steps in one value; encoders clip, and no table is longer than is needed for it
 SHAPES = ("gaussian", "laplace")
 SCALES = 128  # scale 2^(index / 8 - 3) steps: 1/8 to 7,500
-PARAMETERS_PER_BYTE = 512  # a network of which each byte of the streams told more than this many is not believed
+# A forged file must not ask for much memory: each byte of the streams tells of at most so many weights, and the
+# network, filled up to the width of its widest layer, has at most so many.
+PARAMETERS_PER_BYTE, MOST_PARAMETERS = 512, 2**22
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _cheapest(tables: Callable[[int], np.ndarray], symbols: np.ndarray, size: fl
     """
     guess = int(np.clip(round(8 * (np.log2(max(size, 1e-3)) + 3)), 0, SCALES - 1))
     found = min((_bits(tables(index), symbols), index) for index in range(max(0, guess - 8), min(SCALES, guess + 12)))
-    while np.isinf(found[0]):
+    while np.isinf(found[0]) and guess < SCALES - 1:
         guess += 1
         found = _bits(tables(guess), symbols), guess
     return found
@@ -216,17 +218,23 @@ def write(network: Quantised | Halves, height: int, width: int) -> bytes:
     return pack(Container("loonie", height, width, encode(network)))
 
 
-def encode(network: Quantised | Halves) -> dict[str, bytes]:
+def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> dict[str, bytes]:
     """The three sections. Dead neurons are left out; symbols beyond `MOST` are clipped, so what a file shows is what
     `decode` gives, and only that.
+
+    Parameters
+    ----------
+    choices : list of bytes, optional
+        The tables to use, as they stand in another file's ``tables``; by default those that are shortest.
 
     Raises
     ------
     ValueError
-        If there are not ``P`` values, a step is not in 0 .. 255, or a value is not finite.
+        If there are not ``P`` values, a step is not in 0 .. 255, a value is not finite, or the network is none that the
+        header can hold.
     """
     architecture = network.architecture
-    coder = _Coder(network.coordinates, architecture)
+    coder = _Coder(network, choices)
     if isinstance(network, Halves):
         if network.values.shape != (architecture.n_parameters,) or not bool(network.values.isfinite().all()):
             raise ValueError(f"{architecture.n_parameters} finite values are needed for a {architecture}")
@@ -234,10 +242,10 @@ def encode(network: Quantised | Halves) -> dict[str, bytes]:
         coder.header(alive)
         raw = b""
         for vector, _ in _vectors(matrices):
-            density, kept = coder.mask(vector)
+            density, kept = coder.mask(vector, next(coder.choices)[0] if coder.choices else None)
             coder.tables.append(density)
             raw += kept.astype("<f2").tobytes()
-        return coder.sections() | {"weights": raw}
+        return coder.sections({"weights": raw})
     steps = network.steps
     if network.symbols.shape != (architecture.n_parameters,) or steps.shape != (2 * (architecture.depth + 1),):
         raise ValueError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
@@ -246,8 +254,9 @@ def encode(network: Quantised | Halves) -> dict[str, bytes]:
     matrices, alive = remove_dead(architecture, network.symbols.long().clamp(-MOST, MOST), fold=False)
     coder.header(alive)
     for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
-        coder.tables += bytes([step, *(coder.ascending(vector) if ascending else coder.plain(vector))])
-    return coder.sections() | {"values": _words(coder.values)}
+        choice = next(coder.choices) if coder.choices else None
+        coder.tables += bytes([step, *(coder.ascending if ascending else coder.plain)(vector, choice)])
+    return coder.sections({"values": _words(coder.values)})
 
 
 def _vectors(matrices: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[np.ndarray, bool]]:
@@ -260,56 +269,76 @@ def _vectors(matrices: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[np
 class _Coder:
     """What is written, in three growing pieces."""
 
-    def __init__(self, coordinates: str, architecture: Architecture) -> None:
-        self.coordinates, self.architecture, self.tables = coordinates, architecture, bytearray()
+    def __init__(self, network: Quantised | Halves, choices: list[bytes] | None) -> None:
+        architecture = network.architecture
+        if network.coordinates not in COORDINATES:
+            raise ValueError(f"coordinates={network.coordinates!r}: one of {', '.join(COORDINATES)} is needed")
+        if architecture.n_in not in range(2, 31, 4) or architecture.n_out != 3:
+            raise ValueError(
+                f"n_in={architecture.n_in}, n_out={architecture.n_out}: 2 + 4 K with K to 7, and 3, are needed"
+            )
+        if not 0 < np.float16(architecture.w0) == architecture.w0:
+            raise ValueError(f"w0={architecture.w0!r}: a 16-bit float above 0 is needed")
+        self.coordinates, self.architecture, self.tables = network.coordinates, architecture, bytearray()
+        self.choices = iter(choices) if choices is not None else None
         self.positions, self.values = (constriction.stream.queue.RangeEncoder() for _ in range(2))
+        self.widths: list[int] = []
 
     def header(self, alive: list[torch.Tensor]) -> None:
-        widths = [int(left.sum()) for left in alive]
-        width, frequencies = max(1, *widths), (self.architecture.n_in - 2) // 4
-        some_dead = min(widths) < width
+        self.widths = [int(left.sum()) for left in alive]
+        width, frequencies = max(1, *self.widths), (self.architecture.n_in - 2) // 4
+        some_dead = min(self.widths) < width
         flags = COORDINATES.index(self.coordinates) | frequencies << 1 | some_dead << 7
         self.tables += _HEADER.pack(self.architecture.depth, flags, width, self.architecture.w0)
         if some_dead:
-            self.tables += b"".join(varint(left) for left in widths)
+            self.tables += b"".join(varint(left) for left in self.widths)
 
-    def mask(self, vector: np.ndarray) -> tuple[int, np.ndarray]:
+    def mask(self, vector: np.ndarray, density: int | None) -> tuple[int, np.ndarray]:
         """Writes which entries are not zero; gives the byte of their density, and those entries."""
         present = vector != 0
         if not present.any():
             return 0, vector[:0]
         if present.all():
             return 255, vector
-        density = min(range(1, 255), key=lambda k: abs(density_of(k) - present.mean()))
+        if density not in range(1, 255):
+            density = min(range(1, 255), key=lambda k: abs(density_of(k) - present.mean()))
         self.positions.encode(present.astype(np.int32), _binary(density))
         return density, vector[present]
 
-    def plain(self, symbols: np.ndarray) -> tuple[int, int]:
+    def plain(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
         """Zero or not, then signs and magnitudes of what is not; gives the two bytes that name the tables."""
-        density, kept = self.mask(symbols)
+        density, kept = self.mask(symbols, choice and choice[1])
         if not len(kept):
             return 0, 0
-        size, options = np.abs(kept) - 1, []
-        for number, shape in enumerate(SHAPES):
-            scale = np.sqrt((kept * kept).mean()) if shape == "gaussian" else np.abs(kept).mean()
-            bits, index = _cheapest(functools.partial(magnitudes, shape), size, scale)
-            options.append((bits, number << 7 | index))
-        which = min(options)[1]
+        size = np.abs(kept) - 1
+        which = choice[2] if choice else min(self._shortest(kept, size))[1]
         self.values.encode((kept < 0).astype(np.int32), _EVEN)
         self.values.encode(size.astype(np.int32), _model(magnitudes(SHAPES[which >> 7], which & 127)))
         return density, which
 
-    def ascending(self, symbols: np.ndarray) -> tuple[int, int]:
+    @staticmethod
+    def _shortest(kept: np.ndarray, size: np.ndarray) -> Iterator[tuple[float, int]]:
+        for number, shape in enumerate(SHAPES):
+            scale = np.sqrt((kept * kept).mean()) if shape == "gaussian" else np.abs(kept).mean()
+            bits, index = _cheapest(functools.partial(magnitudes, shape), size, scale)
+            yield bits, number << 7 | index
+
+    def ascending(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
         """Differences of an ascending list that begins at 0 or above; gives the two bytes that name the table."""
         if not symbols.any():
             return 0, 0
         rises = np.diff(symbols, prepend=0)
-        which = _cheapest(differences, rises, rises.mean())[1]
+        which = choice[2] & 127 if choice else _cheapest(differences, rises, rises.mean())[1]
         self.values.encode(rises.astype(np.int32), _model(differences(which)))
         return 255, which
 
-    def sections(self) -> dict[str, bytes]:
-        return {"tables": bytes(self.tables), "positions": _words(self.positions)}
+    def sections(self, stream: dict[str, bytes]) -> dict[str, bytes]:
+        written = {"tables": bytes(self.tables), "positions": _words(self.positions)} | stream
+        streams = sum(map(len, written.values())) - len(written["tables"])
+        left = replace(self.architecture, width=max(1, *self.widths))
+        if problem := _absurd(left, self.widths, streams):
+            raise ValueError(problem)
+        return written
 
 
 def _words(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
@@ -350,7 +379,7 @@ def decode(sections: dict[str, bytes]) -> Quantised | Halves:
             found: Quantised | Halves = Halves(architecture, values.half(), coordinates)
         else:
             found = Quantised(architecture, values, torch.tensor([entry[0] for entry in own]), coordinates)
-        same = encode(found) == sections
+        same = encode(found, own) == sections
     except (AssertionError, ValueError) as error:  # AssertionError: constriction knows no symbol of this code
         raise BitstreamError(f"the weights are damaged: {error}") from error
     if not same:
@@ -382,9 +411,20 @@ def _read_header(tables: bytes, streams: int) -> tuple[Architecture, list[int], 
             widths[layer], at = read_varint(tables, at)
         if max(widths) > width:
             raise BitstreamError(f"a layer has {max(widths)} neurons left of {width}")
-    if architecture.n_parameters > PARAMETERS_PER_BYTE * (streams + 64):
-        raise BitstreamError(f"absurd size: a {architecture} from {streams} bytes")
+    if problem := _absurd(architecture, widths, streams):
+        raise BitstreamError(problem)
     return architecture, widths, COORDINATES[flags & 1], at
+
+
+def _absurd(architecture: Architecture, widths: list[int], streams: int) -> str:
+    """What is absurd about a network whose layers have these widths, told in so many bytes; nothing if nothing is."""
+    dims = [architecture.n_in, *widths, architecture.n_out]
+    there = sum(after * (before + 1) for before, after in zip(dims[:-1], dims[1:], strict=True))
+    if there > PARAMETERS_PER_BYTE * (streams + 64):
+        return f"absurd size: {there} weights from {streams} bytes"
+    if architecture.n_parameters > MOST_PARAMETERS:
+        return f"absurd size: a {architecture} network has more than {MOST_PARAMETERS} weights"
+    return ""
 
 
 class _Reader:

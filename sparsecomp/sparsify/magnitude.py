@@ -45,7 +45,6 @@ def prune(architecture: Architecture, parameters: torch.Tensor, most: int) -> to
     dense = architecture.n_parameters - prunable
     if most < dense:
         raise ValueError(f"most={most}: {architecture} has {dense} parameters that are not pruned")
-    share = min(1.0, (most - dense) / max(1, prunable))
     for weight in hidden:
-        weight.copy_(keep_largest(weight, int(share * weight.numel())))
+        weight.copy_(keep_largest(weight, (most - dense) * weight.numel() // prunable))
     return pruned
