@@ -11,8 +11,13 @@ BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- en
 
 
 def table() -> str:
-    """The table of COIN in Markdown."""
-    rows = figures.coin_table().drop(columns=["SSIM", "s to encode"])
+    """The tables of COIN, and of L0onie on all of Kodak, in Markdown."""
+    loonie = figures.loonie_table()
+    whole = [figures.coin_table().drop(columns=["SSIM", "s to encode"]), loonie[loonie["pictures"] == 24]]
+    return "\n\n".join(map(markdown, whole))
+
+
+def markdown(rows: figures.Table) -> str:
     lines = [list(rows.columns), ["---"] * rows.shape[1], *rows.astype(str).values.tolist()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -27,4 +32,4 @@ if __name__ == "__main__":
     readme, picture = ROOT / "README.md", ROOT / "results" / "figures" / "rate-distortion.png"
     readme.write_text(filled(readme.read_text()))
     picture.parent.mkdir(exist_ok=True)
-    picture.write_bytes(figures.rate_distortion()._repr_png_())
+    picture.write_bytes(figures.loonie_files()._repr_png_())

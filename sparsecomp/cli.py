@@ -83,7 +83,9 @@ def encode(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write; else PICTURE.spc, if there is none."),
     ] = None,
-    codec: Annotated[str, typer.Option(help="loonie, coin, jpeg, jpeg2000, webp, avif or jpegxl.")] = "coin",
+    codec: Annotated[
+        str, typer.Option(help="loonie (quantised in training), coin, jpeg, jpeg2000, webp, avif, jpegxl.")
+    ] = "coin",
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
     ] = None,
@@ -212,6 +214,7 @@ def compare(
         "; ".join(f"{name}: {fit.steps:,} steps" for name, fit in fits.items())
         + (f" (profile {profile})" if profile else "")
         + f", seed {seed}",
+        "loonie: our files, weights quantised in training; not the paper's gates",
         "encode: the whole search for the best file that fits",
         *map(str, refused),
     ]
@@ -333,7 +336,7 @@ def bench_fit(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the table as a record in this folder.")] = None,
 ) -> None:
-    """Time `fast` fits against `reference` (COIN's own way) to the same PSNR; about a minute."""
+    """Time `fast` fits, and `loonie` files, against `reference` (COIN's own way) to the same PSNR; about a minute."""
     from sparsecomp import bench
 
     if out is not None and not out.is_dir():
@@ -351,7 +354,8 @@ def bench_fit(
     _table(f"{bench.ARCHITECTURE} on {table.picture}, threads: {table.threads}", heads, rows, [
         f"reference: seconds a step measured here, times the steps of a recorded course ({table.course})",
         "fast: whole fits, compiling the kernel and scoring included",
-        f"-: not reached in {bench.FAST.steps} steps or {bench.GIVE_UP:g} s",
+        f"loonie: until one of our files of at most {bench.LOONIE_BPP} bpp (a larger network) has that PSNR",
+        f"-: not reached in {bench.FAST.steps} steps, or {bench.GIVE_UP:g} s",
     ])  # fmt: skip
 
 

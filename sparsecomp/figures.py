@@ -13,11 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import figure as matplotlib_figure
 
-from sparsecomp import data, metrics, results
+from sparsecomp import codecs, data, metrics, results, studies
+from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.results import RunRecord
-from sparsecomp.verdicts import baselines, coin_curve, curve, weigh_all
+from sparsecomp.sparsify.gates import HardConcrete
+from sparsecomp.sparsify.lagrangian import Multipliers
+from sparsecomp.verdicts import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third, weigh_all
 
 # One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
 STYLE = {
@@ -28,7 +32,12 @@ STYLE = {
     "avif": ("AVIF", "#0072B2", "P"),
     "jpegxl": ("JPEG XL", "#D55E00", "X"),
     "coin": ("COIN, ours (coordinates per axis)", "#000000", "o"),
+    "file": ("our files: quantised in training", "#CC79A7", "*"),
+    "nonzeros": ("L0onie (gates)", "#0072B2", "P"),
+    "magnitude": ("magnitude pruning", "#009E73", "v"),
+    "dense": ("COIN, as many steps", "#000000", "o"),
 }
+OTHERS = {"struempler2021": ("Strümpler 2021", "<"), "mscn": ("MSCN", ">"), "recombiner": ("RECOMBINER", "h")}
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
 SHORT = ("paper", "claim", "published", "ours", "verdict")
 LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
@@ -50,7 +59,8 @@ def provenance(records: list[RunRecord]) -> str:
     """One line under a figure: profile, pictures, device and commit of what it shows."""
     said = {
         "profile": sorted({r.config["profile"] for r in records}),
-        "pictures": sorted({f"{r.config['pictures']} of {r.config['data']}" for r in records}),
+        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in records}),
+        "steps": sorted({f"{r.config['fit']['steps']:,}" for r in records if "fit" in r.config}),
         "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
         "device": sorted({r.environment["device"] for r in records}),
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
@@ -111,12 +121,12 @@ def front() -> Figure:
 
 
 def rate_distortion(
-    metric: str = "psnr", *, codecs: tuple[str, ...] = STANDARD, coin: bool = True, top: float = 1.3
+    metric: str = "psnr", *, labels: tuple[str, ...] = STANDARD, coin: bool = True, top: float = 1.3
 ) -> Figure:
     """Quality over rate on Kodak: means of per-picture values at every setting, rates of files, up to ``top`` bpp."""
     figure, axes = _figure()
-    used, highest = [record for label in codecs for record in baselines(label)], []
-    for label in codecs:
+    used, highest = [record for label in labels for record in baselines(label)], []
+    for label in labels:
         name, colour, marker = STYLE[label]
         rate, quality = curve(label, metric)
         highest.append(np.interp(top, rate, quality))
@@ -146,7 +156,7 @@ def rate_distortion(
 
 def colour_transform() -> Figure:
     """What JPEG 2000 loses when its colour transform is left off, as Pillow leaves it by default."""
-    return rate_distortion(codecs=("jpeg", "jpeg2000", "jpeg2000-no-transform"), coin=False, top=2.0)
+    return rate_distortion(labels=("jpeg", "jpeg2000", "jpeg2000-no-transform"), coin=False, top=2.0)
 
 
 def depth_search() -> Figure:
@@ -212,6 +222,239 @@ def pictures(
     for axes in figure.axes:
         axes.axis("off")
     return figure
+
+
+# Drawings of chapter 11 -----------------------------------------------------------------------------------------------
+
+
+def gate_distribution() -> Figure:
+    """Draws of a hard-concrete gate for three ``log_alpha``: shares in 40 bins, and those that are exactly 0 or 1."""
+    gates, figure = HardConcrete(), Figure(figsize=(8.4, 2.6), layout="constrained", facecolor="white")
+    edges = np.linspace(0, 1, 41)
+    for axes, log_alpha in zip(figure.subplots(1, 3, sharey=True), (-2.0, 0.0, 2.0), strict=True):
+        drawn = gates.sample(torch.full((200_000,), log_alpha), torch.Generator().manual_seed(0)).numpy()
+        inside = drawn[(drawn > 0) & (drawn < 1)]
+        counts, _ = np.histogram(inside, edges)
+        axes.stairs(counts / len(drawn), edges, color="#0072B2", fill=True, alpha=0.4)
+        for end in (0, 1):
+            axes.bar(end, (drawn == end).mean(), width=0.03, color="#D55E00")
+        median = float(gates.median(torch.tensor(log_alpha)))
+        axes.axvline(median, color="#000000", ls="--", lw=1)
+        opened = float(gates.open_probability(torch.tensor(log_alpha)))
+        axes.set_title(f"log α = {log_alpha:g}: open with {opened:.2f}, median {median:.2f}", fontsize=9)
+        axes.set_xlabel("gate z")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of draws\n(orange: exactly 0 or 1)")
+    return figure
+
+
+def duel(steps: int) -> Figure:
+    """Two players on ``min (x - 3)^2  subject to  x <= 1``, from x = 3 and lambda = 0, after so many steps.
+
+    The answer, x = 1 and lambda = 4, is where the lines cross. Left without, right with dual restarts.
+    """
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained", facecolor="white")
+    for axes, restarts in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
+        x, path, game = torch.tensor([3.0]), [], Multipliers(1, lr=0.6, restarts=restarts)
+        for _ in range(steps + 1):
+            path.append((float(x), float(game.value)))
+            violation = x - 1
+            x = x - 0.05 * (2 * (x - 3) + game.value)
+            game.ascend(violation)
+        axes.axvline(1, color="#D55E00", ls="--", lw=1)
+        axes.axhline(4, color="#bbbbbb", ls="--", lw=1)
+        axes.plot(*zip(*path, strict=True), "-", color="#0072B2", lw=1)
+        axes.plot(*path[-1], "o", color="#0072B2")
+        axes.set(xlim=(-1.2, 3.2), ylim=(-0.5, 9), xlabel="x (allowed left of the dashed line)")
+        how = "with" if restarts else "without"
+        axes.set_title(f"{how} restarts: x = {path[-1][0]:.2f}, λ = {path[-1][1]:.2f}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("multiplier λ")
+    return figure
+
+
+# L0onie ---------------------------------------------------------------------------------------------------------------
+
+
+def loonie_rate_distortion(accounting: str = "nonzeros") -> Figure:
+    """PSNR over rate on the pictures of Kodak that all records have: L0onie, magnitude pruning, COIN, JPEG.
+
+    ``accounting="nonzeros"`` is the paper's: 16 bits a nonzero value (JPEG by its files). ``"file"`` counts the bytes
+    of files for all, and draws our own files beside them.
+    """
+    figure, axes = _figure()
+    shared, used = third(), []
+    for method in METHODS if accounting == "file" else METHODS[1:]:
+        rates, qualities, found = loonie_curve(method, accounting, shared)
+        used += found
+        name, colour, marker = STYLE[method]
+        axes.plot(rates, qualities, "-", color=colour, marker=marker, ms=7, lw=1.6, label=name)
+    name, colour, marker = STYLE["jpeg"]
+    rates, qualities = curve("jpeg", "psnr", shared)
+    inside = [i for i, rate in enumerate(rates) if rate < 0.75]
+    axes.plot(*([values[i] for i in inside] for values in (rates, qualities)), "-", color=colour, marker=marker, ms=4,
+              lw=1.2, label=name + ("" if accounting == "file" else " (files)"))  # fmt: skip
+    estimate = "16 bits a nonzero value, per pixel (an estimate)"
+    axes.set(xlabel="bits per pixel of the file" if accounting == "file" else estimate, ylabel=LABELS["psnr"])
+    axes.legend(frameon=False, fontsize=9)
+    _sign(figure, [*used, *(r.only(shared) for r in baselines("jpeg"))])
+    return figure
+
+
+def loonie_files() -> Figure:
+    """Our files on all of Kodak at 0.3 bpp and on a third of it at the other rates, against what others published."""
+    figure, axes = _figure()
+    name, colour, marker = STYLE["file"]
+    rates, qualities, used = loonie_curve("file", "file", third())
+    axes.plot(rates, qualities, "-", color=colour, marker=marker, ms=10, lw=1.8, label=f"{name}, 8 pictures")
+    whole = loonie("file")
+    axes.plot(whole.mean("bpp"), whole.mean("psnr"), marker, color="none", mec=colour, ms=16,
+              label=f"{name}, {len(whole.rows)} pictures")  # fmt: skip
+    for series, (label, shape) in OTHERS.items():
+        rows = [r for r in results.published("kodak", where="Kodak mean", series=series, metric="psnr") if r["x"] < 0.8]
+        axes.plot([r["x"] for r in rows], [r["value"] for r in rows], "--", color="#888888", marker=shape, mfc="none",
+                  ms=6, lw=1, label=f"{label}, published")  # fmt: skip
+    for codec, points in (("coin", _coin_curve()), ("jpeg", curve("jpeg"))):
+        label, shade, shape = STYLE[codec]
+        inside = [pair for pair in zip(*points, strict=True) if pair[0] < 0.8]
+        axes.plot(*zip(*inside, strict=True), "-", color=shade, marker=shape, ms=4, lw=1, label=label)
+    axes.set(xlabel="bits per pixel of the file", ylabel=LABELS["psnr"])
+    axes.legend(frameon=False, fontsize=8)
+    _sign(figure, [*used, whole, *coin_curve(), *baselines("jpeg")])
+    return figure
+
+
+def loonie_dynamics() -> Figure:
+    """Training dynamics at 0.3 bpp: rate in the paper's accounting, multiplier and PSNR over steps, every picture."""
+    figure = Figure(figsize=(7.2, 6.6), layout="constrained", facecolor="white")
+    record = loonie("nonzeros")
+    columns = (
+        ("rate", "16 bits a nonzero,\nper pixel (estimate)"),
+        ("lambda", "multiplier λ"),
+        ("psnr", LABELS["psnr"]),
+    )
+    for axes, (column, label) in zip(figure.subplots(3, 1, sharex=True), columns, strict=True):
+        courses = [(row["course"]["step"], row["course"][column]) for row in record.rows]
+        for steps, values in courses:
+            axes.plot(steps, values, color="#bbbbbb", lw=0.7)
+        axes.plot(courses[0][0], np.mean([values for _, values in courses], axis=0), color=STYLE["nonzeros"][1], lw=2)
+        if column == "rate":
+            axes.axhline(record.config["bpp"], color="#D55E00", ls="--", lw=1)
+        axes.set_ylabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("step")
+    _sign(figure, [record])
+    return figure
+
+
+def loonie_race() -> Figure:
+    """PSNR over the work of training, at a budget of 0.3, Adam at a constant rate: L0onie, and COIN at two rates.
+
+    The work is multiply-accumulates, three passes a step and pixel, which is time without the other programs of a
+    machine. L0onie's line is dotted while any picture is over its budget: such a network is no answer yet.
+    """
+    figure, axes = _figure()
+    found = results.records("loonie_race", profile="laptop", data="kodak")
+    if not found:
+        raise LookupError("no records of study 'loonie_race': make them with `sparsecomp study loonie_race`")
+    colours = {"L0onie at 1e-3": STYLE["nonzeros"][1], "COIN at 1e-3": "#000000", "COIN at 2e-4": "#888888"}
+    for record in sorted(found, key=lambda r: list(colours).index(r.config["runner"])):
+        runner, rows = record.config["runner"], record.rows
+        steps = np.array(rows[0]["history"]["step"])
+        depth, width = map(int, record.config["architecture"].split("x"))
+        work = 3e-12 * mlp_macs_per_pixel(depth, width) * (record.config["fit"]["batch_pixels"] or 512 * 768) * steps
+        psnr = np.mean([row["history"]["psnr"] for row in rows], axis=0)
+        over = np.zeros(len(steps), bool)
+        if "course" in rows[0]:
+            most = np.max([row["course"]["rate"] for row in rows], axis=0)
+            over = most > record.config["bpp"] * (1 + 1e-6)
+        axes.plot(work, np.where(over, np.nan, psnr), color=colours[runner], lw=1.8, label=runner)
+        axes.plot(work, np.where(over, psnr, np.nan), ":", color=colours[runner], lw=1.8)
+    axes.set(xlabel="work of training, 10¹² multiply-accumulates a picture", ylabel=LABELS["psnr"])
+    axes.legend(frameon=False)
+    _sign(figure, found)
+    return figure
+
+
+def loonie_histogram(methods: tuple[str, ...] = METHODS[:0:-1]) -> Figure:
+    """How the 24 pictures are spread over PSNR at a budget of 0.3: a mark a picture, a line at the mean."""
+    figure, axes = _figure()
+    records = [loonie(method) for method in methods]
+    for height, (method, record) in enumerate(zip(methods, records, strict=True)):
+        name, colour, _ = STYLE[method]
+        psnr = [row["psnr"] for row in record.rows]
+        counts, edges = np.histogram(psnr, bins=np.arange(19, 37, 1.0))
+        axes.bar(edges[:-1] + 0.5, counts / 12, bottom=height, width=0.9, color=colour, alpha=0.35)
+        axes.plot(psnr, np.full(len(psnr), height - 0.06), "|", color=colour, ms=9)
+        axes.plot([np.mean(psnr)] * 2, [height - 0.12, height + 0.7], color=colour, lw=2)
+        axes.annotate(f"{np.mean(psnr):.2f}", (np.mean(psnr), height + 0.72), ha="center", fontsize=9)
+    axes.set(xlabel=LABELS["psnr"], yticks=range(len(methods)), yticklabels=[STYLE[m][0] for m in methods])
+    axes.grid(visible=False, axis="y")
+    _sign(figure, records)
+    return figure
+
+
+def loonie_reconstructions() -> Figure:
+    """The astronaut's face from files: our file and L0onie's at a budget of 0.3, COIN, JPEG; rates are of the files."""
+    original = data.bundled()["astronaut"]
+    files = {"our file": "loonie-file-0.3", "L0onie": "loonie-nonzeros-0.3", "COIN 10x28": "10x28", "JPEG": "jpeg-0.3"}
+    panels = {"original": original}
+    for name, kept in files.items():
+        file = (results.folder() / "runs" / "gallery" / "files" / "laptop" / f"astronaut-{kept}.spc").read_bytes()
+        shown = codecs.decode(file)
+        psnr = metrics.psnr(reference=original, reconstruction=shown)
+        panels[f"{name}: {8 * len(file) / original[..., 0].size:.3f} bpp, {psnr:.2f} dB"] = shown
+    return pictures(panels, columns=5, crop=(10, 146, 192, 160))
+
+
+def loonie_table() -> Table:
+    """Every method at every rate there is a record of: pictures, rate in both accountings, PSNR, work to decode."""
+    rows = []
+    for method in METHODS:
+        _, _, found = loonie_curve(method, "file", None)
+        for record in found:
+            rows.append({
+                "method": STYLE[method][0],
+                "start": record.config["architecture"],
+                "pictures": len(record.rows),
+                "16 bits a nonzero value, per pixel (estimate)": "–" if method == "file" else f"{counted(record):.4f}",
+                "bpp of the file": f"{record.mean('bpp'):.4f}",
+                "PSNR in dB": f"{record.mean('psnr'):.2f}",
+                "MAC/px": int(record.mean("macs_per_pixel")),
+                "steps": f"{record.config['fit']['steps']:,}",
+                "profile": record.config["profile"],
+            })  # fmt: skip
+    return Table(rows)
+
+
+def loonie_parts_table() -> Table:
+    """What each part of L0onie does at 0.3 bpp, on 6 pictures: PSNR, both accountings, spread over pictures."""
+    found = results.records("loonie_parts", profile="laptop", data="kodak")
+    if not found:
+        raise LookupError("no records of study 'loonie_parts': make them with `sparsecomp study loonie_parts`")
+    order = (*studies.LOONIE_PARTS, *studies.FILE_PARTS)
+    whole = {r.config["part"]: r for r in found}
+    rows = []
+    for part in sorted(whole, key=order.index):
+        record = whole[part]
+        against = "our file" if part.startswith("our file") else "L0onie"
+        against = "our file, no frequencies" if part.endswith("gates") else against
+        base = whole[against]
+        pairs = zip(record.rows, base.rows, strict=True)
+        difference = [ours["psnr"] - theirs["psnr"] for ours, theirs in pairs]
+        rows.append({
+            "fit": part,
+            "bpp of the file": f"{record.mean('bpp'):.4f}",
+            "16 bits a nonzero value, per pixel (estimate)": "–" if "file" in part else f"{counted(record):.4f}",
+            "PSNR in dB": f"{record.mean('psnr'):.2f}",
+            "difference": "" if record is base else f"{np.mean(difference):+.2f}",
+            "least to most": "" if record is base else f"{min(difference):+.2f} to {max(difference):+.2f}",
+            "against": "" if record is base else against,
+            "collapses noticed": sum(len(row["restarts"]) for row in record.rows),
+            "MAC/px": f"{record.mean('macs_per_pixel'):,.0f}",
+            "profile": record.config["profile"],
+        })  # fmt: skip
+    return Table(rows)
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
@@ -338,6 +581,28 @@ FIGURES = {
     "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search", _command("search")),
     "ingredients": Entry(
         "What each ingredient of a fit does", ingredients_table, "ingredients", _command("ingredients")
+    ),
+    "loonie-paper": Entry(
+        "PSNR over the paper's estimate of the rate (L0onie, PSNR against bpp)",
+        loonie_rate_distortion,
+        "loonie",
+        _command("loonie"),
+    ),
+    "loonie-files": Entry("Our files against published ones", loonie_files, "loonie", _command("loonie")),
+    "loonie-dynamics": Entry("Training dynamics (L0onie)", loonie_dynamics, "loonie", _command("loonie")),
+    "loonie-race": Entry(
+        "PSNR over the work of training (L0onie, PSNR against time)",
+        loonie_race,
+        "loonie_race",
+        _command("loonie_race"),
+    ),
+    "loonie-reconstructions": Entry("Reconstructions (L0onie)", loonie_reconstructions, "gallery", _command("gallery")),
+    "loonie-histogram": Entry("PSNR histogram (L0onie)", loonie_histogram, "loonie", _command("loonie")),
+    "loonie-table": Entry(
+        "L0onie, pruning, COIN and our files: rates and PSNR", loonie_table, "loonie", _command("loonie")
+    ),
+    "loonie-parts": Entry(
+        "What each part of L0onie does", loonie_parts_table, "loonie_parts", _command("loonie_parts")
     ),
     "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
 }

@@ -121,7 +121,7 @@ class Sparsity:
         if self.gates == "none" and self.rate != "file":
             raise ValueError(f"gates='none' with rate={self.rate!r}: nothing could meet the budget")
         for name, least, most in (
-            ("dual_lr", 0, math.inf), ("gate_lr", 0, 1), ("step_lr", 0, 1), ("temperature", 0, 1), ("round_from", 0, 1),
+            ("dual_lr", 0, 1e9), ("gate_lr", 0, 1), ("step_lr", 0, 1), ("temperature", 0, 1), ("round_from", 0, 1),
             ("stretch", 0, 10),
         ):  # fmt: skip
             if not least < getattr(self, name) <= most:
@@ -173,6 +173,12 @@ REFERENCE = FitBudget(
 # Ours: chosen on bundled photographs (astronaut, coffee, motorcycle). Of the pictures that are reported, kodim15 alone
 # had been used before, to time the engine's first trials.
 FAST = FitBudget(steps=20_000, lr=2e-3)
+
+# L0onie's own four rates (Ramirez & Gallego-Posada 2022, the released code): what gates and magnitude pruning begin
+# with, the dense COIN that is compared, and the dual learning rates for 50,000 steps.
+LOONIE_STARTS = {0.3: ("10x40", "10x28"), 0.15: ("10x28", "5x30"), 0.07: ("5x30", "5x20"), 0.6: ("13x40", "10x40")}
+LOONIE_DUAL = {0.07: 7e-3, 0.15: 3e-3, 0.3: 1e-3, 0.6: 8e-4}
+
 
 def sparsity_at(rate: str, bpp: float, steps: int, **changes: object) -> Sparsity:
     """`LOONIE_FILE` or `LOONIE_NONZEROS`, which are for 0.3 bpp and 6,000 steps, for another budget and length.

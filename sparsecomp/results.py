@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -77,6 +77,10 @@ class RunRecord:
         if not values or any(v is None for v in values):
             raise ValueError(f"record {self.name}: no mean of {column!r} where {where or 'anything'}")
         return float(np.mean(values))
+
+    def only(self, pictures: Sequence[str] | None) -> RunRecord:
+        """The same record with the rows of these pictures alone (None: of all)."""
+        return self if pictures is None else replace(self, rows=[r for r in self.rows if r["picture"] in pictures])
 
     def curve(self, column: str, by: str = "setting") -> tuple[list[float], list[float]]:
         """Mean bpp and mean ``column`` at every setting, sorted by rate."""

@@ -27,6 +27,8 @@ from sparsecomp.codecs.loonie import Loonie
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import (
     FAST,
+    LOONIE_DUAL,
+    LOONIE_STARTS,
     REFERENCE,
     FitBudget,
     Profile,
@@ -194,12 +196,6 @@ def ingredients(setup: Setup) -> list[Path]:
     return made
 
 
-# L0onie's networks at its four rates (Ramirez & Gallego-Posada 2022): what gates and magnitude pruning begin with, and
-# the dense COIN that is compared; and its dual learning rates.
-LOONIE_STARTS = {0.3: ("10x40", "10x28"), 0.15: ("10x28", "5x30"), 0.07: ("5x30", "5x20"), 0.6: ("13x40", "10x40")}
-PAPER_DUAL = {0.07: 7e-3, 0.15: 3e-3, 0.3: 1e-3, 0.6: 8e-4}
-
-
 def loonie(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """Our files, L0onie, magnitude pruning and COIN at the paper's four rates: one record a rate and method.
 
@@ -217,7 +213,7 @@ def loonie(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
         begin, small = Architecture.parse(start), Architecture.parse(dense)
         paper = profile.name == "paper"
         game = sparsity_at("nonzeros", bpp, profile.loonie.steps)
-        game = Sparsity("nonzeros", dual_lr=PAPER_DUAL[bpp]) if paper else game
+        game = Sparsity("nonzeros", dual_lr=LOONIE_DUAL[bpp]) if paper else game
         twice = replace(REFERENCE, steps=100_000) if paper else profile.loonie  # dense, then fine-tuned
         plan = (
             ("file", ours, profile.loonie_file, sparse(bpp, sparsity_at("file", bpp, profile.loonie_file.steps))),
@@ -448,7 +444,7 @@ def _fits(
         measured = measure(written, pictures[picture], encode_seconds=fitted.seconds)
         row = {"picture": picture} | _row(measured, method.estimated_bits(architecture, fitted))
         if isinstance(fitted, SparseResult):
-            row["course"] = results.thin(fitted.course, ("step", "bpp", "lambda", "nonzeros", "psnr"))
+            row["course"] = results.thin(fitted.course, ("step", "rate", "lambda", "nonzeros", "psnr"))
         row |= {
             "best_step": fitted.step,
             "restarts": fitted.restarts,

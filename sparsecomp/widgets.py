@@ -11,18 +11,21 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import ipywidgets
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image
 
 from sparsecomp import codecs, data, metrics, results
 from sparsecomp.codecs import BudgetError, inr
-from sparsecomp.coding import bitstream
+from sparsecomp.codecs.loonie import Loonie
+from sparsecomp.coding import bitstream, weights
 from sparsecomp.complexity import mlp_macs_per_pixel
-from sparsecomp.figures import STANDARD, STYLE
-from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget
+from sparsecomp.figures import STANDARD, STYLE, duel
+from sparsecomp.models.siren import Architecture, layers
+from sparsecomp.profiles import LOONIE, FitBudget
 
 Crop = tuple[int, int, int, int]  # top, left, height, width
 FACE: Crop = (10, 130, 192, 192)  # of the astronaut
@@ -54,19 +57,26 @@ def sliding(
 
 
 def tiles(shown: Mapping[str, np.ndarray | None], crop: Crop = FACE) -> ipywidgets.GridBox:
-    """Crops side by side, each under its caption (plain text); None is a picture that there is not."""
+    """Crops side by side, each under its caption (plain text); None is a picture that there is not, and one of the
+    crop's own size is shown whole.
+    """
     top, left, height, width = crop
     boxes = []
     for caption, picture in shown.items():
         below = ipywidgets.HTML("<em>cannot go so low</em>")
         if picture is not None:
-            file = io.BytesIO()
-            Image.fromarray(picture[top : top + height, left : left + width]).save(file, "PNG", optimize=True)
-            below = ipywidgets.Image(value=file.getvalue(), format="png", layout={"width": f"{width}px"})
+            part = picture if picture.shape[:2] == (height, width) else picture[top : top + height, left : left + width]
+            below = ipywidgets.Image(value=_png(part), format="png", layout={"width": f"{width}px"})
         title = ipywidgets.HTML(html.escape(caption).replace("\n", "<br>"))
         boxes.append(ipywidgets.VBox([title, below], layout={"width": f"{width}px"}))
     columns = f"repeat(auto-fill, {width}px)"
     return ipywidgets.GridBox(boxes, layout={"grid_template_columns": columns, "grid_gap": "10px", "width": "100%"})
+
+
+def _png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def caption(name: str, file: bytes, original: np.ndarray, decoded: np.ndarray) -> str:
@@ -137,23 +147,27 @@ def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VB
     decoded = codecs.decode(file)
     container = bitstream.unpack(file)
     architecture, _ = inr.read_network(container)
-    height, width, _ = original.shape
-    rate = metrics.bpp(data=file, height=height, width=width)
-    jpeg: dict[str, np.ndarray | None] = {"JPEG, same bytes\nno file\nso small": None}
-    try:
-        other = codecs.evaluate(codecs.get_codec("jpeg"), original, rate)
-        jpeg = {caption("JPEG, same bytes", other.data, original, other.reconstruction): other.reconstruction}
-    except BudgetError:
-        pass
-    error = np.abs(decoded.astype(int) - original).max(axis=2, keepdims=True) * 4
-    errors = np.repeat(error.clip(0, 255).astype(np.uint8), 3, axis=2)
     macs = mlp_macs_per_pixel(architecture.depth, architecture.width)
     line = (
         f"<b>{architecture}</b>: {architecture.n_parameters:,} parameters; {len(file):,} bytes, "
         f"{len(container.sections['weights']):,} of them weights; {macs:,} multiply-accumulates to decode a pixel"
     )
-    shown = {caption("COIN", file, original, decoded): decoded, "error × 4\nlargest of\nthe channels": errors}
-    return ipywidgets.VBox([ipywidgets.HTML(line), tiles({ORIGINAL: original} | shown | jpeg, crop)])
+    shown = {caption("COIN", file, original, decoded): decoded} | _beside(file, original, decoded)
+    return ipywidgets.VBox([ipywidgets.HTML(line), tiles({ORIGINAL: original} | shown, crop)])
+
+
+def _beside(file: bytes, original: np.ndarray, decoded: np.ndarray) -> dict[str, np.ndarray | None]:
+    """The error of what was decoded, and JPEG in as many bytes."""
+    error = np.abs(decoded.astype(int) - original).max(axis=2, keepdims=True) * 4
+    shown: dict[str, np.ndarray | None] = {
+        "error × 4\nlargest of\nthe channels": np.repeat(error.clip(0, 255).astype(np.uint8), 3, axis=2)
+    }
+    rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
+    try:
+        other = codecs.evaluate(codecs.get_codec("jpeg"), original, rate)
+    except BudgetError:
+        return shown | {"JPEG, same bytes\nno file\nso small": None}
+    return shown | {caption("JPEG, same bytes", other.data, original, other.reconstruction): other.reconstruction}
 
 
 def _live_siren() -> ipywidgets.VBox:
@@ -180,6 +194,93 @@ def _live_siren() -> ipywidgets.VBox:
         [ipywidgets.HBox([picture, depth]), ipywidgets.HBox([width, steps]), ipywidgets.HBox([button, bar])]
     )
     return _needs_kernel([controls, shown])
+
+
+# Chapter 11: the game, and the budget of L0onie -----------------------------------------------------------------------
+
+LOONIE_BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def two_players() -> ipywidgets.VBox:
+    """The game of `sparsify.lagrangian` on a problem that can be drawn, step by step, with and without restarts."""
+    moments = (0, 5, 10, 20, 40, 80, 160)
+    frames = [ipywidgets.Image(value=duel(steps)._repr_png_(), format="png", layout={"max_width": "100%"})
+              for steps in moments]  # fmt: skip
+    return sliding("steps", [str(steps) for steps in moments], frames, index=3)
+
+
+def loonie_budgets() -> ipywidgets.VBox:
+    """The astronaut under budgets from 0.05 to 1 bpp: our file, its error, JPEG, and which weights are alive."""
+    original = data.bundled()["astronaut"]
+    frames = []
+    for bpp in LOONIE_BUDGETS:
+        ours, gated = (kept_file(f"astronaut-loonie-{rate}-{bpp:g}.spc") for rate in ("file", "nonzeros"))
+        frames.append(_loonie_frame(ours, original, NARROW, gated))
+    options = [f"{bpp:g}" for bpp in LOONIE_BUDGETS]
+    return ipywidgets.VBox([sliding("budget, bpp", options, frames, index=3), _live_loonie()])
+
+
+def _loonie_frame(file: bytes, original: np.ndarray, crop: Crop, gated: bytes | None = None) -> ipywidgets.VBox:
+    decoded = codecs.decode(file)
+    lines = [_sections("our file", file)]
+    shown = {caption("our file", file, original, decoded): decoded} | _beside(file, original, decoded)
+    shown[f"our file\n{_alive(file)}\nof the weights alive"] = alive_weights(file, crop[2:])
+    if gated is not None:
+        gated_decoded = codecs.decode(gated)
+        shown[caption("L0onie, as a file", gated, original, gated_decoded)] = gated_decoded
+        shown[f"L0onie\n{_alive(gated)}\nof the weights alive"] = alive_weights(gated, crop[2:])
+        lines.append(_sections("L0onie, fp16 values and positions", gated))
+    return ipywidgets.VBox([ipywidgets.HTML("<br>".join(lines)), tiles({ORIGINAL: original} | shown, crop)])
+
+
+def _sections(name: str, file: bytes) -> str:
+    spent = ", ".join(f"{section} {size:,}" for section, size in bitstream.layout(file))
+    return f"<b>{name}</b>: {len(file):,} bytes ({spent})"
+
+
+def _alive(file: bytes) -> str:
+    parameters = weights.decode(bitstream.unpack(file).sections).parameters()
+    return f"{100 * float((parameters != 0).float().mean()):.0f} %"
+
+
+def alive_weights(file: bytes, size: tuple[int, int]) -> np.ndarray:
+    """The hidden matrices of a L0onie file, first to last: blue is a weight, white is none; uint8 of ``size``."""
+    network = weights.decode(bitstream.unpack(file).sections)
+    hidden = [w[0] != 0 for w, _ in layers(network.architecture, network.parameters()[None])[1:-1]]
+    columns = next(c for c in range(1, 65) if c * c >= len(hidden) * size[1] / size[0])
+    side = min(size[1] // columns, size[0] // -(-len(hidden) // columns))
+    canvas = np.full((*size, 3), 230, np.uint8)
+    for number, matrix in enumerate(hidden):
+        # One pixel shows one weight, or as many weights as fall on it, mixed.
+        share = F.interpolate(matrix[None, None].float(), (side - 2, side - 2), mode="area")[0, 0].numpy()
+        top, left = (number // columns) * side, (number % columns) * side
+        mixed = 255 - share[..., None] * (255 - np.array((0, 114, 178)))
+        canvas[top : top + side - 2, left : left + side - 2] = mixed.round().astype(np.uint8)
+    return canvas
+
+
+def _live_loonie() -> ipywidgets.VBox:
+    """With a kernel: fit any budget to any bundled picture, in less than a minute."""
+    picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
+    budget = ipywidgets.FloatSlider(value=0.3, min=0.05, max=1, step=0.05, description="bpp at most")
+    button = ipywidgets.Button(description="fit", button_style="primary")
+    bar, shown = ipywidgets.IntProgress(layout={"width": "16rem"}), ipywidgets.VBox()
+
+    def fit(_: object) -> None:
+        original = data.bundled()[picture.value]
+        parameters = Loonie().architecture_at(original, budget.value).n_parameters
+        steps = int(min(4000, 4e7 / parameters))  # about half a minute of one core
+        bar.max, bar.value = steps, 0
+
+        def on_score(step: int, scores: list[float]) -> None:
+            bar.value, bar.description = step, f"{scores[0]:.1f} dB"
+
+        few = replace(LOONIE, steps=steps, score_every=max(50, steps // 20))
+        file = Loonie(budget=few, on_score=on_score).at_bpp(original, budget.value)
+        shown.children = [_loonie_frame(file, original, _middle(original))]
+
+    button.on_click(fit)
+    return _needs_kernel([ipywidgets.VBox([ipywidgets.HBox([picture, budget]), ipywidgets.HBox([button, bar])]), shown])
 
 
 def _needs_kernel(children: Sequence[ipywidgets.Widget]) -> ipywidgets.VBox:

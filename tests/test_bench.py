@@ -24,10 +24,12 @@ def small():
 
 def test_table_compares_whole_times_with_the_recorded_course(small):
     course = {100: 5.0, 200: 99.0}
-    table = bench.measure("small", small, course, "of a test", budget=BUDGET, target_steps=(100, 200))
+    budgets = {"budget": BUDGET, "loonie": replace(BUDGET, schedule="quadratic")}
+    table = bench.measure("small", small, course, "of a test", **budgets, target_steps=(100, 200))
     reference, *fast = table.rows
-    assert table.targets == (5.0, 99.0) and [row.mode for row in table.rows[1:]] == ["fast"] * len(fast)
-    assert [row.backend for row in fast] == (["kernel", "torch"] if kernel.library() else ["torch"])
+    backends = ["kernel", "torch"] if kernel.library() else ["torch"]
+    assert [(row.mode, row.backend) for row in fast] == [(m, b) for b in backends for m in ("fast", "loonie")]
+    assert table.targets == (5.0, 99.0)
     each = reference.nanoseconds * reference.pixels / 1e9
     assert reference.seconds == pytest.approx((100 * each, 200 * each)) and table.ratios(reference) == [1, 1]
     for row in fast:
@@ -40,6 +42,19 @@ def test_a_fit_that_takes_too_long_is_given_up(small, monkeypatch):
     monkeypatch.setattr(bench, "GIVE_UP", 0.0)
     monkeypatch.setattr(bench, "fit", lambda *a, on_score, **k: on_score(10, [1.0]) or pytest.fail("it went on"))
     assert bench.seconds_to(5.0, small, BUDGET, "torch", seed=0) is None
+
+
+def test_loonie_is_timed_until_a_file_within_the_budget_is_good_enough(small):
+    """A score that no file within the budget has does not stop the clock."""
+    budget = replace(BUDGET, steps=60, schedule="quadratic")
+    architecture, make = bench.network(small, budget, "loonie")
+    scores: list[float] = []
+    (fitted,) = fit([small], architecture, budget, coordinates="coin", make=make, stop_at=12.0,
+                    on_score=lambda step, psnr: scores.append(psnr[0]))  # fmt: skip
+    assert fitted.bits <= bench.LOONIE_BPP * 64 * 64 and fitted.step >= 48 and fitted.psnr >= 12.0
+    assert max(scores[:4]) >= 12.0, "it was that good before, but no file yet"
+    assert bench.seconds_to(12.0, small, budget, "torch", seed=0, mode="loonie") > 0
+    assert bench.seconds_to(99.0, small, budget, "torch", seed=0, mode="loonie") is None
 
 
 @needs_compiler

@@ -161,3 +161,140 @@ def test_curve_is_the_better_of_its_records(monkeypatch):
 def test_psnr_outside_the_measured_rates_is_not_invented():
     with pytest.raises(LookupError, match="was measured from"):
         verdicts.psnr_at("jpeg", 50.0)
+
+
+# L0onie ---------------------------------------------------------------------------------------------------------------
+
+
+def kept_rows(label: str, bpp: float = 0.3) -> list[dict]:
+    """Rows of a L0onie record, read without the library; dense COIN is known by its architecture at 0.3 bpp."""
+    where = {"architecture": "10x28"} if label == "dense" else {"bpp": bpp}
+    return rows_of("loonie", label=label, profile="laptop", **where)
+
+
+def means(rows: list[dict]) -> tuple[float, float, float]:
+    """Mean rate of the files, mean rate in the paper's accounting, mean PSNR."""
+    counted = [row["estimated_bits"] / (512 * 768) for row in rows]
+    return np.mean([row["bpp"] for row in rows]), np.mean(counted), np.mean([row["psnr"] for row in rows])
+
+
+@pytest.mark.parametrize("accounting", ["nonzeros", "file"])
+def test_loonie_points_are_means_over_every_third_picture(accounting):
+    figure = figures.loonie_rate_distortion(accounting)
+    third = verdicts.third()
+    assert len(third) == 8 and third[:2] == ["kodim01", "kodim04"]
+    for label in ("nonzeros", "magnitude", "dense"):
+        rows = [row for row in kept_rows(label) if row["picture"] in third]
+        file, counted, psnr = means(rows)
+        point = (counted if accounting == "nonzeros" else file, psnr)
+        assert np.isclose(line(figure, figures.STYLE[label][0]), point, rtol=5e-5).all(axis=1).any()
+    labels = {drawn.get_label() for drawn in figure.axes[0].lines}
+    assert (figures.STYLE["file"][0] in labels) == (accounting == "file")
+
+
+def test_our_files_keep_the_budget_and_use_it():
+    made = [r for r in results.records("loonie", label="file") if r.config["profile"] != "smoke"]
+    assert {r.config["bpp"] for r in made} <= set(verdicts.LOONIE_RATES)
+    for record in made:
+        for row in record.rows:
+            bpp = record.config["bpp"]
+            assert 0.95 * bpp <= row["bpp"] <= bpp and row["estimated_bits"] == 8 * row["bytes"]
+    assert len(kept_rows("file")) == 24
+
+
+def test_counted_rates_keep_the_budget_and_files_are_longer():
+    for label in ("nonzeros", "magnitude"):
+        for row in kept_rows(label):
+            assert row["estimated_bits"] <= 0.3 * 512 * 768 < 8 * row["bytes"]
+    file, counted, _ = means(kept_rows("nonzeros"))
+    assert verdicts.position_share() == pytest.approx(100 * (file / counted - 1), abs=0.01)
+
+
+def test_gain_is_the_mean_difference_over_the_same_pictures():
+    ours, theirs = (np.mean([row["psnr"] for row in kept_rows(label)]) for label in ("nonzeros", "dense"))
+    assert verdicts.gain("dense") == pytest.approx(ours - theirs)
+
+
+def test_our_files_against_what_is_published():
+    file, _, psnr = means(kept_rows("file"))
+    assert psnr >= 27.9, "COIN's published 26.41 dB and 1.5 dB more"
+    rows = results.published("kodak", where="Kodak mean", series="mscn", metric="psnr")
+    below, above = rows[2], rows[3]
+    assert below["x"] < file < above["x"]
+    share = np.log(file / below["x"]) / np.log(above["x"] / below["x"])
+    between = below["value"] + share * (above["value"] - below["value"])
+    assert verdicts.over_published("mscn") == pytest.approx(psnr - between, abs=1e-6)
+    figure = figures.loonie_files()
+    assert np.isclose(line(figure, f"{figures.STYLE['file'][0]}, 24 pictures"), (file, psnr)).all()
+
+
+def test_dynamics_are_the_courses_of_the_record():
+    figure = figures.loonie_dynamics()
+    rows = kept_rows("nonzeros")
+    for axes, column in zip(figure.axes, ("rate", "lambda", "psnr"), strict=True):
+        mean = axes.lines[len(rows)]
+        assert np.allclose(mean.get_ydata(), np.mean([row["course"][column] for row in rows], axis=0))
+    assert figure.axes[0].lines[-1].get_ydata()[0] == 0.3
+
+
+def test_table_of_parts_compares_with_the_whole_on_the_same_pictures():
+    table = figures.loonie_parts_table().set_index("fit")
+    assert list(table.index)[0] == "L0onie" and len(table) == 9
+    for part, whole in (("gates sampled", "L0onie"), ("our file, no frequencies", "our file")):
+        ours, theirs = (rows_of("loonie_parts", part=p, profile="laptop") for p in (part, whole))
+        assert [row["picture"] for row in ours] == [row["picture"] for row in theirs] and len(ours) == 6
+        difference = np.mean([a["psnr"] - b["psnr"] for a, b in zip(ours, theirs, strict=True)])
+        assert float(table.loc[part, "difference"]) == pytest.approx(difference, abs=0.006)
+        assert table.loc[part, "against"] == whole
+    assert table.loc["our file, no frequencies, gates", "against"] == "our file, no frequencies"
+
+
+def test_histogram_has_a_mark_for_every_picture():
+    figure = figures.loonie_histogram()
+    marks = [drawn for drawn in figure.axes[0].lines if drawn.get_marker() == "|"]
+    assert [len(drawn.get_xdata()) for drawn in marks] == [24, 24, 24]
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {f"{means(kept_rows(m))[2]:.2f}" for m in ("magnitude", "nonzeros", "dense")}
+
+
+def test_speed_is_judged_on_the_paper_profile_only():
+    claims = {c.key: c for c in verdicts.claims()}
+    if not results.records("loonie_race", profile="paper"):
+        assert claims["loonie-faster"].weigh().verdict == "not run"
+
+
+def test_time_to_the_goal_is_the_ratio_of_seconds(monkeypatch):
+    def record(runner: str, psnr: list[float], seconds: float) -> results.RunRecord:
+        history = {"step": [10, 20, 30, 40], "psnr": psnr}
+        rows = [{"picture": "a", "psnr": psnr[-1], "history": history, "encode_seconds": seconds}]
+        if runner.startswith("L0onie"):
+            rows[0]["course"] = {"rate": [0.6, 0.3, 0.3, 0.3]}
+        return results.RunRecord("loonie_race", "n", {"runner": runner, "bpp": 0.3}, rows, 0.0, {})
+
+    runs = [
+        record("COIN at 1e-3", [20, 21, 22, 25], 40.0),  # at its end after 40 s
+        record("L0onie at 1e-3", [25, 25, 26, 27], 80.0),  # as good within its budget after half of 80 s
+        record("COIN at 2e-4", [1, 2, 3, 4], 40.0),
+    ]
+    monkeypatch.setattr(results, "records", lambda study, **where: runs)
+    assert verdicts.paper_race() == pytest.approx(1.0)
+    monkeypatch.setattr(results, "records", lambda study, **where: runs[:2])
+    with pytest.raises(LookupError, match="profile paper"):
+        verdicts.paper_race()
+
+
+def test_gain_at_equal_bits_is_between_the_neighbours(monkeypatch):
+    def record(rate: float, psnr: float) -> results.RunRecord:
+        rows = [{"picture": "a", "bpp": rate, "estimated_bits": 1000 * rate, "bytes": 125, "psnr": psnr}]
+        return results.RunRecord("loonie", "n", {}, rows, 0.0, {})
+
+    # counted = bpp * estimated_bits / (8 * bytes) = rate^2
+    dense = [record(0.5, 20.0), record(1.0, 24.0)]
+    monkeypatch.setattr(verdicts, "third", lambda: ["a"])
+    monkeypatch.setattr(verdicts, "loonie", lambda method, bpp: record(0.5**0.5, 23.0))
+    curve = ([0.25, 1.0], [20.0, 24.0], dense)
+    monkeypatch.setattr(verdicts, "loonie_curve", lambda method, accounting, pictures: curve)
+    assert verdicts.gain_at_rate() == pytest.approx(1.0), "0.5 lies half-way in the logarithm: 22 dB"
+    monkeypatch.setattr(verdicts, "loonie", lambda method, bpp: record(0.1, 23.0))
+    with pytest.raises(LookupError, match="both sides"):
+        verdicts.gain_at_rate()

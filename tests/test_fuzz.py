@@ -21,8 +21,9 @@ from sparsecomp.codecs import NAMES, decode, get_codec, inr
 from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget
+from sparsecomp.profiles import FitBudget, Sparsity
 
+TINY = {"arch": "3x10", "budget": FitBudget(steps=20, lr=2e-3)}
 SEEDS = {
     "jpeg": [{"quality": 20}, {"quality": 90, "subsampling": "4:4:4"}],
     "jpeg2000": [{"rate": 0.5}, {"rate": 4.0}, {"rate": 1.0, "colour_transform": False}],
@@ -30,7 +31,13 @@ SEEDS = {
     "avif": [{"quality": 10}, {"quality": 70, "subsampling": "4:4:4"}],
     "jpegxl": [{"distance": 1.0}, {"distance": 8.0}, {"distance": 22.0}, {"distance": 2.0, "effort": 3}],
     "coin": [{"arch": "2x8", "budget": FitBudget(steps=20, lr=2e-3)}],
+    "loonie": [
+        TINY | {"bpp": 2.0},
+        TINY | {"bpp": 3.0, "rate": "nonzeros", "coordinates": "coin"},
+        TINY | {"bpp": 2.0, "sparsity": Sparsity("file", gates="median", structured=True, log_alpha=-1.55)},
+    ],
 }
+OURS = ("coin", "loonie")  # whose decoders are our own
 FILES_A_CODEC = -(-10_000 // len(SEEDS))
 MEGABYTES = 200
 
@@ -170,7 +177,7 @@ def test_damaged_files(folder, codec):
     assert outcome["megabytes"] < MEGABYTES
     # The harm must have reached the decoders: some files still give a picture, some only a decoder refuses.
     assert outcome["pictures"] > 10
-    assert outcome["foreign"] > 0 or codec == "coin"  # whose decoder is our own
+    assert outcome["foreign"] > 0 or codec in OURS
 
 
 def test_a_tall_picture_takes_little_memory():
@@ -210,6 +217,16 @@ def test_a_length_without_end_in_an_av1_stream_is_refused(folder):
 
 def test_every_codec_is_fuzzed():
     assert set(SEEDS) == set(NAMES)
+
+
+def test_every_kind_of_sparse_network_is_fuzzed(folder):
+    tables, kinds = zip(*[
+        (sections["tables"], set(sections) - {"tables", "positions"})
+        for sections in (unpack((folder / f"loonie-{i}.spc").read_bytes()).sections for i in range(3))
+    ], strict=True)  # fmt: skip
+    assert kinds == ({"values"}, {"weights"}, {"values"})
+    assert [flags >> 7 for _, flags, *_ in tables] == [0, 0, 1], "in the last one, neurons are gone"
+    assert [flags >> 1 & 7 for _, flags, *_ in tables] == [3, 0, 3] and tables[1][1] & 1, "frequencies, coordinates"
 
 
 if __name__ == "__main__":

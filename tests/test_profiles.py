@@ -8,7 +8,7 @@ import pytest
 
 from sparsecomp import profiles
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget
+from sparsecomp.profiles import FitBudget, Sparsity, sparsity_at
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,121 @@ def test_a_budget_goes_into_a_record_whole():
     written = json.loads(json.dumps(profiles.as_dict(profiles.FAST)))
     assert set(written) == {field.name for field in fields(FitBudget)}
     assert FitBudget(**written) == profiles.FAST
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rate", "bytes"),
+        ("rate", None),
+        ("gates", "mean"),
+        ("gates", "none"),
+        ("dual_lr", 0),
+        ("dual_lr", -1e-3),
+        ("dual_lr", math.nan),
+        ("dual_lr", math.inf),
+        ("gate_lr", 0),
+        ("gate_lr", 1.01),
+        ("step_lr", 0.0),
+        ("step_lr", 2),
+        ("temperature", 0),
+        ("temperature", 1.01),
+        ("temperature", math.nan),
+        ("stretch", 0),
+        ("stretch", -0.1),
+        ("stretch", 10.1),
+        ("round_from", 0),
+        ("round_from", 1.01),
+        ("multiplier", -1e-9),
+        ("multiplier", math.inf),
+        ("multiplier", math.nan),
+        ("log_alpha", 4.1),
+        ("log_alpha", -4.1),
+        ("log_alpha", math.nan),
+    ],
+)
+def test_a_value_of_a_game_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}="):
+        Sparsity(**{name: value})
+
+
+def test_the_edges_of_a_game_are_legal():
+    edges = {"dual_lr": 1e-12, "gate_lr": 1, "step_lr": 1, "temperature": 1, "round_from": 1, "stretch": 10}
+    for log_alpha in (-4, 4):
+        game = Sparsity("file", gates="none", multiplier=0, log_alpha=log_alpha, **edges)
+        assert Sparsity(**json.loads(json.dumps(profiles.as_dict(game)))) == game
+    assert set(profiles.as_dict(game)) == {field.name for field in fields(Sparsity)}
+    with pytest.raises(FrozenInstanceError):
+        game.rate = "nonzeros"
+
+
+def test_gates_are_the_papers_by_default():
+    """Louizos et al. 2018, sec. 4: beta = 2/3, gamma = -0.1, zeta = 1.1; L0onie: medians, dual restarts, lambda = 0."""
+    game = Sparsity()
+    assert (game.temperature, game.stretch) == (pytest.approx(2 / 3), 0.1)
+    assert (game.rate, game.gates, game.restarts, game.multiplier) == ("nonzeros", "median", True, 0.0)
+    assert not game.structured
+
+
+def test_a_game_at_its_own_rate_and_length_is_the_one_that_was_chosen():
+    assert sparsity_at("file", 0.3, 6000) == profiles.LOONIE_FILE
+    assert sparsity_at("nonzeros", 0.3, 6000) == profiles.LOONIE_NONZEROS
+    assert profiles.LOONIE_FILE.gates == "none" and profiles.LOONIE_FILE.rate == "file"
+    assert profiles.LOONIE_NONZEROS.gates == "median" and profiles.LOONIE_NONZEROS.restarts
+    positions = sparsity_at("positions", 0.3, 6000)
+    assert Sparsity(**profiles.as_dict(positions) | {"rate": "nonzeros"}) == profiles.LOONIE_NONZEROS
+
+
+def test_a_game_at_another_rate_and_length():
+    """A quarter of the rate: lambda times 8; twice the steps: rates halved, the multiplier's start as it was."""
+    file, nonzeros = profiles.LOONIE_FILE, profiles.LOONIE_NONZEROS
+    longer = sparsity_at("file", 0.3, 12_000)
+    assert (longer.dual_lr, longer.step_lr) == pytest.approx((file.dual_lr / 2, file.step_lr / 2))
+    assert longer.multiplier == file.multiplier
+    small = sparsity_at("file", 0.075, 6000)
+    assert small.multiplier == pytest.approx(8 * file.multiplier) and small.dual_lr == pytest.approx(16 * file.dual_lr)
+    assert small.step_lr == file.step_lr and small.round_from == file.round_from
+    gates = sparsity_at("nonzeros", 0.6, 12_000)
+    assert gates.dual_lr == pytest.approx(nonzeros.dual_lr / 4), "half for the rate, half for the steps"
+    assert gates.gate_lr == pytest.approx(nonzeros.gate_lr / 2) and gates.multiplier == 0
+    pushed = sparsity_at("nonzeros", 0.075, 6000)
+    assert pushed.dual_lr >= 4 * nonzeros.dual_lr and 0.1 > pushed.gate_lr >= nonzeros.gate_lr
+    brief = sparsity_at("nonzeros", 0.3, 10)
+    assert (brief.gate_lr, brief.step_lr) == (0.1, 0.05), "but never so fast that nothing is learnt"
+
+
+def test_a_game_may_be_changed():
+    changed = sparsity_at("file", 0.3, 6000, gates="median", multiplier=0.5, round_from=0.5)
+    assert (changed.gates, changed.multiplier, changed.round_from) == ("median", 0.5, 0.5)
+    assert changed.dual_lr == profiles.LOONIE_FILE.dual_lr
+    for wrong in ({"rate": "bytes"}, {"rate": "nonzeros", "gates": "none"}, {"rate": "file", "stretch": 0}):
+        with pytest.raises(ValueError):
+            sparsity_at(wrong.pop("rate"), 0.3, 6000, **wrong)
+    with pytest.raises(TypeError):
+        sparsity_at("file", 0.3, 6000, width=3)
+
+
+@pytest.mark.parametrize("bpp", profiles.LOONIE_STARTS)
+def test_loonies_networks_are_named_by_the_rate_of_the_dense_one(bpp):
+    start, dense = (Architecture.parse(name).n_parameters for name in profiles.LOONIE_STARTS[bpp])
+    assert 16 * dense / (512 * 768) == pytest.approx(bpp, rel=0.08), "on Kodak"
+    assert 1.2 < start / dense < 2.3
+    assert profiles.LOONIE_DUAL[bpp] > 0 and set(profiles.LOONIE_DUAL) == set(profiles.LOONIE_STARTS)
+
+
+def test_profiles_say_how_loonie_is_fitted():
+    names = {field.name for field in fields(profiles.Profile)}
+    assert {"loonie_file", "loonie", "loonie_parts"} <= names
+    for profile in profiles.PROFILES.values():
+        for budget in (profile.loonie_file, profile.loonie, profile.loonie_parts):
+            assert isinstance(budget, FitBudget) and FitBudget(**profiles.as_dict(budget)) == budget
+            assert budget.score_every <= budget.steps // 4, "too seldom to be kept, or to be restarted"
+    smoke, laptop, paper = (profiles.get(name) for name in ("smoke", "laptop", "paper"))
+    assert max(smoke.loonie_file.steps, smoke.loonie.steps, smoke.loonie_parts.steps) <= 300
+    assert max(laptop.loonie.steps, laptop.loonie_parts.steps) <= laptop.loonie_file.steps
+    assert paper.loonie.optimiser == "adam" and paper.loonie.batch_pixels is None, "the paper's own way"
+    assert paper.loonie.steps == 50_000 and paper.loonie.lr == 1e-3
+    assert (paper.loonie.schedule, paper.loonie.start) == ("constant", "random")
 
 
 def test_the_reference_is_the_papers():

@@ -8,9 +8,13 @@ import re
 import ipywidgets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sparsecomp import codecs, data, metrics, widgets
+from sparsecomp.coding import weights
+from sparsecomp.models.siren import Architecture, layers
+from sparsecomp.profiles import FitBudget
 
 
 def inside(widget: ipywidgets.Widget, kind: type) -> list:
@@ -85,3 +89,57 @@ def test_live_siren_fits():
     press(live, "fit")
     told = "".join(each.value for each in inside(live, ipywidgets.HTML))
     assert "2x8" in told and inside(live, ipywidgets.IntProgress)[0].value == 100
+
+
+def test_loonie_frames_are_the_kept_files_within_their_budgets():
+    original = data.bundled()["astronaut"]
+    frames = inside(widgets.loonie_budgets(), ipywidgets.Stack)[0].children
+    assert len(frames) == len(widgets.LOONIE_BUDGETS)
+    top, left, height, width = widgets.NARROW
+    for budget, frame in zip(widgets.LOONIE_BUDGETS, frames, strict=True):
+        file = widgets.kept_file(f"astronaut-loonie-file-{budget:g}.spc")
+        assert 0.95 * budget <= 8 * len(file) / 512**2 <= budget
+        decoded = codecs.decode(file)
+        shown = pixels(inside(frame, ipywidgets.Image)[1])
+        assert np.array_equal(shown, decoded[top : top + height, left : left + width])
+        told = inside(frame, ipywidgets.HTML)[0].value
+        psnr = metrics.psnr(reference=original, reconstruction=decoded)
+        assert f"{len(file):,} bytes" in told and all(s in told for s in ("tables", "positions", "values", "weights"))
+        assert f"{psnr:.2f} dB" in "".join(each.value for each in inside(frame, ipywidgets.HTML))
+
+
+def test_alive_weights_are_blue_and_dead_ones_white():
+    architecture = Architecture(4, 10)
+    parameters = torch.zeros(architecture.n_parameters)
+    for number, (weight, bias) in enumerate(layers(architecture, parameters[None])):
+        weight += 1
+        bias += 1
+        if number == 2:
+            weight[:, :5, :5] = 0  # a quarter of the second hidden matrix; no neuron dies of it
+    file = weights.write(weights.Halves(architecture, parameters.half()), 64, 64)
+    shown = widgets.alive_weights(file, (44, 44))  # three matrices of 20 pixels, two in a row
+    assert shown.shape == (44, 44, 3)
+    blue = (shown == (0, 114, 178)).all(2)
+    assert blue[:20, :20].all() and (shown[:10, 22:32] == 255).all() and blue[:20, 32:42].all()
+    assert blue[10:20, 22:42].all() and blue[22:42, :20].all()
+    assert (shown[22:, 22:] == 230).all(), "there is no fourth"
+
+
+def test_live_loonie_fits_under_the_budget(monkeypatch):
+    small = {name: data.load_picture("chelsea")[:192, :256] for name in data.BUNDLED}
+    monkeypatch.setattr(data, "bundled", lambda: small)
+    monkeypatch.setattr(widgets, "LOONIE", FitBudget(steps=60, lr=2e-3, batch_pixels=1024, schedule="quadratic"))
+    live = widgets._live_loonie()
+    inside(live, ipywidgets.FloatSlider)[0].value = 0.5
+    steps: list[int] = []
+    monkeypatch.setattr(widgets, "replace", lambda budget, **changes: steps.append(changes["steps"]) or budget)
+    press(live, "fit")
+    assert 1000 < steps[0] <= 4000
+    told = "".join(each.value for each in inside(live, ipywidgets.HTML))
+    assert 0.475 <= float(re.search(r"our file<br>([\d.]+) bpp", told)[1]) <= 0.5
+    assert inside(live, ipywidgets.IntProgress)[0].description.endswith("dB")
+
+
+def test_two_players_have_a_frame_for_every_moment():
+    frames = inside(widgets.two_players(), ipywidgets.Image)
+    assert len(frames) == 7 and len({each.value for each in frames}) == 7

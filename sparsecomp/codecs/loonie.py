@@ -28,7 +28,10 @@ OVERSIZE = 2.05  # the dense start, at 16 bits a parameter, in budgets: the pape
 
 @dataclass(frozen=True)
 class Loonie:
-    """L0onie (Ramirez & Gallego-Posada 2022): fit a network twice too large under a constraint on its rate.
+    """Fit a network twice too large under a constraint on its rate.
+
+    With ``rate="nonzeros"`` this is L0onie (Ramirez & Gallego-Posada 2022): gates close weights. With ``rate="file"``,
+    the default, it is our own method for the file that the paper only counts: no gates, weights quantised in training.
 
     Parameters
     ----------
@@ -79,6 +82,8 @@ class Loonie:
             raise ValueError(f"frequencies={self.frequencies!r}: a whole number from 0 to 7 is needed")
         if self.sparsity is not None and self.sparsity.rate != self.rate:
             raise ValueError(f"sparsity.rate={self.sparsity.rate!r} beside rate={self.rate!r}: they must agree")
+        if self.arch is not None and not isinstance(self.arch, str):
+            raise ValueError(f"arch={self.arch!r}: a text such as '10x40' is needed")
         if self.arch is not None:
             Architecture.parse(self.arch)
 
@@ -99,7 +104,20 @@ class Loonie:
         return file_of(result, architecture, *image.shape[:2], self.coordinates)
 
     def architecture_at(self, image: np.ndarray, bpp: float) -> Architecture:
-        """The network that `at_bpp` begins with."""
+        """The network that `at_bpp` begins with; `BudgetError` names a budget that is enough."""
+        try:
+            return self._architecture_at(image, bpp)
+        except BudgetError as error:
+            enough = error.smallest
+        while True:  # more bits may mean more layers, and those more bits again
+            try:
+                self._architecture_at(image, enough)
+            except BudgetError as error:
+                enough = max(error.smallest, 1.001 * enough)
+            else:
+                raise BudgetError(self.name, bpp, enough)
+
+    def _architecture_at(self, image: np.ndarray, bpp: float) -> Architecture:
         check_bpp(bpp)
         height, width, _ = image.shape
         if self.arch is None:

@@ -3,11 +3,10 @@
 ``q = round(theta / Delta)`` is what the file holds and ``theta^ = Delta q`` what the decoder draws with. A SIREN is
 quantised *while* it is trained: first uniform noise of the width of a step stands in for the rounding, ::
 
-    theta^ = theta + Delta u,      u uniform in (-1/2, 1/2)                        (Balle et al. 2017, eq. 9)
+    theta^ = theta + Delta u,      u uniform in (-1/2, 1/2)                        (Balle et al. 2017)
 
-which has a gradient in theta and in Delta; later the rounding itself, with the gradient of theta passed straight
-through (Bengio et al. 2013) and that of Delta as in LSQ (Esser et al. 2020, eq. 3): q - theta / Delta. Steps are powers
-of 2^(1/16), so that one byte writes one.
+which has a gradient in theta and in Delta; later the rounding itself, its gradient passed straight through (Bengio et
+al. 2013), while the steps stay. Steps are powers of 2^(1/16), so that one byte writes one.
 """
 
 from __future__ import annotations
@@ -42,6 +41,17 @@ def tensor_of(architecture: Architecture) -> torch.Tensor:
 
 
 def round_through(theta: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """``Delta round(theta / Delta)``; its gradient is 1 in ``theta`` and ``q - theta / Delta`` in ``step``."""
-    scaled = (theta / step).detach()
-    return theta + step * (scaled.round() - scaled)
+    """``Delta round(theta / Delta)``, with a gradient of 1 in ``theta`` and none in ``step``."""
+    return theta + (step * (theta / step).round() - theta).detach()
+
+
+def rounded(architecture: Architecture, theta: torch.Tensor, bits: int) -> torch.Tensor:
+    """A trained network ``(P,)`` rounded afterwards, without training: each matrix to ``2^bits - 1`` values between its
+    largest and its negative. What quantisation in training is compared with.
+    """
+    if not 2 <= bits <= 16:
+        raise ValueError(f"bits={bits!r}: a whole number from 2 to 16 is needed")
+    of = tensor_of(architecture)
+    largest = torch.zeros(int(of.max()) + 1).scatter_reduce(0, of, theta.abs(), "amax")
+    step = (largest / (2 ** (bits - 1) - 1)).clamp(min=1e-12)[of]
+    return (theta / step).round() * step

@@ -50,7 +50,7 @@ class HardConcrete:
     def at(self, log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         """The gate z in [0, 1] that the uniform numbers ``uniform`` in (0, 1) draw; differentiable in ``log_alpha``."""
         low, high = self.stretch
-        s = torch.sigmoid((uniform.logit() + log_alpha) / self.temperature)
+        s = _sigmoid((uniform.log() - (1 - uniform).log() + log_alpha) / self.temperature)
         return (s * (high - low) + low).clamp(0, 1)
 
     def sample(self, log_alpha: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -64,7 +64,7 @@ class HardConcrete:
 
     def open_probability(self, log_alpha: torch.Tensor) -> torch.Tensor:
         """P(z != 0), in (0, 1)."""
-        return torch.sigmoid(log_alpha - self.temperature * math.log(-self.stretch[0] / self.stretch[1]))
+        return _sigmoid(log_alpha - self.temperature * math.log(-self.stretch[0] / self.stretch[1]))
 
     def log_alpha_of(self, probability: float) -> float:
         """The ``log_alpha`` whose gate is open with this probability, in (0, 1)."""
@@ -73,6 +73,11 @@ class HardConcrete:
         return math.log(probability / (1 - probability)) + self.temperature * math.log(
             -self.stretch[0] / self.stretch[1]
         )
+
+
+def _sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """PyTorch's own gives the last elements of a tensor other bits: a fit would depend on what stands beside it."""
+    return 1 / (1 + (-x).exp())
 
 
 def n_gates(architecture: Architecture, structured: bool) -> int:

@@ -8,12 +8,12 @@ Each step, gradient descent moves theta, and projected gradient ascent moves the
 
     lambda <- max(0, lambda + eta_dual g(theta))
 
-While the constraint is violated the multiplier grows; once it holds strictly the multiplier falls. Two refinements,
-both L0onie's (Gallego-Posada et al. 2022, sec. 4):
+While the constraint is violated the multiplier grows; once it holds strictly the multiplier falls. L0onie uses two
+refinements:
 
-* *Dual restarts.* As soon as the constraint holds, lambda <- 0: what was piled up while it was violated would otherwise
-  push far beyond the budget before it melted away.
-* *Proxy constraint* (Cotter et al. 2019). What is to be bounded (a number of bytes) has no gradient. The descent
+* *Dual restarts* (Gallego-Posada et al. 2022). As soon as the constraint holds, lambda <- 0: what was piled up while it
+  was violated would otherwise push far beyond the budget before it melted away.
+* A *proxy constraint* (Cotter et al. 2019). What is to be bounded (a number of bytes) has no gradient. The descent
   follows a differentiable stand-in, the ascent the true value: the players no longer share one function, but the
   constraint that is met in the end is the true one.
 """

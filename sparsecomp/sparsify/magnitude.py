@@ -32,7 +32,8 @@ def keep_largest(values: torch.Tensor, most: int) -> torch.Tensor:
 
 def prune(architecture: Architecture, parameters: torch.Tensor, most: int) -> torch.Tensor:
     """The network ``(P,)`` with at most ``most`` nonzero parameters: each hidden matrix keeps the same share of its
-    weights, those of largest magnitude; biases, first and last layer stay as they are.
+    weights, those of largest magnitude; biases, first and last layer stay as they are (the released code prunes hidden
+    biases, too).
 
     Raises
     ------

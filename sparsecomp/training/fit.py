@@ -363,7 +363,7 @@ def fit(
     max_seconds : float, optional
         Pause after so much wall time: the state is saved and `Paused` raised. Needs ``checkpoint``.
     stop_at : float, optional
-        Stop for good as soon as every fit scores this many dB (`sparsecomp bench fit` times that).
+        Stop for good as soon as every fit has a state to keep of so many dB (`sparsecomp bench fit` times that).
     on_score : callable, optional
         Called with the step and the scores in dB at each scoring: progress bars hang here.
     make : callable
@@ -387,7 +387,7 @@ def fit(
             engine.seconds = before + time.perf_counter() - begun
             if on_score is not None:
                 on_score(engine.step, scores)
-            if stop_at is not None and min(scores) >= stop_at:
+            if stop_at is not None and min(one.best for one in engine.fits) >= stop_at:
                 break
         now = time.perf_counter()
         engine.seconds = before + now - begun

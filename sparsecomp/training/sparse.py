@@ -49,7 +49,8 @@ class SparseResult(FitResult):
     network : Quantised or None
         The kept state as the file holds it; None unless the rate is ``"file"``.
     course : list of [step, bits per pixel, lambda, nonzeros, dB]
-        The training dynamics, at every scoring; of the state as it was, within the budget or not.
+        The training dynamics at every scoring: what would be stored then, within the budget or not; repaired from
+        `Sparsity.round_from` on.
     """
 
     bits: int = 0
@@ -92,7 +93,7 @@ class SparseEngine(Engine):
         self.of = quantize.tensor_of(architecture).to(self.device)
         self.count = torch.bincount(self.of).float()
         self.area = torch.tensor([float(h * w) for h, w in self.sizes], device=self.device)
-        self.tau = torch.tensor(self.bpp, device=self.device)
+        self.tau = torch.tensor(self.bpp, dtype=torch.float32, device=self.device)
         self.offset = torch.zeros(fits, device=self.device)  # measured less expected rate, at the last scoring
         self.log_alpha = torch.zeros(fits, n_gates(architecture, sparsity.structured), device=self.device)
         self.log_step = torch.zeros(fits, len(self.count), device=self.device)
@@ -100,6 +101,7 @@ class SparseEngine(Engine):
         self.best_steps, self._index = (
             torch.zeros(fits, len(self.count), dtype=torch.int64, device=self.device) for _ in range(2)
         )
+        self.nonzeros = torch.zeros(fits, dtype=torch.int64, device=self.device)
         self.best_rate, self.rate = torch.zeros_like(self.tau), torch.zeros_like(self.tau)
         for fit in range(fits):
             self._begin(fit)
@@ -232,7 +234,7 @@ class SparseEngine(Engine):
 
     def _quantised(self, theta: torch.Tensor, log_step: torch.Tensor) -> weights.Quantised:
         index = quantize.index_of(log_step.exp())
-        symbols = (theta / quantize.step_of(index)[self.of]).round().long()
+        symbols = (theta / quantize.step_of(index)[self.of]).round().clamp(-weights.MOST, weights.MOST).long()
         return weights.Quantised(self.architecture, symbols.cpu(), index.cpu(), self.coordinates)
 
     def _fitting(self, fit: int, theta: torch.Tensor, tau: float) -> tuple[weights.Quantised, int, float]:
@@ -256,15 +258,28 @@ class SparseEngine(Engine):
         for _ in range(9):
             middle = attempt((low + high) / 2)
             low, high, found = (low, middle[2], middle) if middle[1] <= limit else (middle[2], high, found)
+        if found[1] > limit:  # a budget so small that only a network without weights is within it
+            network = self._quantised(torch.zeros_like(theta), torch.zeros_like(self.log_step[fit]))
+            found = network, len(weights.write(network, height, width)), high
         return found
 
     def _fix_steps(self) -> None:
         """End of the noise: a common factor brings the file to `AIM` of the budget, then the steps stay."""
         theta = self._theta()
         for fit in range(len(theta)):
+            if not self._sound(fit, theta[fit]):
+                continue  # the next scoring notices, and begins it anew
             self.log_step[fit] -= 3.0  # from finer than needed, so that a file below the budget grows to it as well
             self.log_step[fit] += self._fitting(fit, theta[fit], AIM * self.bpp[fit])[2]
-            self.log_step[fit] = quantize.step_of(quantize.index_of(self.log_step[fit].exp())).log()
+            self._snap(fit)
+
+    def _snap(self, fit: int) -> None:
+        """Steps that the file can write."""
+        self.log_step[fit] = quantize.step_of(quantize.index_of(self.log_step[fit].exp())).log()
+
+    def _sound(self, fit: int, theta: torch.Tensor) -> bool:
+        """Whether there is anything to quantise: a fit that has run away is not finite."""
+        return bool(theta.isfinite().all() and self.log_step[fit].isfinite().all())
 
     # Scoring ------------------------------------------------------------------------------------------------------
 
@@ -283,12 +298,16 @@ class SparseEngine(Engine):
             self.rate = self._counted(shown) / self.area
         else:
             for fit, tau in enumerate(self.bpp):
+                if not self._sound(fit, shown[fit]):
+                    shown[fit], self.rate[fit] = math.nan, math.inf
+                    continue
                 network, size, _ = self._fitting(fit, shown[fit], tau if late else math.inf)
                 shown[fit], self._index[fit] = network.parameters(), network.steps
                 self.rate[fit] = 8 * size / self.area[fit]
             if not late:
                 expected = self._proxy(self.parameters, self.log_alpha, self.log_step) / self.area
-                self.offset = self.rate - expected
+                self.offset = torch.where(self.rate.isfinite(), self.rate - expected, 0.0)
+        self.nonzeros = (shown != 0).sum(1)
         return shown, (self.rate <= self.tau * (1 + 1e-6)).tolist()
 
     def _within(self, fit: int, values: torch.Tensor) -> torch.Tensor:
@@ -310,9 +329,8 @@ class SparseEngine(Engine):
     def score(self) -> list[float]:
         """As `Engine.score`, of the weights as they are stored; a state over its budget is not kept."""
         scores = super().score()
-        nonzeros = (self._theta().half() != 0).sum(1)
         for fit, psnr, rate, multiplier, count in zip(
-            self.fits, scores, self.rate, self.multipliers.value, nonzeros, strict=True
+            self.fits, scores, self.rate, self.multipliers.value, self.nonzeros, strict=True
         ):
             fit.course.append(
                 [self.step, round(float(rate), 5), float(f"{multiplier:.4g}"), int(count), round(psnr, 4)]
@@ -322,6 +340,12 @@ class SparseEngine(Engine):
     def _restart(self, index: int) -> None:
         super()._restart(index)
         self._begin(index)
+        if (
+            self.fits[index].restarts[-1]["from"] == "best"
+        ):  # its weights hold their gates: what new gates take is given
+            self.parameters[index] /= self._open(self.log_alpha, drawn=False)[index].clamp(min=1e-2)
+        if self.step >= self.round_from:
+            self._snap(index)
         for optimiser in self.extra.values():
             optimiser.reset(index)
 
@@ -369,6 +393,8 @@ class PruningEngine(Engine):
 
     def advance(self) -> float:
         if self.step == self.half:
+            if not self.fits[0].history or self.fits[0].history[-1][0] != self.step:
+                self.score()
             for index, (height, width) in enumerate(self.sizes):
                 most = int(self.bpp * height * width / BITS)
                 self.mask[index] = prune(self.architecture, self.best[index].float(), most) != 0
