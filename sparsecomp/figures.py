@@ -8,6 +8,7 @@ record could hold. `FIGURES` is the book's figure map.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -404,7 +405,7 @@ def loonie_reconstructions() -> Figure:
         shown = codecs.decode(file)
         psnr = metrics.psnr(reference=original, reconstruction=shown)
         panels[f"{name}: {8 * len(file) / original[..., 0].size:.3f} bpp, {psnr:.2f} dB"] = shown
-    return pictures(panels, columns=5, crop=(10, 146, 192, 160))
+    return pictures(panels, columns=3, crop=(10, 146, 192, 160))
 
 
 def loonie_table() -> Table:
@@ -664,4 +665,5 @@ def _figure() -> tuple[Figure, object]:
 
 
 def _sign(figure: Figure, records: list[RunRecord]) -> None:
-    figure.supxlabel(provenance(records), fontsize=7, color="#666666", x=0.99, ha="right")
+    lines = textwrap.wrap(provenance(records), 118, break_long_words=False)  # a longer line would squeeze the figure
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#666666", x=0.99, ha="right")
