@@ -201,8 +201,8 @@ def loonie(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
     The last three have the same budget of steps; magnitude pruning spends half of it on fine-tuning.
 
-    All of the profile's pictures at 0.3 bpp, and every third of them at the other rates unless the profile is the
-    paper's.
+    All of the profile's pictures at 0.3 bpp; at the other rates, too, but for the profile `laptop`, which has every
+    third of them there.
     """
     profile, made = setup.profile, []
     for bpp, (start, dense) in _starts(setup).items():
@@ -281,7 +281,6 @@ def loonie_parts(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     made = []
     for part, (network, method) in plan.items():
         name = f"{part.lower().replace(' ', '-').replace(',', '')}-{pictures_of}-{setup.profile.name}"
-        budget = setup.profile.loonie_parts
         made.append(
             _fits(setup, "loonie_parts", name, network, budget, pictures_of, pictures, method=method, part=part)
         )

@@ -276,7 +276,7 @@ def _loonie_claims() -> list[Claim]:
                 measure=lambda bpp=bpp: gain("dense", bpp=bpp),
                 accepts=lambda ours: ours > 0.1,
                 shown="{:+.2f} dB",
-                why=f"{LOONIE_STARTS[bpp][0]} against {LOONIE_STARTS[bpp][1]}; {budget}",
+                why=f"{LOONIE_STARTS[bpp][0]} against {LOONIE_STARTS[bpp][1]}, which counts more bits; {budget}",
             )
             for bpp in LOONIE_RATES[::-1]
         ),

@@ -264,9 +264,13 @@ class SparseEngine(Engine):
         return found
 
     def _fix_steps(self) -> None:
-        """End of the noise: a common factor brings the file to `AIM` of the budget, then the steps stay."""
+        """End of the noise: a common factor brings the file to `AIM` of the budget, then the steps stay.
+
+        What was kept before is forgotten: it was within the budget by chance, and may use little of it.
+        """
         theta = self._theta()
         for fit in range(len(theta)):
+            self.fits[fit].best = -math.inf
             if not self._sound(fit, theta[fit]):
                 continue  # the next scoring notices, and begins it anew
             self.log_step[fit] -= 3.0  # from finer than needed, so that a file below the budget grows to it as well
@@ -340,9 +344,8 @@ class SparseEngine(Engine):
     def _restart(self, index: int) -> None:
         super()._restart(index)
         self._begin(index)
-        if (
-            self.fits[index].restarts[-1]["from"] == "best"
-        ):  # its weights hold their gates: what new gates take is given
+        if self.fits[index].restarts[-1]["from"] == "best":
+            # Those weights hold their gates: what the new gates take is given to them.
             self.parameters[index] /= self._open(self.log_alpha, drawn=False)[index].clamp(min=1e-2)
         if self.step >= self.round_from:
             self._snap(index)
