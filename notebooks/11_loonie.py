@@ -32,6 +32,7 @@ import torch
 from sparsecomp import (
     codecs,
     data,
+    drawings,
     figures,
     metrics,
     profiles,
@@ -60,7 +61,7 @@ picture = data.bundled()["astronaut"]
 # $$ z = \min\bigl(1, \max(0, s(\zeta - \gamma) + \gamma)\bigr). $$
 
 # %%
-figures.gate_distribution()
+drawings.gate_distribution()
 
 # %% [markdown]
 # That a gate is open has a probability in closed form, smooth in $\log\alpha$, and the sum over all gates is the

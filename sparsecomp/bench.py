@@ -1,10 +1,14 @@
-"""How much faster `fast` and `loonie` fit than `reference`: what ``sparsecomp bench fit`` measures.
+"""Speed on this machine: what ``sparsecomp bench fit`` and ``sparsecomp bench projections`` measure.
 
-The time that `reference` (COIN's own way, in plain PyTorch) needs to a PSNR is the number of steps it needs, which is
-the same on every machine and comes from a record, times the seconds of one of its steps, which are measured here. The
-time that `fast` needs is measured whole: compiling the kernel anew, preparing, stepping, scoring until the target is
-reached. `loonie` is the same for a file of L0onie's codec: until one of at most 0.3 bpp (not more than COIN's) scores
-the target. All use the same number of threads in the same run; for a fair figure nothing else should be running.
+The first is how much faster `fast` and `loonie` fit than `reference`. The time that `reference` (COIN's own way, in
+plain PyTorch) needs to a PSNR is the number of steps it needs, which is the same on every machine and comes from a
+record, times the seconds of one of its steps, which are measured here. The time that `fast` needs is measured whole:
+compiling the kernel anew, preparing, stepping, scoring until the target is reached. `loonie` is the same for a file of
+L0onie's codec: until one of at most 0.3 bpp (not more than COIN's) scores the target.
+
+The second is the time of projections of a layer's weights, as a multiple of the time to sort them.
+
+All that is compared uses the same number of threads in the same run; for a fair figure nothing else should be running.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from sparsecomp import data, results
 from sparsecomp.codecs.loonie import Loonie
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import REFERENCE, FitBudget, as_dict, sparsity_at
+from sparsecomp.sparsify.projections import PROJECTIONS, radius_for_sparsity
 from sparsecomp.training import kernel
 from sparsecomp.training.fit import Engine, fit
 from sparsecomp.training.sparse import SparseEngine
@@ -202,3 +207,93 @@ def write(bench: Bench, out: Path, seed: int) -> Path:
     name = f"fit-{bench.picture}-{bench.threads}-threads"
     environment = results.environment("cpu")
     return results.write(results.RunRecord("bench", name, config, rows, round(spent, 1), environment), out)
+
+
+# Projections ----------------------------------------------------------------------------------------------------------
+
+SHAPE, SPARSITY = (512, 512, 3, 3), 0.83  # a large layer, and the share of zeros of the paper's Table I
+RELEASED = {"l1": "l1", "bilevel_l11": "l1,1", "l1inf": "l1,inf"}  # what the paper's code calls them
+EUCLIDEAN = {"bilevel_l11": "l1", "bilevel_l1inf": "l1inf"}  # the projection onto the ball that a bilevel one ends in
+
+
+@dataclass(frozen=True)
+class Projected:
+    """One projection at the radius that leaves the share of zeros.
+
+    Attributes
+    ----------
+    sparsity, dead : float
+        Shares of zeros, and of groups that are zero.
+    distance : float
+        ``||w - v|| / ||v||``.
+    over_euclidean : float or None
+        Of a bilevel one: its distance over that of the Euclidean projection onto the same ball, at least 1.
+    released : float or None
+        Milliseconds of the paper's code on another machine: to be shown, not counted.
+    """
+
+    projection: str
+    milliseconds: float
+    radius: float
+    sparsity: float
+    dead: float
+    distance: float
+    over_euclidean: float | None
+    released: float | None
+
+
+@dataclass(frozen=True)
+class ProjectionBench:
+    """The table of `bench_projections`; ``sort`` is the milliseconds of ``torch.sort`` of all entries."""
+
+    shape: tuple[int, ...]
+    threads: int
+    sort: float
+    rows: tuple[Projected, ...]
+
+    def ratio(self, row: Projected) -> float:
+        """Time of a projection as a multiple of sorting."""
+        return row.milliseconds / self.sort
+
+
+def bench_projections(seed: int = 0, *, shape: tuple[int, ...] = SHAPE, rounds: int = 9) -> ProjectionBench:
+    """Time every projection of a normal tensor, in turn with a sort of it; medians over ``rounds``; about 10 s."""
+    v = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    found = {name: radius_for_sparsity([v], SPARSITY, name) for name in PROJECTIONS}
+    calls: dict[str, Callable[[], object]] = {"sort": lambda: torch.sort(v.flatten())}
+    calls |= {name: partial(project, v, found[name][0]) for name, project in PROJECTIONS.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(1 + rounds):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - begun))
+    each = {name: float(np.median(taken[1:])) for name, taken in times.items()}  # the first warms up
+    printed = results.published("sparse_cae", metric="projection_ms") if shape == SHAPE else []
+    released = {row["series"]: row["value"] for row in printed}
+    rows = []
+    for name, project in PROJECTIONS.items():
+        radius, sparsity = found[name]
+        w = project(v, radius)
+        distance = float((w - v).norm())
+        nearest = PROJECTIONS[EUCLIDEAN[name]](v, radius) if name in EUCLIDEAN else None
+        rows.append(Projected(
+            name, each[name], radius, sparsity, float((w.flatten(1) == 0).all(1).double().mean()),
+            distance / float(v.norm()), None if nearest is None else distance / float((nearest - v).norm()),
+            released.get(RELEASED.get(name)),
+        ))  # fmt: skip
+    return ProjectionBench(shape, torch.get_num_threads(), each["sort"], tuple(rows))
+
+
+def write_projections(bench: ProjectionBench, out: Path, seed: int) -> Path:
+    """Keep the table as a run record, ``out/bench/projections-...json``: milliseconds of one run on one machine."""
+    rows = [asdict(row) | {"sort": bench.sort, "ratio": bench.ratio(row)} for row in bench.rows]
+    config = {
+        "profile": "bench", "seed": seed, "device": "cpu", "data": "normal", "pictures": 0, "threads": bench.threads,
+        "shape": list(bench.shape), "asked": SPARSITY,
+    }  # fmt: skip
+    spent = sum(row.milliseconds for row in bench.rows) / 1e3
+    name = f"projections-{bench.threads}-threads"
+    return results.write(
+        results.RunRecord("bench", name, config, rows, round(spent, 3), results.environment("cpu")), out
+    )

@@ -49,11 +49,14 @@ Picture = Annotated[
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE.spc", help="A file that `encode` wrote.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="First values and order of the pixels of a fit.")]
-Device = Annotated[str, typer.Option(help="Where networks are fitted: cpu, cuda or cuda:NUMBER.")]
+Device = Annotated[str, typer.Option(help="Where networks are fitted or run: cpu, cuda or cuda:NUMBER.")]
 NAMES = ", ".join(profiles.PROFILES)
 # Known without PyTorch; the tests hold them against codecs and studies.
 FITTED = {"coin": "fit", "loonie": "loonie_file"}  # codecs that fit a network, and the field of a profile that says how
-STUDIES = ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines")
+STUDIES = (
+    "coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines",
+    "cae", "cae_sparse", "cae_density", "cae_speed",
+)  # fmt: skip
 
 
 def _version(asked: bool) -> None:
@@ -84,7 +87,8 @@ def encode(
         typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write; else PICTURE.spc, if there is none."),
     ] = None,
     codec: Annotated[
-        str, typer.Option(help="loonie (quantised in training), coin, jpeg, jpeg2000, webp, avif, jpegxl.")
+        str,
+        typer.Option(help="loonie (quantised in training), coin, cae (trained), jpeg, jpeg2000, webp, avif, jpegxl."),
     ] = "coin",
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
@@ -97,10 +101,14 @@ def encode(
     ] = None,
     device: Device = "cpu",
     coordinates: Annotated[str | None, typer.Option(help="Of networks: per_axis (the default) or coin.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cae: this trained model of results/models; else the best.")
+    ] = None,
 ) -> None:
     """Write a picture as an .spc file; --bpp is a ceiling, never passed.
 
-    COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke.
+    COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke. cae has networks
+    that are trained already, which who decodes needs, too.
     """
     fit = _budget(codec, profile)
     if out is None:
@@ -111,7 +119,10 @@ def encode(
     image = data.load_picture(picture)
     from sparsecomp import codecs
 
-    options = {name: value for name, value in (("arch", arch), ("coordinates", coordinates)) if value is not None}
+    given = (("arch", arch), ("coordinates", coordinates), ("model", model))
+    options = {name: value for name, value in given if value is not None}
+    if codec == "cae":
+        options["device"] = _device(device)
     with _progress(fit.steps) as on_score:
         if codec in FITTED:
             options |= {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
@@ -129,7 +140,7 @@ def decode(
     file: File,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="The picture to write, lossless.")],
 ) -> None:
-    """Write the picture of an .spc file as PNG; nothing but the file is needed."""
+    """Write the picture of an .spc file as PNG; nothing but the file is needed (for cae: and its model)."""
     if out.suffix.lower() != ".png":
         raise ValueError(f"output {str(out)!r}: a name that ends in .png is needed, because nothing more may be lost")
     _check_out(out, file)
@@ -146,9 +157,10 @@ def info(file: File) -> None:
     """Say what is in an .spc file and what its bytes are spent on."""
     written = file.read_bytes()
     from sparsecomp import metrics
+    from sparsecomp.codecs import autoencoder
     from sparsecomp.codecs.inr import Coin, read_network
     from sparsecomp.codecs.loonie import Loonie
-    from sparsecomp.coding import bitstream, weights
+    from sparsecomp.coding import bitstream, entropy, weights
 
     container = bitstream.unpack(written)
     rate = metrics.bpp(data=written, height=container.height, width=container.width)
@@ -170,6 +182,12 @@ def info(file: File) -> None:
         lines.append(("network", f"{network}, {alive:,} of {network.n_parameters:,} parameters not zero"))
         lines.append(("inputs", f"{sparse.coordinates}, {(network.n_in - 2) // 4} frequencies"))
         lines.append(("cost", f"{Loonie().macs_per_pixel(written):,.0f} MAC/px"))
+    if container.codec == "cae":
+        stored, step = autoencoder.read_network(container)
+        shape = stored.model.shape
+        lines.append(("model", f"{stored.name}, {stored.key}, width {shape.width}, latent {shape.latent}"))
+        lines.append(("step", f"{step} / {entropy.UNIT} = {step / entropy.UNIT:.5f}"))
+        lines.append(("cost", f"{autoencoder.Cae().macs_per_pixel(written):,.0f} MAC/px"))
     for name, text in lines:
         print(f"{name:<13}{text}")
 
@@ -202,6 +220,8 @@ def compare(
         with _progress(fits[name].steps if name in fits else 1) as on_score:
             if name in fits:
                 options = {"budget": fits[name], "seed": seed, "device": _device(device), "on_score": on_score}
+            elif name == "cae":
+                options = {"device": _device(device)}
             try:
                 measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
             except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
@@ -215,6 +235,7 @@ def compare(
         + (f" (profile {profile})" if profile else "")
         + f", seed {seed}",
         "loonie: our files, weights quantised in training; not the paper's gates",
+        "cae: trained before on other pictures; its model is not in the file",
         "encode: the whole search for the best file that fits",
         *map(str, refused),
     ]
@@ -356,6 +377,34 @@ def bench_fit(
         "fast: whole fits, compiling the kernel and scoring included",
         f"loonie: until one of our files of at most {bench.LOONIE_BPP} bpp (a larger network) has that PSNR",
         f"-: not reached in {bench.FAST.steps} steps, or {bench.GIVE_UP:g} s",
+    ])  # fmt: skip
+
+
+@bench_app.command("projections")
+def bench_projections(
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the tensor that is projected.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the table as a record in this folder.")] = None,
+) -> None:
+    """Time the projections of a layer's weights against sorting them; about ten seconds."""
+    from sparsecomp import bench
+
+    if out is not None and not out.is_dir():
+        raise ValueError(f"output {str(out)!r}: there is no such folder")
+    table = bench.bench_projections(seed)
+    if out is not None:
+        bench.write_projections(table, out, seed)
+    heads = ["projection", "ms", "of a sort", "radius", "zeros", "dead groups", "distance", "x Euclidean"]
+    heads.append("released, ms")
+    rows = []
+    for row in table.rows:
+        cells = [row.projection, f"{row.milliseconds:,.1f}", f"{table.ratio(row):.2f}", f"{row.radius:,.4g}"]
+        cells += [f"{100 * share:.2f} %" for share in (row.sparsity, row.dead)] + [f"{row.distance:.3f}"]
+        cells.append("-" if row.over_euclidean is None else f"{row.over_euclidean:.3f}")
+        rows.append([*cells, "-" if row.released is None else f"{row.released:,.0f}"])
+    _table(f"{'x'.join(map(str, table.shape))}, sort: {table.sort:,.1f} ms, threads: {table.threads}", heads, rows, [
+        "distance: from the tensor, over the tensor's norm",
+        "x Euclidean: distance of a bilevel projection over that of the Euclidean one at the same radius",
+        "released: the paper's code, timed once on 4 cores; shown, not counted",
     ])  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -50,6 +51,23 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     ValueError : if the module holds a weight matrix in a layer of another kind: leaving it out in silence
         would make the count too small.
     """
+    return _count(module, input_shape, skip_zeros=False)
+
+
+def macs_paper(module: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates as Gille et al. (2022) count them: without whole zero filters and whole zero input channels.
+
+    As `count_macs`, but a layer of n filters and m input channels counts with n' m' / (n m) of its own; n' filters
+    and m' input channels have a weight that is not zero (groups each by itself; biases do not count). Every layer is
+    taken alone: the next one still reads a channel that a zero filter would have made, unless its own weights for it
+    are zero, too. What is left if removal is carried on is `count_macs(prune(encoder), ...)` of `sparsify.surgery`.
+
+    Parameters, errors as `count_macs`. Source: Gille et al. 2022, Fig. 2; this rule is their released code's.
+    """
+    return _count(module, input_shape, skip_zeros=True)
+
+
+def _count(module: nn.Module, input_shape: tuple[int, ...], *, skip_zeros: bool) -> int:
     for name, layer in module.named_modules():
         held = [parameter for parameter in layer.parameters(recurse=False) if parameter.dim() >= 2]
         if held and not isinstance(layer, (nn.Linear, _ConvNd)):
@@ -62,11 +80,14 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
         if isinstance(layer, nn.Linear):
-            total += output.numel() * layer.in_features
+            macs = output.numel() * layer.in_features
         elif isinstance(layer, _ConvTransposeNd):
-            total += inputs[0].numel() * (layer.out_channels // layer.groups) * math.prod(layer.kernel_size)
+            macs = inputs[0].numel() * (layer.out_channels // layer.groups) * math.prod(layer.kernel_size)
         else:
-            total += output.numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
+            macs = output.numel() * (layer.in_channels // layer.groups) * math.prod(layer.kernel_size)
+        if skip_zeros:
+            macs = macs * _live_pairs(layer) // (layer.weight.shape[0] * layer.weight.shape[1])
+        total += macs
 
     layers = [layer for layer in module.modules() if isinstance(layer, (nn.Linear, _ConvNd))]
     training = {layer: layer.training for layer in module.modules()}
@@ -81,6 +102,15 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
         for layer, flag in training.items():
             layer.training = flag
     return total
+
+
+def _live_pairs(layer: nn.Module) -> int:
+    """Pairs of a filter and an input channel of its group, both with a weight that is not zero."""
+    live = 0
+    for weight in (layer.weight != 0).chunk(getattr(layer, "groups", 1)):  # inputs stand first if it is transposed
+        taps = weight.flatten(2).any(2) if weight.dim() > 2 else weight
+        live += int(taps.any(1).sum()) * int(taps.any(0).sum())
+    return live
 
 
 def macs_per_pixel(module: nn.Module, input_shape: tuple[int, ...], *, pixels: int) -> float:
@@ -118,12 +148,56 @@ def median_latency(fn: Callable[[], object], *, repeats: int = 5, warmup: int = 
         raise ValueError(f"repeats must be at least 1, got {repeats!r}")
     if warmup < 0:
         raise ValueError(f"warmup must be at least 0, got {warmup!r}")
+    return statistics.median([_seconds(fn) for _ in range(warmup + repeats)][warmup:])
+
+
+class Quartiles(NamedTuple):
+    """A quarter of the values are below `lower`, half below `median`, three quarters below `upper`."""
+
+    lower: float
+    median: float
+    upper: float
+
+
+def relative_latency(
+    a: Callable[[], object], b: Callable[[], object], *, repeats: int = 9, warmup: int = 1
+) -> Quartiles:
+    """How many times as long as one call of `b` a call of `a` takes: quartiles of the ratios of pairs of calls.
+
+    The two are called in turn, first a then b, then b then a, and so on. What else a machine does slows both calls of a
+    pair, and hardly changes their ratio, where two latencies measured one after the other would differ. Above 1, `b` is
+    the quicker one: ``relative_latency(dense, pruned)`` is a speed-up.
+
+    Parameters
+    ----------
+    a, b : functions without arguments; work queued on a CUDA device is waited for.
+    repeats : pairs, >= 1. The lower and upper quartile say how far to trust the median.
+    warmup : pairs before them that are not measured, >= 0.
+
+    Raises
+    ------
+    ValueError : if `repeats` or `warmup` is out of range.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats!r}")
+    if warmup < 0:
+        raise ValueError(f"warmup must be at least 0, got {warmup!r}")
+    ratios = []
+    for pair in range(warmup + repeats):
+        if pair % 2:
+            of_b, of_a = _seconds(b), _seconds(a)
+        else:
+            of_a, of_b = _seconds(a), _seconds(b)
+        ratios.append(of_a / max(of_b, 1e-9))
+    measured = torch.tensor(ratios[warmup:], dtype=torch.float64)
+    return Quartiles(*measured.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist())
+
+
+def _seconds(fn: Callable[[], object]) -> float:
+    """Wall time of one call."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    seconds = []
-    for _ in range(warmup + repeats):
-        wait()
-        start = time.perf_counter()
-        fn()
-        wait()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[warmup:])
+    wait()
+    start = time.perf_counter()
+    fn()
+    wait()
+    return time.perf_counter() - start

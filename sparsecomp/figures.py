@@ -7,21 +7,18 @@ record could hold. `FIGURES` is the book's figure map.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib import figure as matplotlib_figure
 
-from sparsecomp import codecs, data, metrics, results, studies
+from sparsecomp import codecs, data, metrics, results
 from sparsecomp.complexity import mlp_macs_per_pixel
+from sparsecomp.drawings import PROJECTION_NAMES, Figure
 from sparsecomp.results import RunRecord
-from sparsecomp.sparsify.gates import HardConcrete
-from sparsecomp.sparsify.lagrangian import Multipliers
+from sparsecomp.studies import networks
 from sparsecomp.verdicts import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third, weigh_all
 
 # One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
@@ -42,15 +39,6 @@ OTHERS = {"struempler2021": ("Strümpler 2021", "<"), "mscn": ("MSCN", ">"), "re
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
 SHORT = ("paper", "claim", "published", "ours", "verdict")
 LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
-
-
-class Figure(matplotlib_figure.Figure):
-    """A matplotlib figure that a notebook shows without pyplot, and so without any global state."""
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=150, bbox_inches="tight")
-        return file.getvalue()
 
 
 # Records behind the figures -------------------------------------------------------------------------------------------
@@ -79,43 +67,6 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None):
             return self.to_html(index=False, border=0, justify="left")
-
-
-# The front page ------------------------------------------------------------------------------------------------------
-
-
-def front() -> Figure:
-    """Where to be sparse: each paper's place on the way from a picture to a file and back. A drawing, no result."""
-    figure = Figure(figsize=(8.4, 3.7), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    thumbnail, rng = data.bundled()["astronaut"][10:202, 130:322], np.random.default_rng(0)
-    rows = (
-        ("L0onie", "the picture is a network;\nmost of its weights are zero", ("network", None, None), 0),
-        ("Sparse CAE", "one network for all pictures;\nmost of its encoder is zero", ("encoder", "code", "decoder"), 0),
-        ("CAE-ADMM", "one network for all pictures;\nmost of each code is zero", ("encoder", "code", "decoder"), 1),
-    )
-    for y, (name, idea, parts, sparse) in zip((2.2, 1.1, 0), rows, strict=True):
-        axes.imshow(thumbnail, extent=(0, 0.8, y, y + 0.8), aspect="auto", zorder=2)
-        axes.text(-0.12, y + 0.5, name, ha="right", va="center", weight="bold", fontsize=11)
-        axes.text(-0.12, y + 0.22, idea, ha="right", va="center", fontsize=8, color="#555555")
-        used = [(place, part) for place, part in enumerate(parts) if part]
-        for place, part in used:
-            left = 1.25 + 1.15 * (place + (1 if len(used) == 1 else 0))
-            alive = rng.random((10, 10)) < (0.15 if place == sparse else 1)
-            edge, low, high = "#D55E00" if place == sparse else "#888888", y + 0.03, y + 0.78
-            colours = np.where(alive[..., None], (0.0, 0.45, 0.70), (1.0, 1.0, 1.0))
-            axes.imshow(colours, extent=(left, left + 0.75, low, high), aspect="auto", zorder=2)
-            axes.plot(left + np.array([0, 0.75, 0.75, 0, 0]), [low, low, high, high, low], color=edge, lw=2)
-            in_file = part in ("network", "code")
-            label = f"{part}, in the file" if in_file else part
-            axes.text(left + 0.375, y - 0.02, label, ha="center", va="top", fontsize=8)
-        axes.annotate(
-            "", (4.75, y + 0.4), (0.83, y + 0.4), arrowprops={"arrowstyle": "->", "color": "#888888"}, zorder=1
-        )
-        axes.imshow(thumbnail, extent=(4.8, 5.6, y, y + 0.8), aspect="auto", zorder=2)
-    axes.set(xlim=(-2.3, 5.7), ylim=(-0.25, 3.05), aspect="equal")
-    axes.axis("off")
-    return figure
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -222,55 +173,6 @@ def pictures(
         axes.set_title(title, fontsize=10)
     for axes in figure.axes:
         axes.axis("off")
-    return figure
-
-
-# Drawings of chapter 11 -----------------------------------------------------------------------------------------------
-
-
-def gate_distribution() -> Figure:
-    """Draws of a hard-concrete gate for three ``log_alpha``: shares in 40 bins, and those that are exactly 0 or 1."""
-    gates, figure = HardConcrete(), Figure(figsize=(8.4, 2.6), layout="constrained", facecolor="white")
-    edges = np.linspace(0, 1, 41)
-    for axes, log_alpha in zip(figure.subplots(1, 3, sharey=True), (-2.0, 0.0, 2.0), strict=True):
-        drawn = gates.sample(torch.full((200_000,), log_alpha), torch.Generator().manual_seed(0)).numpy()
-        inside = drawn[(drawn > 0) & (drawn < 1)]
-        counts, _ = np.histogram(inside, edges)
-        axes.stairs(counts / len(drawn), edges, color="#0072B2", fill=True, alpha=0.4)
-        for end in (0, 1):
-            axes.bar(end, (drawn == end).mean(), width=0.03, color="#D55E00")
-        median = float(gates.median(torch.tensor(log_alpha)))
-        axes.axvline(median, color="#000000", ls="--", lw=1)
-        opened = float(gates.open_probability(torch.tensor(log_alpha)))
-        axes.set_title(f"log α = {log_alpha:g}: open with {opened:.2f}, median {median:.2f}", fontsize=9)
-        axes.set_xlabel("gate z")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("share of draws\n(orange: exactly 0 or 1)")
-    return figure
-
-
-def duel(steps: int) -> Figure:
-    """Two players on ``min (x - 3)^2  subject to  x <= 1``, from x = 3 and lambda = 0, after so many steps.
-
-    The answer, x = 1 and lambda = 4, is where the lines cross. Left without, right with dual restarts.
-    """
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained", facecolor="white")
-    for axes, restarts in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
-        x, path, game = torch.tensor([3.0]), [], Multipliers(1, lr=0.6, restarts=restarts)
-        for _ in range(steps + 1):
-            path.append((float(x), float(game.value)))
-            violation = x - 1
-            x = x - 0.05 * (2 * (x - 3) + game.value)
-            game.ascend(violation)
-        axes.axvline(1, color="#D55E00", ls="--", lw=1)
-        axes.axhline(4, color="#bbbbbb", ls="--", lw=1)
-        axes.plot(*zip(*path, strict=True), "-", color="#0072B2", lw=1)
-        axes.plot(*path[-1], "o", color="#0072B2")
-        axes.set(xlim=(-1.2, 3.2), ylim=(-0.5, 9), xlabel="x (allowed left of the dashed line)")
-        how = "with" if restarts else "without"
-        axes.set_title(f"{how} restarts: x = {path[-1][0]:.2f}, λ = {path[-1][1]:.2f}", fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("multiplier λ")
     return figure
 
 
@@ -433,7 +335,7 @@ def loonie_parts_table() -> Table:
     found = results.records("loonie_parts", profile="laptop", data="kodak")
     if not found:
         raise LookupError("no records of study 'loonie_parts': make them with `sparsecomp study loonie_parts`")
-    order = (*studies.LOONIE_PARTS, *studies.FILE_PARTS)
+    order = (*networks.LOONIE_PARTS, *networks.FILE_PARTS)
     whole = {r.config["part"]: r for r in found}
     rows = []
     for part in sorted(whole, key=order.index):
@@ -526,6 +428,29 @@ def bench_table() -> Table:
     return Table(rows)
 
 
+def projections_table() -> Table:
+    """Milliseconds of each projection of a 512x512x3x3 tensor, as multiples of a sort, and what it leaves."""
+    found = results.records("bench", data="normal")
+    if not found:
+        command = "sparsecomp bench projections --out results/runs"
+        raise LookupError(f"no record of the projections' speed: make one with `{command}`")
+    record = max(found, key=lambda r: r.config["threads"])
+    rows = []
+    for row in record.rows:
+        rows.append({
+            "projection": PROJECTION_NAMES[row["projection"]],
+            "ms": f"{row['milliseconds']:,.1f}",
+            "times a sort": f"{row['ratio']:.2f}",
+            "zeros": f"{100 * row['sparsity']:.1f} %",
+            "dead filters": f"{100 * row['dead']:.1f} %",
+            "distance to v, over |v|": f"{row['distance']:.3f}",
+            "over the Euclidean one, same radius": f"{row['over_euclidean']:.3f}" if row["over_euclidean"] else "–",
+            "released code, ms (shown, not counted)": f"{row['released']:,.0f}" if row["released"] else "–",
+            "threads": record.config["threads"],
+        })  # fmt: skip
+    return Table(rows)
+
+
 def ingredients_table() -> Table:
     """PSNR without each ingredient of the engine's budget: mean over pictures, and over seeds mean, least and most."""
     found = [r for r in results.records("ingredients") if r.config["profile"] == "laptop"]
@@ -604,6 +529,9 @@ FIGURES = {
     ),
     "loonie-parts": Entry(
         "What each part of L0onie does", loonie_parts_table, "loonie_parts", _command("loonie_parts")
+    ),
+    "projections": Entry(
+        "Speed of the projections", projections_table, "bench", "sparsecomp bench projections --out results/runs"
     ),
     "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
 }

@@ -14,22 +14,18 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from sparsecomp.data import results_folder as folder
+
 SCHEMA = 1
 HISTORY_POINTS = 200
 MAX_ROW_BYTES = 20_000  # a picture; histories are thinned so that a repository of records stays small
 PACKAGES = ("sparsecomp", "torch", "numpy", "pillow", "scikit-image", "pytorch-msssim", "imagecodecs")
-
-
-def folder() -> Path:
-    """``results/`` of the working copy: beside the package, or in the current folder for an installed one."""
-    beside = Path(__file__).resolve().parent.parent / "results"
-    return beside if beside.is_dir() else Path.cwd() / "results"
 
 
 def cores() -> int:
@@ -57,6 +53,8 @@ class RunRecord:
     wall_seconds : float
     environment : dict
         Commit, whether the tree was clean, versions, device.
+    result : dict
+        What the run found that belongs to no single picture: the course of a training, what a projection left.
     """
 
     study: str
@@ -66,6 +64,7 @@ class RunRecord:
     wall_seconds: float
     environment: dict
     schema: int = SCHEMA
+    result: dict = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import ipywidgets
 import numpy as np
+import torch
 import torch.nn.functional as F
 from PIL import Image
 
@@ -23,9 +24,11 @@ from sparsecomp.codecs import BudgetError, inr
 from sparsecomp.codecs.loonie import Loonie
 from sparsecomp.coding import bitstream, weights
 from sparsecomp.complexity import mlp_macs_per_pixel
-from sparsecomp.figures import STANDARD, STYLE, duel
+from sparsecomp.drawings import PROJECTION_NAMES, duel, layer_picture, seeded_layer
+from sparsecomp.figures import STANDARD, STYLE
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.profiles import LOONIE, FitBudget
+from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 Crop = tuple[int, int, int, int]  # top, left, height, width
 FACE: Crop = (10, 130, 192, 192)  # of the astronaut
@@ -73,9 +76,10 @@ def tiles(shown: Mapping[str, np.ndarray | None], crop: Crop = FACE) -> ipywidge
     return ipywidgets.GridBox(boxes, layout={"grid_template_columns": columns, "grid_gap": "10px", "width": "100%"})
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(picture: np.ndarray, optimize: bool = True) -> bytes:
+    """A PNG; the smallest one takes 20 ms, too long for what is made anew at every move of a slider."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    Image.fromarray(picture).save(file, "PNG", optimize=optimize)
     return file.getvalue()
 
 
@@ -281,6 +285,55 @@ def _live_loonie() -> ipywidgets.VBox:
 
     button.on_click(fit)
     return _needs_kernel([ipywidgets.VBox([ipywidgets.HBox([picture, budget]), ipywidgets.HBox([button, bar])]), shown])
+
+
+# Chapter 20: what a radius leaves of a layer --------------------------------------------------------------------------
+
+SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+
+
+def projection_radius() -> ipywidgets.VBox:
+    """A drawn layer under every projection, at radii from 2 to 80 % of its own norms."""
+    v = seeded_layer()
+    frames = [_projection_tiles(v, share) for share in SHARES]
+    options = [f"{100 * share:g} %" for share in SHARES]
+    return ipywidgets.VBox([sliding("radius", options, frames, index=4), _live_projections()])
+
+
+def _projected(v: torch.Tensor, share: float) -> dict[str, np.ndarray]:
+    """The layer and what each projection leaves of it; the radius of each is a share of its own norm of the layer."""
+    largest = float(v.abs().max())
+    shown = {"the layer\n\n\n\u00a0": layer_picture(v, largest)}
+    for name, title in PROJECTION_NAMES.items():
+        w = PROJECTIONS[name](v, share * ball_norm(v, name))
+        zeros, dead = (100 * float(mask.double().mean()) for mask in (w == 0, (w == 0).all(1)))
+        told = f"zeros {zeros:.0f} %\ndead rows {dead:.0f} %\ndistance {float((w - v).norm() / v.norm()):.2f}"
+        shown[f"{title.split(' (')[0]}\n{told}"] = layer_picture(w, largest)
+    return shown
+
+
+def _projection_tiles(v: torch.Tensor, share: float) -> ipywidgets.GridBox:
+    shown = _projected(v, share)
+    height, width, _ = next(iter(shown.values())).shape
+    return tiles(shown, (0, 0, height, width))
+
+
+def _live_projections() -> ipywidgets.VBox:
+    """With a kernel: any radius, any drawn layer; every move of a slider computes all projections anew."""
+    share = ipywidgets.FloatSlider(value=0.2, min=0, max=1, step=0.01, description="radius", readout_format=".0%")
+    seed = ipywidgets.IntSlider(value=0, min=0, max=99, description="seed")
+    grid = _projection_tiles(seeded_layer(seed.value), share.value)
+
+    def project(_: object) -> None:
+        for tile, (told, picture) in zip(
+            grid.children, _projected(seeded_layer(seed.value), share.value).items(), strict=True
+        ):
+            title, image = tile.children
+            title.value, image.value = told.replace("\n", "<br>"), _png(picture, optimize=False)
+
+    for slider in (share, seed):
+        slider.observe(project, "value")
+    return _needs_kernel([ipywidgets.HBox([share, seed]), grid])
 
 
 def _needs_kernel(children: Sequence[ipywidgets.Widget]) -> ipywidgets.VBox:

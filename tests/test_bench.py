@@ -1,4 +1,4 @@
-"""`sparsecomp bench fit`, on a few steps of a small picture; what it measures in earnest takes a minute."""
+"""`sparsecomp bench` on a few steps of a small picture, and on small tensors; in earnest it takes a minute."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from sparsecomp import bench, cli, data
+from sparsecomp import bench, cli, data, results
 from sparsecomp.profiles import REFERENCE, FitBudget
+from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.training import kernel
 from sparsecomp.training.fit import fit
 
@@ -108,3 +110,59 @@ def test_command_prints_ratios_and_dashes(capsys, monkeypatch):
     cells = [line.split() for line in out.splitlines() if line.split()[:1] in (["reference"], ["fast"])]
     assert cells[1] == ["fast", "kernel", "soap", "8,192", "410", "4.16", "-", "87x", "-"]
     assert "10x28 on kodim15, threads: 4" in out and "23.9 dB" in out and "26.31 dB" in out
+
+
+# Projections ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def projected():
+    return bench.bench_projections(seed=3, shape=(40, 10, 3, 3), rounds=3)
+
+
+def test_every_projection_leaves_the_zeros_that_are_asked_for(projected):
+    v = torch.randn(40, 10, 3, 3, generator=torch.Generator().manual_seed(3))
+    assert [row.projection for row in projected.rows] == list(PROJECTIONS)
+    for row in projected.rows:
+        w = PROJECTIONS[row.projection](v, row.radius)
+        zeros = float((w == 0).double().mean())
+        assert row.sparsity == pytest.approx(zeros) and bench.SPARSITY <= zeros < bench.SPARSITY + 1 / 40
+        assert row.dead == pytest.approx(sum(not filters.any() for filters in w) / 40)
+        assert row.distance == pytest.approx(float((v - w).norm() / v.norm()), rel=1e-5)
+        assert row.milliseconds > 0 and projected.ratio(row) == row.milliseconds / projected.sort
+    assert projected.threads == torch.get_num_threads()
+
+
+def test_bilevel_projections_are_compared_at_their_own_radius(projected):
+    v = torch.randn(40, 10, 3, 3, generator=torch.Generator().manual_seed(3))
+    rows = {row.projection: row for row in projected.rows}
+    for name, exact in {"bilevel_l11": "l1", "bilevel_l1inf": "l1inf"}.items():
+        near, far = ((PROJECTIONS[which](v, rows[name].radius) - v).norm() for which in (exact, name))
+        assert rows[name].over_euclidean == pytest.approx(float(far / near), rel=1e-5) and far >= near
+    assert [name for name, row in rows.items() if row.over_euclidean is None] == ["l1", "l1inf", "l21"]
+
+
+def test_times_of_the_released_code_stand_only_beside_its_own_tensor(projected, monkeypatch):
+    assert all(row.released is None for row in projected.rows)
+    monkeypatch.setattr(bench, "SHAPE", projected.shape)
+    rows = bench.bench_projections(shape=projected.shape, rounds=1).rows
+    assert {row.projection: row.released for row in rows if row.released} == {
+        "l1": 442, "bilevel_l11": 467, "l1inf": 22940
+    }  # fmt: skip
+
+
+def test_command_prints_projections_and_keeps_them(capsys, monkeypatch, projected, tmp_path):
+    monkeypatch.setattr(bench, "bench_projections", lambda seed: projected)
+    assert cli.main(["bench", "projections", "--seed", "3", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = {line.split()[0]: line.split() for line in lines if line.split()[:1] and line.split()[0] in PROJECTIONS}
+    assert list(cells) == list(PROJECTIONS) and "40x10x3x3" in lines[0] and "threads" in lines[0]
+    for row in projected.rows:
+        assert f"{projected.ratio(row):.2f}" in cells[row.projection]
+        assert f"{100 * row.sparsity:.2f}" in cells[row.projection]
+    (record,) = results.records("bench", tmp_path, seed=3)
+    assert [kept["projection"] for kept in record.rows] == list(PROJECTIONS)
+    for kept, row in zip(record.rows, projected.rows, strict=True):
+        assert kept["ratio"] == projected.ratio(row) and kept["radius"] == row.radius
+    assert cli.main(["bench", "projections", "--out", str(tmp_path / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err

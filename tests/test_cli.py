@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_cae
 from PIL import Image
 
 from sparsecomp import __version__, cli, codecs, data, results, studies
 from sparsecomp.coding import bitstream
+from sparsecomp.models import store
 from sparsecomp.training.fit import Paused
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
@@ -26,8 +28,9 @@ SCRIPT = Path(sys.executable).with_name("sparsecomp")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty current folder with one small photograph, photo.png, in it."""
+    """An empty current folder with one small photograph, photo.png, in it; and no trained models."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "folder", lambda: tmp_path / "models")
     Image.fromarray(photo()).save("photo.png")
     return tmp_path
 
@@ -151,6 +154,9 @@ REFUSED = {
     "network over the budget": "encode photo.png -o out.spc --arch 10x28 --bpp 0.3",
     "network of no shape": "encode photo.png -o out.spc --arch big",
     "option of another codec": "encode photo.png -o out.spc --arch 10x28 --codec jpeg",
+    "autoencoder without a model": "encode photo.png -o out.spc --codec cae --bpp 0.5",
+    "unknown model": "encode photo.png -o out.spc --codec cae --model nope",
+    "model for another codec": "encode photo.png -o out.spc --codec jpeg --model nope",
     "unknown codec": "encode photo.png -o out.spc --codec gif",
     "unknown profile": "encode photo.png -o out.spc --profile huge",
     "unknown coordinates": "encode photo.png -o out.spc --coordinates polar",
@@ -224,6 +230,30 @@ def test_loonie_keeps_the_budget_and_info_says_what_is_in_the_file(capsys):
     assert "parameters not zero" in said["network"] and {"tables", "positions", "values"} <= set(said)
 
 
+def test_autoencoder_from_picture_to_file_and_back(capsys, folder):
+    tiny_cae.write(folder / "models", "tiny")
+    tiny_cae.write(folder / "models", "other", seed=1)
+    for options in (("--bpp", 0.5), ("--bpp", 0.5, "--model", "other"), ("--model", "other")):
+        status, out, _ = run(capsys, "encode", "photo.png", "-o", "a.spc", "--codec", "cae", *options)
+        rate = 8 * Path("a.spc").stat().st_size / (96 * 128)
+        assert status == 0 and f"{rate:.4f} bpp" in out and (rate <= 0.5 or "--bpp" not in options)
+        _, out, _ = run(capsys, "info", "a.spc")
+        said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
+        name = said["model"].split(",")[0]
+        assert name == "other" or "--model" not in options
+        stored = store.find(name)
+        assert said["model"] == f"{name}, {stored.key}, width 8, latent 3" and {"network", "values"} <= set(said)
+        step = int(re.fullmatch(r"(\d+) / 16384 = \d\.\d{5}", said["step"])[1])
+        assert step == stored.step or "--bpp" in options
+        cost = codecs.get_codec("cae").macs_per_pixel(Path("a.spc").read_bytes())
+        assert said["cost"] == f"{cost:,.0f} MAC/px"
+        assert run(capsys, "decode", "a.spc", "-o", "a.png")[0] == 0 and read("a.png").shape == photo().shape
+    (folder / "models" / "other.safetensors").unlink()
+    for command in (("decode", "a.spc", "-o", "b.png"), ("info", "a.spc")):
+        status, out, err = run(capsys, *command)
+        assert (status, out) == (2, "") and f"made with model {stored.key}, which is not here; here are tiny" in err
+
+
 def test_names_that_are_known_without_pytorch():
     assert cli.STUDIES == tuple(studies.STUDIES)
     assert set(cli.FITTED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "budget")}
@@ -271,11 +301,13 @@ def test_compare_has_a_dash_for_a_codec_that_cannot_go_so_low(capsys):
     rows = {first: rest for first, *rest in filter(None, cells) if first in codecs.NAMES}
     assert status == 0 and tuple(rows) == codecs.NAMES
     assert rows["jpeg"] == ["-"] * 8 and "jpeg: bpp=0.2 is too small" in out
+    assert rows["cae"] == ["-"] * 8 and "`sparsecomp study cae --profile laptop` trains them" in out
     assert float(rows["coin"][1]) <= 0.2 and int(rows["coin"][-1]) > 0
     assert "coin: 300 steps; loonie: 300 steps (profile smoke), seed 0" in out
 
 
-def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, monkeypatch):
+def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, monkeypatch, folder):
+    tiny_cae.write(folder / "models", "tiny")
     kept, evaluate = [], codecs.evaluate
     monkeypatch.setattr(codecs, "evaluate", lambda *a: kept.append(evaluate(*a)) or kept[-1])
     Path("photo.png").rename("a&<b>.png")

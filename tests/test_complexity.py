@@ -84,6 +84,41 @@ def test_weights_that_would_not_be_counted_are_refused():
         complexity.count_macs(nn.Bilinear(2, 2, 2), (1, 2))
 
 
+def test_the_papers_count_takes_every_layer_alone():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 5, padding=2))
+    shape, places = (1, 3, 10, 7), 70
+    assert complexity.macs_paper(network, shape) == complexity.count_macs(network, shape)
+    with torch.no_grad():
+        network[0].weight[:5] = 0  # filters; their biases stay, and do not matter
+        network[1].weight[2] = 0
+    assert complexity.macs_paper(network, shape) == places * (3 * 3 * 9 + 5 * 8 * 25)
+    with torch.no_grad():
+        network[1].weight[:, 1:4] = 0  # input channels
+        network[1].weight[:, 5, 1:] = 0  # most taps of one: it is still there
+    assert complexity.macs_paper(network, shape) == places * (3 * 3 * 9 + 5 * 5 * 25)
+    assert complexity.count_macs(network, shape) == places * (8 * 3 * 9 + 6 * 8 * 25)
+
+
+def test_the_papers_count_of_each_kind_of_layer_by_hand():
+    up = nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1)  # weight (3, 5, 4, 4): filters are its second dimension
+    linear, grouped = nn.Linear(6, 4), nn.Conv2d(8, 6, 3, groups=2)
+    grouped_up, line = nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2), nn.Conv1d(2, 3, 5)
+    with torch.no_grad():
+        up.weight[:, [0, 3]] = 0
+        up.weight[1] = 0
+        linear.weight[0], linear.weight[:, 2:] = 0, 0
+        grouped.weight[:2], grouped.weight[3:, 0] = 0, 0  # of the halves: 1 filter x 4 inputs, 3 filters x 3 inputs
+        grouped_up.weight[0], grouped_up.weight[2:, 1:] = 0, 0  # 1 input x 3 filters, 2 inputs x 1 filter
+        line.weight.abs_().neg_()[1] = 0  # what is below zero is not zero
+    assert complexity.macs_paper(up, (1, 3, 7, 7)) == 49 * 2 * 3 * 16
+    assert complexity.macs_paper(linear, (10, 6)) == 10 * 3 * 2
+    assert complexity.macs_paper(grouped, (1, 8, 5, 5)) == 9 * 9 * (1 * 4 + 3 * 3)
+    assert complexity.macs_paper(grouped_up, (1, 4, 3, 3)) == 9 * 4 * (1 * 3 + 2 * 1)
+    assert complexity.macs_paper(line, (1, 2, 9)) == 5 * 2 * 2 * 5
+    with pytest.raises(ValueError, match="Bilinear"):
+        complexity.macs_paper(nn.Bilinear(2, 2, 2), (1, 2))
+
+
 def test_median_latency_is_the_median_of_the_measured_calls():
     waits = iter([0.3, 0.0, 0.3, 0.0])  # the first is the warm-up; of the others the median is about 0
     assert complexity.median_latency(lambda: time.sleep(next(waits)), repeats=3) < 0.05
@@ -91,6 +126,34 @@ def test_median_latency_is_the_median_of_the_measured_calls():
     complexity.median_latency(lambda: calls.append(1), repeats=4, warmup=2)
     assert len(calls) == 6
     assert complexity.median_latency(lambda: time.sleep(0.01), repeats=2, warmup=0) >= 0.01
+
+
+def test_relative_latency_is_that_of_pairs(monkeypatch):
+    """Over five pairs the machine becomes ten times as slow, and a always takes twice as long as b, but for once."""
+    now, calls = [0.0], []
+
+    def call(name: str, seconds: float) -> None:
+        slower = 10 ** (len(calls) // 2 / 4)  # the same for both calls of a pair
+        calls.append(name)
+        now[0] += seconds * slower * (3 if len(calls) == 3 else 1)  # the third call is b's, in the second pair
+
+    monkeypatch.setattr(complexity.time, "perf_counter", lambda: now[0])
+    found = complexity.relative_latency(lambda: call("a", 2), lambda: call("b", 1), repeats=5, warmup=0)
+    assert "".join(calls) == "abbaabbaab"
+    assert found.median == pytest.approx(2) and found.upper == pytest.approx(2) and found.lower == pytest.approx(2)
+    calls.clear()
+    found = complexity.relative_latency(lambda: call("a", 2), lambda: call("b", 1), repeats=2, warmup=1)
+    assert len(calls) == 6  # ratios 2 / 3 and 2
+    assert found == pytest.approx((1, 4 / 3, 5 / 3))
+    calls.clear()
+    found = complexity.relative_latency(lambda: call("a", 2), lambda: call("b", 1), repeats=1, warmup=0)
+    assert found == pytest.approx((2, 2, 2))
+
+
+def test_relative_latency_of_waiting():
+    found = complexity.relative_latency(lambda: time.sleep(0.03), lambda: time.sleep(0.01), repeats=3)
+    assert found.lower <= found.median <= found.upper
+    assert found.median > 1.3
 
 
 @pytest.mark.parametrize(
@@ -101,6 +164,8 @@ def test_median_latency_is_the_median_of_the_measured_calls():
         (lambda: complexity.macs_per_pixel(nn.Linear(2, 3), (1, 2), pixels=0), "pixels must be at least 1"),
         (lambda: complexity.median_latency(list, repeats=0), "repeats must be at least 1"),
         (lambda: complexity.median_latency(list, warmup=-1), "warmup must be at least 0"),
+        (lambda: complexity.relative_latency(list, list, repeats=0), "repeats must be at least 1, got 0"),
+        (lambda: complexity.relative_latency(list, list, warmup=-1), "warmup must be at least 0"),
     ],
 )
 def test_arguments_out_of_range_are_named(call, message):

@@ -95,9 +95,14 @@ def test_every_entry_of_the_map_is_drawn_and_has_records():
         assert entry.command.startswith((f"sparsecomp study {entry.study} ", f"sparsecomp {entry.study} "))
 
 
-def test_png_is_a_picture():
-    shown = figures.front()._repr_png_()
-    assert shown.startswith(b"\x89PNG") and len(shown) > 20_000
+def test_table_of_projections_is_its_record(monkeypatch):
+    table = figures.projections_table()
+    rows = max(results.records("bench", data="normal"), key=lambda r: r.config["threads"]).rows
+    assert list(table["times a sort"]) == [f"{row['milliseconds'] / row['sort']:.2f}" for row in rows]
+    assert list(table["released code, ms (shown, not counted)"]) == ["442", "467", "22,940", "–", "–"]
+    monkeypatch.setattr(results, "records", lambda *_, **__: [])
+    with pytest.raises(LookupError, match="sparsecomp bench projections"):
+        figures.projections_table()
 
 
 def test_pictures_are_shown_pixel_by_pixel():

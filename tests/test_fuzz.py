@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_cae
 import torch
 
 from sparsecomp.codecs import NAMES, decode, get_codec, inr
 from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
+from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Sparsity
 
@@ -36,8 +38,9 @@ SEEDS = {
         TINY | {"bpp": 3.0, "rate": "nonzeros", "coordinates": "coin"},
         TINY | {"bpp": 2.0, "sparsity": Sparsity("file", gates="median", structured=True, log_alpha=-1.55)},
     ],
+    "cae": [{"model": "one"}, {"model": "one", "step": 64}, {"model": "two", "step": 40_000}],  # the last: no code
 }
-OURS = ("coin", "loonie")  # whose decoders are our own
+OURS = ("coin", "loonie", "cae")  # whose decoders are our own
 FILES_A_CODEC = -(-10_000 // len(SEEDS))
 MEGABYTES = 200
 
@@ -139,6 +142,7 @@ def main(folder: Path, codec: str, count: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    store.folder = lambda: folder
     seeds = {name: [p.read_bytes() for p in sorted(folder.glob(f"{name}-*.spc"))] for name in SEEDS}
     files = damaged(seeds, codec, count)
     before = peak_megabytes()
@@ -162,9 +166,13 @@ def folder(tmp_path_factory) -> Path:
     """Write the files to be damaged: a small picture through every codec."""
     folder = tmp_path_factory.mktemp("seeds")
     image = np.ascontiguousarray(bundled()["coffee"][100:124, 100:140])
-    for name, settings in SEEDS.items():
-        for i, options in enumerate(settings):
-            (folder / f"{name}-{i}.spc").write_bytes(get_codec(name, **options).encode(image))
+    tiny_cae.write(folder, "one")
+    tiny_cae.write(folder, "two", seed=1, latent=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "folder", lambda: folder)
+        for name, settings in SEEDS.items():
+            for i, options in enumerate(settings):
+                (folder / f"{name}-{i}.spc").write_bytes(get_codec(name, **options).encode(image))
     return folder
 
 

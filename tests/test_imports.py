@@ -17,7 +17,7 @@ FLOORS = [
     {"training"},
     {"codecs"},
     {"results", "studies", "verdicts", "notebooks", "bench", "sweep"},
-    {"figures", "widgets", "cli"},
+    {"figures", "drawings", "widgets", "cli"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS, 1) for name in names}
 

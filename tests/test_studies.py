@@ -17,6 +17,7 @@ from sparsecomp import codecs, data, metrics, results, studies
 from sparsecomp.codecs import inr
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
+from sparsecomp.studies import autoencoders, base, networks
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training.fit import FitResult, Paused, fit
 
@@ -79,7 +80,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_a_study_makes_records_of_real_files(tmp_path):
-    made = studies.coin(setup(tmp_path, seed=3, commit="abc"), "bundled")
+    made = networks.coin(setup(tmp_path, seed=3, commit="abc"), "bundled")
     assert [path.parent for path in made] == [tmp_path / "coin"] * 2
     for path, name in zip(made, TINY.architectures, strict=True):
         record, architecture = results.read(path), Architecture.parse(name)
@@ -110,10 +111,10 @@ def test_a_study_makes_records_of_real_files(tmp_path):
 
 def test_a_finished_study_does_nothing(tmp_path, monkeypatch):
     said = []
-    made = studies.coin(setup(tmp_path), "bundled")
+    made = networks.coin(setup(tmp_path), "bundled")
     before = files(tmp_path)
-    monkeypatch.setattr(studies, "fit_set", lambda *a, **k: pytest.fail("it was fitted again"))
-    assert studies.coin(setup(tmp_path, report=said.append), "bundled") == made
+    monkeypatch.setattr(networks, "fit_set", lambda *a, **k: pytest.fail("it was fitted again"))
+    assert networks.coin(setup(tmp_path, report=said.append), "bundled") == made
     assert files(tmp_path) == before
     assert said == [f"coin-{name}-bundled-smoke: the record is there" for name in TINY.architectures]
 
@@ -121,7 +122,7 @@ def test_a_finished_study_does_nothing(tmp_path, monkeypatch):
 def test_other_seeds_and_budgets_are_other_records(tmp_path):
     one = replace(TINY, architectures=("1x4",))
     made = [
-        studies.coin(replace(setup(tmp_path, seed=seed), profile=profile), "bundled")[0]
+        networks.coin(replace(setup(tmp_path, seed=seed), profile=profile), "bundled")[0]
         for seed, profile in (
             (0, one),
             (1, one),
@@ -134,7 +135,7 @@ def test_other_seeds_and_budgets_are_other_records(tmp_path):
 
 
 def test_a_study_paused_is_one_never_stopped(tmp_path, monkeypatch):
-    whole = [results.read(path) for path in studies.coin(setup(tmp_path / "whole"), "bundled")]
+    whole = [results.read(path) for path in networks.coin(setup(tmp_path / "whole"), "bundled")]
     # Time goes on by one second with every look at it: a pause comes after a known number of steps.
     now = iter(range(10**9))
     ticking = SimpleNamespace(perf_counter=lambda: next(now), monotonic=lambda: next(now))
@@ -144,7 +145,7 @@ def test_a_study_paused_is_one_never_stopped(tmp_path, monkeypatch):
     while True:
         there = results.records("coin", tmp_path / "halting")
         try:
-            made = studies.coin(setup(tmp_path / "halting", report=said.append), "bundled")
+            made = networks.coin(setup(tmp_path / "halting", report=said.append), "bundled")
             break
         except Paused:
             pauses += 1
@@ -163,7 +164,7 @@ def test_a_study_paused_is_one_never_stopped(tmp_path, monkeypatch):
 
 def test_no_time_means_no_work(tmp_path):
     with pytest.raises(Paused):
-        studies.coin(setup(tmp_path, max_minutes=0), "bundled")
+        networks.coin(setup(tmp_path, max_minutes=0), "bundled")
     assert results.records("coin", tmp_path) == []
     assert studies.Setup(TINY, tmp_path).seconds_left() is None
     left = studies.Setup(TINY, tmp_path, max_minutes=1).seconds_left()
@@ -175,11 +176,11 @@ def test_a_study_stopped_by_hand_keeps_its_finished_pictures(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        studies.coin(setup(tmp_path, report=stop), "bundled")
+        networks.coin(setup(tmp_path, report=stop), "bundled")
     assert results.records("coin", tmp_path) == []
     (kept,) = (tmp_path / "coin" / ".partial").rglob("*.json")
     first, said = json.loads(kept.read_text()), []
-    path, _ = studies.coin(setup(tmp_path, report=said.append), "bundled")
+    path, _ = networks.coin(setup(tmp_path, report=said.append), "bundled")
     assert first in results.read(path).rows, "seconds included: it is the row of before"
     assert sum("2x6" in line and "dB" in line for line in said) == 1
 
@@ -191,14 +192,14 @@ def test_a_fit_that_was_no_number_for_a_while_is_recorded(tmp_path, monkeypatch)
         for name in left:
             on_done(name, FitResult(parameters, 8.0, 20, [(10, -math.inf), (20, 8.0)], [restart], 1.0))
 
-    monkeypatch.setattr(studies, "fit_set", diverged)
-    record = results.read(studies.coin(setup(tmp_path), "bundled")[0])
+    monkeypatch.setattr(networks, "fit_set", diverged)
+    record = results.read(networks.coin(setup(tmp_path), "bundled")[0])
     assert record.rows[0]["history"] == {"step": [10, 20], "psnr": [0.0, 8.0]}
     assert record.rows[0]["restarts"] == [{"step": 10, "from": "new", "lr": 0.1}]
 
 
 def test_unknown_sets(tmp_path):
-    for study in (studies.coin, studies.search, studies.baselines):
+    for study in (networks.coin, networks.search, networks.baselines):
         with pytest.raises(ValueError, match="data='imagenet'"):
             study(setup(tmp_path), "imagenet")
     assert list(tmp_path.iterdir()) == []
@@ -207,9 +208,9 @@ def test_unknown_sets(tmp_path):
 def test_the_gallery_keeps_its_files(tmp_path, monkeypatch):
     large = {name: picture(192, 256, seed) for seed, name in enumerate(PICTURES)}  # 0.3 bpp is enough for a JPEG
     monkeypatch.setattr(data, "bundled", lambda: large)
-    made = studies.gallery(setup(tmp_path))
+    made = networks.gallery(setup(tmp_path))
     rows = [(results.read(path), row) for path in made for row in results.read(path).rows]
-    assert {record.config["codec"] for record, _ in rows} == {"coin", "loonie", *studies.GRIDS}
+    assert {record.config["codec"] for record, _ in rows} == {"coin", "loonie", *networks.GRIDS}
     kept = {path.name: path.read_bytes() for path in (tmp_path / "gallery" / "files" / "smoke").iterdir()}
     assert len(kept) == len(rows)
     for record, row in rows:
@@ -221,18 +222,18 @@ def test_the_gallery_keeps_its_files(tmp_path, monkeypatch):
         assert row["bytes"] == len(written)
         shown = codecs.decode(written)
         assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
-        if codec in studies.GRIDS:
+        if codec in networks.GRIDS:
             assert row["bpp"] <= row["setting"]
         if codec == "loonie" and record.config["sparsity"]["rate"] == "file":
             assert 0.95 * record.config["bpp"] <= row["bpp"] <= record.config["bpp"]
             assert row["estimated_bits"] == 8 * row["bytes"]
     before = files(tmp_path)
-    assert studies.gallery(setup(tmp_path)) == made
+    assert networks.gallery(setup(tmp_path)) == made
     assert files(tmp_path) == before
 
 
 def test_the_search_compares_depths_at_equal_bytes(tmp_path):
-    made = [results.read(path) for path in studies.search(setup(tmp_path), "bundled")]
+    made = [results.read(path) for path in networks.search(setup(tmp_path), "bundled")]
     found = {(r.config["target_bpp"], Architecture.parse(r.config["architecture"]).depth): r for r in made}
     assert len(found) == len(made) and {bpp for bpp, _ in found} == {0.15, 0.3}
     for (bpp, depth), record in found.items():
@@ -243,9 +244,9 @@ def test_the_search_compares_depths_at_equal_bytes(tmp_path):
 
 
 def test_baselines_measure_every_setting(tmp_path):
-    made = studies.baselines(setup(tmp_path), "bundled")
+    made = networks.baselines(setup(tmp_path), "bundled")
     found = {record.config["label"]: record for record in map(results.read, made)}
-    assert set(found) == {*studies.GRIDS, "jpeg-444", "avif-444", "jpeg2000-no-transform"}
+    assert set(found) == {*networks.GRIDS, "jpeg-444", "avif-444", "jpeg2000-no-transform"}
     for label, record in found.items():
         option, *settings = record.config["grid"]
         assert [(row["picture"], row["setting"]) for row in record.rows] == [
@@ -263,25 +264,25 @@ def test_baselines_measure_every_setting(tmp_path):
     plain, without = found["jpeg2000"].curve("psnr"), found["jpeg2000-no-transform"].curve("psnr")
     assert plain != without
     before = files(tmp_path)
-    studies.baselines(setup(tmp_path), "bundled")
+    networks.baselines(setup(tmp_path), "bundled")
     assert files(tmp_path) == before
     with pytest.raises(Paused):
-        studies.baselines(setup(tmp_path / "none", max_minutes=0), "bundled")
+        networks.baselines(setup(tmp_path / "none", max_minutes=0), "bundled")
     assert files(tmp_path / "none") == {}
 
 
 def test_grids_go_from_small_to_large_files():
     image = PICTURES["coffee"]
-    for codec, (option, grid) in studies.GRIDS.items():
+    for codec, (option, grid) in networks.GRIDS.items():
         sizes = [len(codecs.get_codec(codec, **{option: setting}).encode(image)) for setting in (grid[0], grid[-1])]
         assert len(grid) >= 10 and sizes[1] > 2 * sizes[0], codec
 
 
 @pytest.mark.parametrize("part_bytes", [16 * 2**20, 700])
 def test_an_archive_holds_everything(tmp_path, monkeypatch, part_bytes):
-    monkeypatch.setattr(studies, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(base, "PART_BYTES", part_bytes)
     out = tmp_path / "out"
-    studies.coin(setup(out), "bundled")
+    networks.coin(setup(out), "bundled")
     (out / "coin" / ".partial" / "half").mkdir(parents=True)
     (out / "coin" / ".partial" / "half" / "p.safetensors").write_bytes(np.random.default_rng(0).bytes(5000))
     (out / "other").mkdir()
@@ -310,19 +311,19 @@ def test_half_a_batch_of_a_gpu_is_resumed_whole(tmp_path, monkeypatch):
         on_done(first, FitResult(torch.zeros(architecture.n_parameters).half(), 10.0, 1, [(1, 10.0)], [], 1.0))
         raise Paused("time")
 
-    monkeypatch.setattr(studies, "fit_set", stops_after_one)
+    monkeypatch.setattr(networks, "fit_set", stops_after_one)
     for _ in range(2):
         with pytest.raises(Paused):
-            studies.coin(setup(tmp_path, device="cuda"), "bundled")
+            networks.coin(setup(tmp_path, device="cuda"), "bundled")
     assert len(asked[0]) == 2 and asked[0] == asked[1]
 
 
 def test_ingredients_are_taken_away_one_at_a_time(tmp_path):
-    made = [results.read(path) for path in studies.ingredients(setup(tmp_path))]
+    made = [results.read(path) for path in networks.ingredients(setup(tmp_path))]
     by_name = {record.config["ingredient"]: record for record in made}
-    assert set(by_name) == set(studies.INGREDIENTS) and len(made) == len(by_name)
+    assert set(by_name) == set(networks.INGREDIENTS) and len(made) == len(by_name)
     whole = by_name["all"].config["fit"]
-    for name, changes in studies.INGREDIENTS.items():
+    for name, changes in networks.INGREDIENTS.items():
         fit = by_name[name].config["fit"]
         assert {key: value for key, value in fit.items() if value != whole[key]} == changes
         assert by_name[name].environment["backend"] in ("kernel", "torch")
@@ -330,7 +331,8 @@ def test_ingredients_are_taken_away_one_at_a_time(tmp_path):
 
 def test_all_studies_are_in_the_table():
     assert studies.STUDIES == {
-        "coin": studies.coin, "gallery": studies.gallery, "search": studies.search, "baselines": studies.baselines,
-        "ingredients": studies.ingredients, "loonie": studies.loonie, "loonie_parts": studies.loonie_parts,
-        "loonie_race": studies.loonie_race,
+        "coin": networks.coin, "gallery": networks.gallery, "search": networks.search, "baselines": networks.baselines,
+        "ingredients": networks.ingredients, "loonie": networks.loonie, "loonie_parts": networks.loonie_parts,
+        "loonie_race": networks.loonie_race, "cae": autoencoders.cae, "cae_sparse": autoencoders.cae_sparse,
+        "cae_density": autoencoders.cae_density, "cae_speed": autoencoders.cae_speed,
     }  # fmt: skip

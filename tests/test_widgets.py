@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sparsecomp import codecs, data, metrics, widgets
+from sparsecomp import codecs, data, drawings, metrics, widgets
 from sparsecomp.coding import weights
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.profiles import FitBudget
+from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 
 def inside(widget: ipywidgets.Widget, kind: type) -> list:
@@ -143,3 +144,30 @@ def test_live_loonie_fits_under_the_budget(monkeypatch):
 def test_two_players_have_a_frame_for_every_moment():
     frames = inside(widgets.two_players(), ipywidgets.Image)
     assert len(frames) == 7 and len({each.value for each in frames}) == 7
+
+
+def test_projection_frames_say_what_is_zero():
+    v = drawings.seeded_layer()
+    frames = inside(widgets.projection_radius(), ipywidgets.Stack)[0].children
+    assert len(frames) == len(widgets.SHARES)
+    for share, frame in zip(widgets.SHARES, frames, strict=True):
+        pictures, told = inside(frame, ipywidgets.Image), inside(frame, ipywidgets.HTML)
+        assert len(pictures) == len(told) == 1 + len(PROJECTIONS)
+        for name, picture, text in zip(drawings.PROJECTION_NAMES, pictures[1:], told[1:], strict=True):
+            w = PROJECTIONS[name](v, share * ball_norm(v, name))
+            assert np.array_equal(pixels(picture), drawings.layer_picture(w, float(v.abs().max())))
+            assert f"zeros {100 * float((w == 0).double().mean()):.0f} %" in text.value
+
+
+def test_live_projections_follow_their_sliders():
+    live = widgets._live_projections()
+    (share,), (seed,) = inside(live, ipywidgets.FloatSlider), inside(live, ipywidgets.IntSlider)
+    before = [image.value for image in inside(live, ipywidgets.Image)]
+    share.value = 1
+    told, shown = inside(live, ipywidgets.HTML)[2:], inside(live, ipywidgets.Image)
+    assert all("zeros 0 %" in text.value and "distance 0.00" in text.value for text in told)
+    assert all(np.array_equal(pixels(shown[0]), pixels(each)) for each in shown)
+    share.value, seed.value = 0.2, 5
+    w = PROJECTIONS["l1"](v := drawings.seeded_layer(5), 0.2 * ball_norm(v, "l1"))
+    assert np.array_equal(pixels(shown[1]), drawings.layer_picture(w, float(v.abs().max())))
+    assert before[1] != shown[1].value and "needs-kernel" in live._dom_classes

@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from sparsecomp import metrics
+from sparsecomp.codecs.autoencoder import Cae, decode_cae
 from sparsecomp.codecs.base import BudgetError, Codec, Measurement
 from sparsecomp.codecs.inr import Coin, decode_coin
 from sparsecomp.codecs.loonie import Loonie, decode_loonie
@@ -16,8 +17,9 @@ from sparsecomp.coding.bitstream import MAX_PIXELS, unpack
 
 __all__ = ["NAMES", "BudgetError", "Codec", "Measurement", "decode", "evaluate", "get_codec", "measure"]
 
-_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie)}
-_DECODERS = {name: decode_standard for name in _CODECS} | {"coin": decode_coin, "loonie": decode_loonie}
+_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie, Cae)}
+_DECODERS = {name: decode_standard for name in _CODECS}
+_DECODERS |= {"coin": decode_coin, "loonie": decode_loonie, "cae": decode_cae}
 NAMES = tuple(_CODECS)
 
 

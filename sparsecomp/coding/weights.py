@@ -39,11 +39,11 @@ import torch
 
 from sparsecomp.coding import quantize
 from sparsecomp.coding.bitstream import BitstreamError, Container, pack, read_varint, varint
+from sparsecomp.coding.entropy import TOTAL, categorical, reader, words
 from sparsecomp.models.siren import COORDINATES, Architecture
 from sparsecomp.sparsify.gates import assemble, remove_dead
 
 _HEADER = struct.Struct("<BBHe")
-TOTAL = 2**24  # every table sums to this
 MOST = 100_000  # of steps in one value; encoders clip, and no table is longer than is needed for it
 SHAPES = ("gaussian", "laplace")
 SCALES = 128  # scale 2^(index / 8 - 3) steps: 1/8 to 7,500
@@ -158,16 +158,18 @@ def density_of(index: int) -> float:
     return x * x * (3 - 2 * x)
 
 
-def _model(counts: np.ndarray) -> constriction.stream.model.Categorical:
-    return constriction.stream.model.Categorical(counts / TOTAL, perfect=False)
+def density_near(share: float) -> int:
+    """The density, of those strictly between 0 and 1, that is nearest to a share of nonzeros."""
+    return min(range(1, 255), key=lambda index: abs(density_of(index) - share))
 
 
-def _binary(index: int) -> constriction.stream.model.Categorical:
+def binary(index: int) -> constriction.stream.model.Categorical:
+    """The coder's model of zero or not, at a density."""
     ones = min(TOTAL - 1, max(1, round(density_of(index) * TOTAL)))
-    return _model(np.array([TOTAL - ones, ones]))
+    return categorical(np.array([TOTAL - ones, ones]))
 
 
-_EVEN = _model(np.array([TOTAL // 2, TOTAL // 2]))
+_EVEN = categorical(np.array([TOTAL // 2, TOTAL // 2]))
 
 
 # What is cheapest -----------------------------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> d
     for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
         choice = next(coder.choices) if coder.choices else None
         coder.tables += bytes([step, *(coder.ascending if ascending else coder.plain)(vector, choice)])
-    return coder.sections({"values": _words(coder.values)})
+    return coder.sections({"values": words(coder.values)})
 
 
 def _vectors(matrices: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[np.ndarray, bool]]:
@@ -301,8 +303,8 @@ class _Coder:
         if present.all():
             return 255, vector
         if density not in range(1, 255):
-            density = min(range(1, 255), key=lambda k: abs(density_of(k) - present.mean()))
-        self.positions.encode(present.astype(np.int32), _binary(density))
+            density = density_near(present.mean())
+        self.positions.encode(present.astype(np.int32), binary(density))
         return density, vector[present]
 
     def plain(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
@@ -313,7 +315,7 @@ class _Coder:
         size = np.abs(kept) - 1
         which = choice[2] if choice else min(self._shortest(kept, size))[1]
         self.values.encode((kept < 0).astype(np.int32), _EVEN)
-        self.values.encode(size.astype(np.int32), _model(magnitudes(SHAPES[which >> 7], which & 127)))
+        self.values.encode(size.astype(np.int32), categorical(magnitudes(SHAPES[which >> 7], which & 127)))
         return density, which
 
     @staticmethod
@@ -329,21 +331,16 @@ class _Coder:
             return 0, 0
         rises = np.diff(symbols, prepend=0)
         which = choice[2] & 127 if choice else _cheapest(differences, rises, rises.mean())[1]
-        self.values.encode(rises.astype(np.int32), _model(differences(which)))
+        self.values.encode(rises.astype(np.int32), categorical(differences(which)))
         return 255, which
 
     def sections(self, stream: dict[str, bytes]) -> dict[str, bytes]:
-        written = {"tables": bytes(self.tables), "positions": _words(self.positions)} | stream
+        written = {"tables": bytes(self.tables), "positions": words(self.positions)} | stream
         streams = sum(map(len, written.values())) - len(written["tables"])
         left = replace(self.architecture, width=max(1, *self.widths))
         if problem := _absurd(left, self.widths, streams):
             raise ValueError(problem)
         return written
-
-
-def _words(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
-    """The range coder's 32-bit words, little endian, without the zero bytes at the end (the reader adds them again)."""
-    return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
 
 def decode(sections: dict[str, bytes]) -> Quantised | Halves:
@@ -431,16 +428,13 @@ class _Reader:
     """The two streams of a network; every method is the way back of one of `_Coder`."""
 
     def __init__(self, positions: bytes, stream: bytes) -> None:
-        self.positions, self.values = (
-            constriction.stream.queue.RangeDecoder(np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32))
-            for data in (positions, stream)
-        )
+        self.positions, self.values = reader(positions), reader(stream)
         self.stream, self.at = stream, 0
 
     def mask(self, count: int, density: int) -> np.ndarray:
         if density in (0, 255) or count == 0:
             return np.full(count, density == 255)
-        return self.positions.decode(_binary(density), count).astype(bool)
+        return self.positions.decode(binary(density), count).astype(bool)
 
     def raw(self, count: int, density: int) -> np.ndarray:
         present, values = self.mask(count, density), np.zeros(count, np.float32)
@@ -453,11 +447,11 @@ class _Reader:
         present, symbols = self.mask(count, density), np.zeros(count, np.int64)
         if kept := int(present.sum()):
             negative = self.values.decode(_EVEN, kept)
-            size = self.values.decode(_model(magnitudes(SHAPES[which >> 7], which & 127)), kept)
+            size = self.values.decode(categorical(magnitudes(SHAPES[which >> 7], which & 127)), kept)
             symbols[present] = np.where(negative, -1, 1) * (size.astype(np.int64) + 1)
         return symbols
 
     def ascending(self, count: int, density: int, which: int) -> np.ndarray:
         if density == 0 or count == 0:
             return np.zeros(count, np.int64)
-        return np.cumsum(self.values.decode(_model(differences(which & 127)), count).astype(np.int64))
+        return np.cumsum(self.values.decode(categorical(differences(which & 127)), count).astype(np.int64))

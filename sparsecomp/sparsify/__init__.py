@@ -1,1 +1,1 @@
-"""Where zeros come from: gates, Lagrangian constraints, magnitude pruning."""
+"""Where zeros come from (gates, Lagrangian constraints, magnitude pruning), and a network without them (surgery)."""

@@ -12,9 +12,7 @@ make it, is restarted at half the learning rate from the best it had; its neighb
 from __future__ import annotations
 
 import ctypes
-import json
 import math
-import os
 import signal
 import sys
 import time
@@ -26,12 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.profiles import FitBudget, as_dict
+from sparsecomp.training import checkpoint as checkpoints
 from sparsecomp.training import kernel
 from sparsecomp.training.optim import Adam, Soap
 
@@ -267,39 +264,14 @@ class Engine:
 
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on; whole or not at all."""
-        about = {
-            "identity": self.identity,
-            "step": self.step,
-            "seconds": self.seconds,
-            "fits": [vars(f) for f in self.fits],
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        save_file(
-            {k: v.contiguous().cpu() for k, v in self._tensors().items()},
-            beside,
-            metadata={"about": json.dumps(about)},
-        )
-        os.replace(beside, path)
+        state = {"step": self.step, "seconds": self.seconds, "fits": [vars(f) for f in self.fits]}
+        checkpoints.save(path, self._tensors(), self.identity, state)
 
     def load(self, path: Path) -> None:
         """Go on from `save`. Raises `ValueError` if the file is broken or belongs to another configuration."""
-        try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["about"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            identity, fits = about["identity"], [_Fit(**fit) for fit in about["fits"]]
-            step, seconds = about["step"], about["seconds"]
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
-        if identity != json.loads(json.dumps(self.identity)):
-            raise ValueError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
-        ours = self._tensors()
-        if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in ours.items()}:
-            raise ValueError(f"checkpoint {path}: its tensors are not those of this fit; delete it to begin anew")
-        self.step, self.seconds, self.fits = step, seconds, fits
-        for name, tensor in ours.items():
-            tensor.copy_(tensors[name])
+        state = checkpoints.load(path, self._tensors(), self.identity)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.fits = [_Fit(**fit) for fit in state["fits"]]
 
     def results(self) -> list[FitResult]:
         """What has been reached so far, one a fit."""
@@ -437,7 +409,7 @@ def fit_set(
                 on_done(name, result)
         return
     failed: list[Exception] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
         waiting = {
             pool.submit(
                 _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, make
@@ -458,7 +430,7 @@ def fit_set(
         raise Paused("the time given is over")
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """What a worker begins with: one thread, Ctrl-C left to the process that started it, and an end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -142,6 +142,22 @@ class Soap:
             tensor[fit].zero_()
 
 
+def orthogonalised(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+    """The nearest matrix with orthonormal rows or columns, about: all singular values of ``matrix (m, n)`` near 1.
+
+    Newton-Schulz iteration ``X <- a X + b (X X^T) X + c (X X^T)^2 X`` with the coefficients of Muon (Jordan et al.
+    2024), which bring singular values into about 0.7 .. 1.2 in five rounds and no nearer. As an update in place of the
+    gradient it moves every direction of a layer alike, however weak its gradient is.
+    """
+    # Below 1e-20 a norm in float32 loses its digits, and then is 0: such a matrix counts as zeros.
+    x, tall = matrix / matrix.norm().clamp(min=1e-20), matrix.shape[0] > matrix.shape[1]
+    x = x.T if tall else x
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if tall else x
+
+
 def _zeros(fits: int, *shape: int, device: torch.device) -> torch.Tensor:
     """Zeros ``(fits, *shape)`` in which every fit begins at a multiple of 64 bytes, as a tensor of its own would: MKL
     promises the same bits only then.

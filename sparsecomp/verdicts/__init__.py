@@ -8,9 +8,9 @@ held no longer does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,51 +18,10 @@ import numpy as np
 from sparsecomp import profiles, results
 from sparsecomp.profiles import LOONIE_STARTS
 from sparsecomp.results import RunRecord
+from sparsecomp.verdicts import autoencoders
+from sparsecomp.verdicts.base import DIFFERS, HOLDS, NOT_RUN, Claim, Verdict
 
-HOLDS, DIFFERS, NOT_RUN = "holds", "differs", "not run"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim, weighed."""
-
-    key: str
-    paper: str
-    claim: str
-    published: str
-    ours: str
-    tolerance: str
-    verdict: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim and how it is weighed.
-
-    ``measure`` computes our number from records (`LookupError` where they are missing), ``accepts`` says whether it
-    agrees, ``shown`` prints it. ``why`` explains what the number is, whatever the verdict.
-    """
-
-    key: str
-    paper: str
-    claim: str
-    published: str
-    tolerance: str
-    measure: Callable[[], float]
-    accepts: Callable[[float], bool]
-    shown: str
-    why: str
-
-    def weigh(self) -> Verdict:
-        told = (self.key, self.paper, self.claim, self.published)
-        try:
-            ours = self.measure()
-        except LookupError as missing:
-            return Verdict(*told, "–", self.tolerance, NOT_RUN, str(missing))
-        verdict = HOLDS if self.accepts(ours) else DIFFERS
-        return Verdict(*told, self.shown.format(ours), self.tolerance, verdict, self.why)
-
+__all__ = ["DIFFERS", "HOLDS", "NOT_RUN", "Claim", "Verdict"]
 
 # Numbers out of records -----------------------------------------------------------------------------------------------
 
@@ -412,6 +371,7 @@ def claims() -> list[Claim]:
             why="means over 24 pictures, lengths of files, JPEG as fairly as in chapter 00",
         ),
         *_loonie_claims(),
+        *autoencoders.claims(),
     ]  # fmt: skip
 
 

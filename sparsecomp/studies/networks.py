@@ -1,26 +1,17 @@
-"""Studies: what makes records. A chapter, a sweep and a GPU machine all call these functions.
-
-A study works off a list of runs. A run whose record is there is skipped; what is half done lies under
-``<out>/<study>/.partial/`` and is continued, to the same bits, by the same call. Stopping costs nothing: press Ctrl-C,
-or give ``max_minutes``.
-"""
+"""The studies of networks that are a picture, COIN and L0onie, and of the standard codecs beside them."""
 
 from __future__ import annotations
 
 import functools
-import io
 import json
-import os
-import tarfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from sparsecomp import data, profiles, results
+from sparsecomp import data, results
 from sparsecomp.codecs import BudgetError, evaluate, get_codec, inr, measure
 from sparsecomp.codecs import loonie as loonie_codec
 from sparsecomp.codecs.loonie import Loonie
@@ -31,60 +22,20 @@ from sparsecomp.profiles import (
     LOONIE_STARTS,
     REFERENCE,
     FitBudget,
-    Profile,
     Sparsity,
     as_dict,
     sparsity_at,
 )
-from sparsecomp.training import kernel
+from sparsecomp.studies.base import Setup, config_of, finish, keep_file, pictures_from, row_of
 from sparsecomp.training.fit import Engine, FitResult, Paused, fit_set
 from sparsecomp.training.sparse import PruningEngine, SparseEngine, SparseResult
-
-PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How a study is run: where, how long, and what it says of itself.
-
-    Parameters
-    ----------
-    profile : Profile
-    out : Path
-        Records go to ``out/<study>/``.
-    device : str
-        ``"cpu"`` or ``"cuda"``.
-    max_minutes : float, optional
-        Pause after so much wall time.
-    seed : int
-    workers : int
-        Processes on a CPU; one thread each.
-    commit : str, optional
-        For machines that have the code but no git.
-    report : callable
-        Gets one line a picture.
-    """
-
-    profile: Profile
-    out: Path
-    device: str = "cpu"
-    max_minutes: float | None = None
-    seed: int = 0
-    workers: int = 1
-    commit: str | None = None
-    report: Callable[[str], None] = print
-    started: float = field(default_factory=time.monotonic)
-
-    def seconds_left(self) -> float | None:
-        return None if self.max_minutes is None else max(0.0, 60 * self.max_minutes - (time.monotonic() - self.started))
-
 
 # The studies ----------------------------------------------------------------------------------------------------------
 
 
 def coin(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """COIN at the profile's architectures on a set of pictures: one record an architecture."""
-    pictures = _pictures(pictures_of, setup.profile.pictures)
+    pictures = pictures_from(pictures_of, setup.profile.pictures)
     return [
         _fits(setup, "coin", f"coin-{arch}-{pictures_of}-{setup.profile.name}", Architecture.parse(arch),
         setup.profile.fit, pictures_of, pictures) for arch in setup.profile.architectures
@@ -133,7 +84,7 @@ def gallery(setup: Setup) -> list[Path]:
                 )
             )
     for codec in GRIDS:
-        config = _config(setup, "bundled", pictures) | {"codec": codec, "budgets": list(budgets)}
+        config = config_of(setup, "bundled", pictures) | {"codec": codec, "budgets": list(budgets)}
         path = results.path_of(setup.out, "gallery", f"{codec}-bundled-{setup.profile.name}", config)
         if not path.exists():
             begun, rows = time.perf_counter(), []
@@ -145,9 +96,9 @@ def gallery(setup: Setup) -> list[Path]:
                 except BudgetError as error:
                     setup.report(str(error))
                     continue
-                _keep(path.parent / "files" / setup.profile.name / f"astronaut-{codec}-{bpp:g}.spc", measured.data)
-                rows.append({"picture": "astronaut", "setting": bpp} | _row(measured, 8 * measured.bytes))
-            _finish(setup, "gallery", path, config, rows, time.perf_counter() - begun)
+                keep_file(path.parent / "files" / setup.profile.name / f"astronaut-{codec}-{bpp:g}.spc", measured.data)
+                rows.append({"picture": "astronaut", "setting": bpp} | row_of(measured, 8 * measured.bytes))
+            finish(setup, "gallery", path, config, rows, time.perf_counter() - begun)
         made.append(path)
     return made
 
@@ -156,7 +107,7 @@ def search(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """PSNR over depth at equal bytes, each depth with the widest layers that fit. One record a budget and depth."""
     smoke = setup.profile.name == "smoke"
     budget = replace(FAST, steps=5000) if setup.profile.fit == FAST else setup.profile.fit
-    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    pictures = pictures_from(pictures_of, min(6, setup.profile.pictures))
     made = []
     for bpp in (0.15, 0.3):
         for depth in (2, 5) if smoke else (2, 3, 4, 5, 7, 10, 13, 16):
@@ -207,7 +158,7 @@ def loonie(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     profile, made = setup.profile, []
     for bpp, (start, dense) in _starts(setup).items():
         few = -(-profile.pictures // 3)
-        pictures = _pictures(pictures_of, few if profile.name == "laptop" and bpp != 0.3 else profile.pictures)
+        pictures = pictures_from(pictures_of, few if profile.name == "laptop" and bpp != 0.3 else profile.pictures)
         height, width, _ = min((p.shape for p in pictures.values()), key=lambda s: s[0] * s[1])
         ours = Loonie().architecture_at(np.zeros((height, width, 3), np.uint8), bpp)
         begin, small = Architecture.parse(start), Architecture.parse(dense)
@@ -263,7 +214,7 @@ FILE_PARTS: dict[str, tuple[dict, int]] = {
 
 def loonie_parts(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """What each part of L0onie does, at 0.3 bpp on 6 pictures: one record a part."""
-    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    pictures = pictures_from(pictures_of, min(6, setup.profile.pictures))
     bpp, (start, _) = next(iter(_starts(setup).items()))
     architecture, budget = Architecture.parse(start), setup.profile.loonie_parts
     steps = budget.steps
@@ -297,7 +248,7 @@ def loonie_race(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     COIN at the rate the paper gives it, and at the rate the paper gives L0onie. On a CPU with mini-batches, on a GPU
     (profile ``paper``) with every pixel.
     """
-    pictures = _pictures(pictures_of, min(6, setup.profile.pictures))
+    pictures = pictures_from(pictures_of, min(6, setup.profile.pictures))
     paper, starts = setup.profile.name == "paper", _starts(setup)
     bpp, made = next(iter(starts)), []
     for runner, lr in RACE.items():
@@ -328,7 +279,7 @@ def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     JPEG and AVIF with chroma at half resolution and, in a record of its own, at full; the better of the two is their
     curve. JPEG 2000 also without its colour transform.
     """
-    pictures = _pictures(pictures_of, setup.profile.pictures)
+    pictures = pictures_from(pictures_of, setup.profile.pictures)
     runs = [(codec, codec, {}) for codec in GRIDS]
     runs += [(f"{codec}-444", codec, {"subsampling": "4:4:4"}) for codec in ("jpeg", "avif")]
     runs += [("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False})]
@@ -336,7 +287,7 @@ def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     for label, codec, options in runs:
         option, settings = GRIDS[codec]
         settings = settings[1::4] if setup.profile.name == "smoke" else settings
-        config = _config(setup, pictures_of, pictures) | {
+        config = config_of(setup, pictures_of, pictures) | {
             "codec": codec,
             "label": label,
             "options": options,
@@ -354,24 +305,12 @@ def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
                     took = time.perf_counter() - started
                     rows.append(
                         {"picture": name, "setting": setting}
-                        | _row(measure(written, picture, encode_seconds=took), 8 * len(written))
+                        | row_of(measure(written, picture, encode_seconds=took), 8 * len(written))
                     )
                 setup.report(f"{label} {name}: {len(settings)} settings")
-            _finish(setup, "baselines", path, config, rows, time.perf_counter() - begun)
+            finish(setup, "baselines", path, config, rows, time.perf_counter() - begun)
         made.append(path)
     return made
-
-
-STUDIES: dict[str, Callable[..., list[Path]]] = {
-    "coin": coin,
-    "gallery": gallery,
-    "search": search,
-    "ingredients": ingredients,
-    "loonie": loonie,
-    "loonie_parts": loonie_parts,
-    "loonie_race": loonie_race,
-    "baselines": baselines,
-}
 
 
 # How a study works ----------------------------------------------------------------------------------------------------
@@ -422,7 +361,7 @@ def _fits(
 ) -> Path:
     """One record: the same architecture, budget and method on every picture."""
     method = method or Method()
-    config = _config(setup, pictures_of, pictures) | more
+    config = config_of(setup, pictures_of, pictures) | more
     config |= method.config | ({"frequencies": (architecture.n_in - 2) // 4} if architecture.n_in > 2 else {})
     config |= {
         "architecture": str(architecture),
@@ -441,7 +380,7 @@ def _fits(
         height, width, _ = pictures[picture].shape
         written = method.file(architecture, fitted, height, width)
         measured = measure(written, pictures[picture], encode_seconds=fitted.seconds)
-        row = {"picture": picture} | _row(measured, method.estimated_bits(architecture, fitted))
+        row = {"picture": picture} | row_of(measured, method.estimated_bits(architecture, fitted))
         if isinstance(fitted, SparseResult):
             row["course"] = results.thin(fitted.course, ("step", "rate", "lambda", "nonzeros", "psnr"))
         row |= {
@@ -450,8 +389,8 @@ def _fits(
             "history": results.thin(fitted.history),
         }
         if keep:
-            _keep(path.parent / "files" / setup.profile.name / f"{picture}-{keep}.spc", written)
-        _keep(partial / f"{picture}.json", json.dumps(row).encode())
+            keep_file(path.parent / "files" / setup.profile.name / f"{picture}-{keep}.spc", written)
+        keep_file(partial / f"{picture}.json", json.dumps(row).encode())
         rows[picture] = row
         result = f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {fitted.seconds:.0f} s"
         setup.report(f"{name} {picture}: {result} ({len(rows)}/{len(pictures)})")
@@ -466,66 +405,8 @@ def _fits(
             make=method.make,
         )  # fmt: skip
     ordered = [rows[picture] for picture in pictures]
-    _finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))
+    finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))
     for file in partial.iterdir():
         file.unlink()
     partial.rmdir()
     return path
-
-
-def _pictures(name: str, count: int) -> dict[str, np.ndarray]:
-    sets = {"kodak": data.kodak, "bundled": data.bundled}
-    if name not in sets:
-        raise ValueError(f"data={name!r}: one of {', '.join(sets)} is needed")
-    every = sets[name]()
-    return {picture: every[picture] for picture in profiles.spread(sorted(every), count)}
-
-
-def _config(setup: Setup, pictures_of: str, pictures: Mapping[str, np.ndarray]) -> dict:
-    """What every configuration says: profile, seed, kind of device, and which pixels went in."""
-    return {
-        "profile": setup.profile.name, "seed": setup.seed, "device": torch.device(setup.device).type,
-        "data": pictures_of, "pictures": len(pictures), "data_sha256": data.fingerprint(pictures),
-    }  # fmt: skip
-
-
-def _row(measured: object, estimated_bits: int) -> dict:
-    """Plain numbers of a measurement, rounded to what is meaningful; the estimate stands beside the file and is no
-    rate.
-    """
-    row = {key: round(v, 5) if isinstance(v, float) else v for key, v in measured.row().items() if key != "codec"}
-    return row | {"estimated_bits": estimated_bits}
-
-
-def _finish(setup: Setup, study: str, path: Path, config: dict, rows: list[dict], seconds: float) -> None:
-    name = path.stem.rsplit("-", 1)[0]
-    environment = results.environment(setup.device, setup.commit)
-    environment["backend"] = kernel.resolve("auto", setup.device)
-    results.write(results.RunRecord(study, name, config, rows, round(seconds, 1), environment), setup.out)
-    setup.report(f"{name}: record written")
-
-
-def _keep(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
-
-
-def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:
-    """Everything the studies made, half-done work too, as ``out/records.tar.gz.NN`` of at most 16 MiB each (join with
-    ``cat``).
-    """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for study in studies:
-            if (out / study).is_dir():
-                archive.add(out / study, arcname=study)
-    for stale in out.glob("records.tar.gz.*"):  # of a larger archive there would be parts too many
-        stale.unlink()
-    whole, parts = buffer.getvalue(), []
-    for number, start in enumerate(range(0, len(whole), PART_BYTES)):
-        parts.append(out / f"records.tar.gz.{number:02d}")
-        parts[-1].write_bytes(whole[start : start + PART_BYTES])
-    return parts

@@ -1,0 +1,228 @@
+"""Drawings that explain: figures that show no record, made of closed forms and seeded numbers alone.
+
+What shows a result is in `figures`, and has a record behind it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib import figure as matplotlib_figure
+
+from sparsecomp import data
+from sparsecomp.sparsify.gates import HardConcrete
+from sparsecomp.sparsify.lagrangian import Multipliers
+from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+
+
+class Figure(matplotlib_figure.Figure):
+    """A matplotlib figure that a notebook shows without pyplot, and so without any global state."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        return file.getvalue()
+
+
+# The front page ------------------------------------------------------------------------------------------------------
+
+
+def front() -> Figure:
+    """Where to be sparse: each paper's place on the way from a picture to a file and back. A drawing, no result."""
+    figure = Figure(figsize=(8.4, 3.7), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    thumbnail, rng = data.bundled()["astronaut"][10:202, 130:322], np.random.default_rng(0)
+    rows = (
+        ("L0onie", "the picture is a network;\nmost of its weights are zero", ("network", None, None), 0),
+        ("Sparse CAE", "one network for all pictures;\nmost of its encoder is zero", ("encoder", "code", "decoder"), 0),
+        ("CAE-ADMM", "one network for all pictures;\nmost of each code is zero", ("encoder", "code", "decoder"), 1),
+    )
+    for y, (name, idea, parts, sparse) in zip((2.2, 1.1, 0), rows, strict=True):
+        axes.imshow(thumbnail, extent=(0, 0.8, y, y + 0.8), aspect="auto", zorder=2)
+        axes.text(-0.12, y + 0.5, name, ha="right", va="center", weight="bold", fontsize=11)
+        axes.text(-0.12, y + 0.22, idea, ha="right", va="center", fontsize=8, color="#555555")
+        used = [(place, part) for place, part in enumerate(parts) if part]
+        for place, part in used:
+            left = 1.25 + 1.15 * (place + (1 if len(used) == 1 else 0))
+            alive = rng.random((10, 10)) < (0.15 if place == sparse else 1)
+            edge, low, high = "#D55E00" if place == sparse else "#888888", y + 0.03, y + 0.78
+            colours = np.where(alive[..., None], (0.0, 0.45, 0.70), (1.0, 1.0, 1.0))
+            axes.imshow(colours, extent=(left, left + 0.75, low, high), aspect="auto", zorder=2)
+            axes.plot(left + np.array([0, 0.75, 0.75, 0, 0]), [low, low, high, high, low], color=edge, lw=2)
+            in_file = part in ("network", "code")
+            label = f"{part}, in the file" if in_file else part
+            axes.text(left + 0.375, y - 0.02, label, ha="center", va="top", fontsize=8)
+        axes.annotate(
+            "", (4.75, y + 0.4), (0.83, y + 0.4), arrowprops={"arrowstyle": "->", "color": "#888888"}, zorder=1
+        )
+        axes.imshow(thumbnail, extent=(4.8, 5.6, y, y + 0.8), aspect="auto", zorder=2)
+    axes.set(xlim=(-2.3, 5.7), ylim=(-0.25, 3.05), aspect="equal")
+    axes.axis("off")
+    return figure
+
+
+# Chapter 11: gates, and the game --------------------------------------------------------------------------------------
+
+
+def gate_distribution() -> Figure:
+    """Draws of a hard-concrete gate for three ``log_alpha``: shares in 40 bins, and those that are exactly 0 or 1."""
+    gates, figure = HardConcrete(), Figure(figsize=(8.4, 2.6), layout="constrained", facecolor="white")
+    edges = np.linspace(0, 1, 41)
+    for axes, log_alpha in zip(figure.subplots(1, 3, sharey=True), (-2.0, 0.0, 2.0), strict=True):
+        drawn = gates.sample(torch.full((200_000,), log_alpha), torch.Generator().manual_seed(0)).numpy()
+        inside = drawn[(drawn > 0) & (drawn < 1)]
+        counts, _ = np.histogram(inside, edges)
+        axes.stairs(counts / len(drawn), edges, color="#0072B2", fill=True, alpha=0.4)
+        for end in (0, 1):
+            axes.bar(end, (drawn == end).mean(), width=0.03, color="#D55E00")
+        median = float(gates.median(torch.tensor(log_alpha)))
+        axes.axvline(median, color="#000000", ls="--", lw=1)
+        opened = float(gates.open_probability(torch.tensor(log_alpha)))
+        axes.set_title(f"log α = {log_alpha:g}: open with {opened:.2f}, median {median:.2f}", fontsize=9)
+        axes.set_xlabel("gate z")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of draws\n(orange: exactly 0 or 1)")
+    return figure
+
+
+def duel(steps: int) -> Figure:
+    """Two players on ``min (x - 3)^2  subject to  x <= 1``, from x = 3 and lambda = 0, after so many steps.
+
+    The answer, x = 1 and lambda = 4, is where the lines cross. Left without, right with dual restarts.
+    """
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained", facecolor="white")
+    for axes, restarts in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
+        x, path, game = torch.tensor([3.0]), [], Multipliers(1, lr=0.6, restarts=restarts)
+        for _ in range(steps + 1):
+            path.append((float(x), float(game.value)))
+            violation = x - 1
+            x = x - 0.05 * (2 * (x - 3) + game.value)
+            game.ascend(violation)
+        axes.axvline(1, color="#D55E00", ls="--", lw=1)
+        axes.axhline(4, color="#bbbbbb", ls="--", lw=1)
+        axes.plot(*zip(*path, strict=True), "-", color="#0072B2", lw=1)
+        axes.plot(*path[-1], "o", color="#0072B2")
+        axes.set(xlim=(-1.2, 3.2), ylim=(-0.5, 9), xlabel="x (allowed left of the dashed line)")
+        how = "with" if restarts else "without"
+        axes.set_title(f"{how} restarts: x = {path[-1][0]:.2f}, λ = {path[-1][1]:.2f}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("multiplier λ")
+    return figure
+
+
+# Chapter 20: projections ----------------------------------------------------------------------------------------------
+
+PROJECTION_NAMES = {
+    "l1": "l1 (= l1,1)",
+    "bilevel_l11": "bilevel l1,1 (Algorithm 1)",
+    "l21": "l2,1",
+    "l1inf": "l1,inf",
+    "bilevel_l1inf": "bilevel l1,inf",
+}
+COLOURS = {"l1": "#000000", "bilevel_l11": "#D55E00", "l21": "#009E73", "l1inf": "#0072B2", "bilevel_l1inf": "#56B4E9"}
+
+
+def seeded_layer(seed: int = 0, filters: int = 48, taps: int = 54) -> torch.Tensor:
+    """Weights that no training made: Laplace entries, heavy-tailed, and a log-normal scale for each filter (row)."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(filters, taps, generator=generator) - 0.5
+    laplace = -uniform.sign() * torch.log1p(-2 * uniform.abs())
+    return 0.05 * laplace * torch.exp(0.7 * torch.randn(filters, 1, generator=generator))
+
+
+def balls(seed: int = 0, points: int = 400) -> Figure:
+    """The unit balls over the groups {x1, x2} and {x3}, and where drawn points outside land when they are projected.
+
+    Every ball is the double cone over a curve in the plane of x1 and x2 (its norm is 1 there), with tips on the axis
+    of x3. A landing point is blue if one entry is zero and the group is not, orange if a whole group is.
+    """
+    figure = Figure(figsize=(8.4, 6.0), layout="constrained", facecolor="white")
+    start = torch.randn(points, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start *= 2.5 / start.norm(dim=1, keepdim=True)
+    angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 97), np.linspace(-1, 1, 41))
+    plane = np.stack([np.cos(angle), np.sin(angle)])
+    orders = {"l1": 1, "bilevel_l11": 1, "l21": 2, "l1inf": np.inf, "bilevel_l1inf": np.inf}
+    for place, (name, title) in enumerate(PROJECTION_NAMES.items(), 1):
+        axes = figure.add_subplot(2, 3, place, projection="3d", computed_zorder=False)
+        base = (1 - abs(height)) * plane / np.linalg.norm(plane, orders[name], axis=0)
+        axes.plot_surface(*base, height, color="#cfcfcf", alpha=0.35, rstride=4, cstride=4, linewidth=0, zorder=1)
+        landed = np.array([_in_groups(name, point) for point in start])
+        whole = (landed[:, :2] == 0).all(1) | (landed[:, 2] == 0)
+        single = ~whole & (landed[:, :2] == 0).any(1)
+        for which, colour, label in (
+            (~whole & ~single, "#888888", "nothing is zero"),
+            (single, "#0072B2", "one entry of {x1, x2} is zero"),
+            (whole, "#D55E00", "a group is zero"),
+        ):
+            axes.scatter(*landed[which].T, s=9, color=colour, depthshade=False, zorder=2, label=label)
+        axes.set_title(f"{title}\n{whole.mean():.0%} lose a group, {single.mean():.0%} one entry", fontsize=9)
+        axes.view_init(22, -62)
+        axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1], zticks=[-1, 0, 1],
+                 xlabel="$x_1$", ylabel="$x_2$")  # fmt: skip
+        axes.set_zlabel("$x_3$", labelpad=-8)
+        axes.xaxis.labelpad = axes.yaxis.labelpad = -9
+        axes.tick_params(labelsize=6, pad=-3)
+        axes.set_box_aspect(None, zoom=0.95)
+    drawn = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*drawn, loc=(0.71, 0.22), frameon=False, fontsize=9, markerscale=2)
+    return figure
+
+
+def _in_groups(name: str, point: torch.Tensor) -> np.ndarray:
+    """A point of three entries projected onto the unit ball, in the groups {x1, x2} and {x3}."""
+    groups = torch.stack([point[:2], torch.stack([point[2], torch.zeros_like(point[2])])])
+    return PROJECTIONS[name](groups, 1.0).flatten()[:3].numpy()
+
+
+def layer_picture(weights: torch.Tensor, largest: float, side: int = 3) -> np.ndarray:
+    """A matrix of weights as a picture, ``side`` pixels an entry: blue above zero, orange below, white at zero.
+
+    A row without any weight is grey. The colour is the root of the magnitude, so that small weights show.
+    """
+    strength = (weights.abs() / largest).clamp(max=1).sqrt().numpy()[..., None]
+    end = np.where((weights > 0).numpy()[..., None], (0, 114, 178), (213, 94, 0))
+    shown = 255 - strength * (255 - end)
+    shown[(weights == 0).all(1).numpy()] = 205
+    return shown.round().astype(np.uint8).repeat(side, 0).repeat(side, 1)
+
+
+def layers(projected: Mapping[str, torch.Tensor]) -> Figure:
+    """Layers side by side, a row a filter, each with its shares of zeros and of dead filters (grey rows)."""
+    columns = 3
+    rows = -(-len(projected) // columns)
+    figure = Figure(figsize=(8.4, 2.9 * rows), layout="constrained", facecolor="white")
+    largest = max(float(w.abs().max()) for w in projected.values())
+    for axes, (title, w) in zip(figure.subplots(rows, columns, squeeze=False).flat, projected.items(), strict=False):
+        axes.imshow(layer_picture(w, largest), interpolation="nearest")
+        zeros, dead = float((w == 0).double().mean()), float((w == 0).all(1).double().mean())
+        axes.set_title(f"{title}\nzeros {zeros:.0%}, dead filters {dead:.0%}", fontsize=9)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
+
+
+def projection_courses(v: torch.Tensor) -> Figure:
+    """Zeros, dead groups and distance over the radius, which is given as a share of the tensor's own norm."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained", facecolor="white")
+    panels, shares = figure.subplots(1, 3, sharey=True), np.linspace(0.01, 1, 60)
+    for name, title in PROJECTION_NAMES.items():
+        landed = [PROJECTIONS[name](v, share * ball_norm(v, name)).flatten(1) for share in shares]
+        courses = (
+            [float((w == 0).double().mean()) for w in landed],
+            [float((w == 0).all(1).double().mean()) for w in landed],
+            [float((w - v.flatten(1)).norm() / v.norm()) for w in landed],
+        )
+        for axes, course in zip(panels, courses, strict=True):
+            line = "--" if name.startswith("bilevel") else "-"
+            axes.plot(shares, course, line, color=COLOURS[name], lw=1.6, label=title)
+    for axes, title in zip(panels, ("share of zeros", "share of dead filters", "distance to v, over |v|"), strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("radius, share of the norm")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
+    return figure

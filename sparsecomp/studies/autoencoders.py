@@ -1,0 +1,415 @@
+"""The studies of Sparse CAE: dense autoencoders, sparse second descents and their controls, MACs over density, speed.
+
+Every training is one record, and one model in ``models/`` beside the folder of records. A second descent begins from
+the model of a first one, so `cae` comes before the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from sparsecomp import complexity, data, profiles, results
+from sparsecomp.codecs import evaluate
+from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.coding import entropy, sparse_weights
+from sparsecomp.models import store
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE, in_strips
+from sparsecomp.profiles import Descent, as_dict
+from sparsecomp.sparsify import surgery
+from sparsecomp.sparsify.projections import PROJECTIONS
+from sparsecomp.studies.base import Setup, config_of, finish, pictures_from, row_of
+from sparsecomp.training.autoencoder import Training, to_input, train
+from sparsecomp.training.double_descent import Constraint, project, second_start
+from sparsecomp.training.fit import Paused, one_thread
+
+# Models for high rates, as the paper's, and for lower ones: what they change in the profile's descent.
+MODELS: dict[str, dict] = {
+    "high": {},
+    "middle": {"lam": 0.3},
+    "low": {"lam": 1.0, "finest": 1 / 64, "coarsest": 1 / 8},
+}
+SEEDS = 3  # of the headline: the dense model, the paper's constraint, and what is best beyond it
+S = 0.83  # the paper's sparsity
+# Second descents. The paper's three constraints, the other two projections, the controls, and what might do better.
+SPARSE: dict[str, Constraint] = {
+    "l1": Constraint("l1", S),
+    "bilevel_l11": Constraint("bilevel_l11", S),
+    "l1inf": Constraint("l1inf", S),
+    "l21": Constraint("l21", S),
+    "bilevel_l1inf": Constraint("bilevel_l1inf", S),
+    "magnitude": Constraint("magnitude", S),
+    "random mask": Constraint("random", S),
+    "random restart": Constraint("bilevel_l11", S, restart="random"),
+    "trained restart": Constraint("bilevel_l11", S, restart="trained"),
+    "per layer": Constraint("bilevel_l11", S, radius="per_layer"),
+    "coupled": Constraint("bilevel_l11", S, coupled=True),
+    "bilevel_l1inf, trained": Constraint("bilevel_l1inf", S, restart="trained"),
+    "coupled bilevel_l1inf, trained": Constraint("bilevel_l1inf", S, coupled=True, restart="trained"),
+}
+HEADLINE = ("bilevel_l11", "bilevel_l1inf, trained")
+STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # of the latent, in 1/16384: 1/256 .. 1/5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training and what is measured of it; all that a process needs.
+
+    Parameters
+    ----------
+    label : str
+    descent : Descent
+    shape : Shape
+    seed : int
+    train_on, validate_on : str
+        Sets of pictures.
+    first : Path, optional
+        The model of the first descent, for a second one.
+    constraint : Constraint, optional
+    search : bool
+        May the codec choose the model by itself?
+    """
+
+    label: str
+    descent: Descent
+    shape: Shape
+    seed: int
+    train_on: str
+    validate_on: str
+    first: Path | None = None
+    constraint: Constraint | None = None
+    search: bool = False
+
+
+# The studies ----------------------------------------------------------------------------------------------------------
+
+
+def cae(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """Dense autoencoders for three ranges of rates, the one for high rates from three seeds: one record each.
+
+    Rows are pictures of Kodak at a range of steps. The high one is the first descent of all sparse ones.
+    """
+    plans = [_dense(setup, pictures_of, label, setup.seed) for label in MODELS]
+    plans += [_dense(setup, pictures_of, "high", setup.seed + seed) for seed in range(1, _seeds(setup))]
+    return _models(setup, "cae", pictures_of, plans)
+
+
+def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """Second descents near S = 83 % from the dense model for high rates, and the controls: one record each.
+
+    The paper's constraint and the best beyond it are run from three seeds. The last control, a small dense encoder, has
+    the multiply-accumulates that surgery leaves of the paper's constraint.
+    """
+    plans = []
+    for label, constraint in SPARSE.items():
+        for seed in range(setup.seed, setup.seed + (_seeds(setup) if label in HEADLINE else 1)):
+            dense, first = _dense(setup, pictures_of, "high", seed), _first(setup, pictures_of, seed)
+            plans.append(replace(dense, label=label, first=first, constraint=constraint, search=False))
+    made = _models(setup, "cae_sparse", pictures_of, plans)
+    left = {r.config["label"]: r.result["macs"] for r in map(results.read, made) if r.config["seed"] == setup.seed}
+    dense = _dense(setup, pictures_of, "high", setup.seed)
+    widths = range(8, dense.shape.width + 1, 8)
+    # Counted without surgery, which would take the blocks away: as first drawn they are the identity.
+    macs = {width: _whole_macs(SparseCAE(replace(dense.shape, encoder_width=width)).encoder) for width in widths}
+    for label in HEADLINE:
+        width = min(widths, key=lambda width, label=label: abs(macs[width] - left[label]))
+        small = replace(
+            dense, label=f"small dense {width}", shape=replace(dense.shape, encoder_width=width), search=False
+        )
+        if small.label not in {plan.label for plan in plans}:
+            plans.append(small)
+            made += _models(setup, "cae_sparse", pictures_of, [small])
+    return made
+
+
+def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """Figure 2: what every projection of the trained encoder leaves of its multiply-accumulates, over the density.
+
+    One first descent and no second. Counted as the paper does, and after surgery. One record.
+    """
+    first = store.load(_first(setup, pictures_of, setup.seed))
+    grid = (
+        (0.5, 0.83)
+        if setup.profile.name == "smoke"
+        else (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
+    )
+    ways = [(kind, "common", False) for kind in PROJECTIONS]
+    ways += [("bilevel_l11", "per_layer", False), ("bilevel_l11", "common", True), ("bilevel_l1inf", "common", True)]
+    config = config_of(setup, "none", {}) | {"codec": "cae", "model": first.key, "grid": list(grid)}
+    path = results.path_of(setup.out, "cae_density", f"density-{setup.profile.name}", config)
+    if path.exists():
+        return [path]
+    begun, rows = time.perf_counter(), []
+    whole, left = _encoder_macs(first.model), SparseCAE(first.model.shape)
+    for kind, radius, coupled in ways:
+        for sparsity in grid:
+            constraint = Constraint(kind, sparsity, radius=radius, coupled=coupled)
+            projected = project(first.model, constraint)
+            left.load_state_dict(first.model.state_dict() | projected.weights)
+            for name, mask in projected.masks.items():
+                left.get_parameter(name).data.mul_(mask)
+            rows.append({
+                "kind": kind, "radius_rule": radius, "coupled": coupled, "asked": sparsity,
+                "sparsity": round(projected.sparsity, 5), "radius": projected.radius,
+                "macs_paper": round(_paper_macs(left) / whole, 5), "macs": round(_encoder_macs(left) / whole, 5),
+            })  # fmt: skip
+        setup.report(f"density {kind}, {radius}{', coupled' if coupled else ''}: {len(grid)} densities")
+    finish(setup, "cae_density", path, config, rows, time.perf_counter() - begun)
+    return [path]
+
+
+def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
+    """Wall-clock of pruned encoders against the dense one, whole pictures, pairs of calls in turn. One record.
+
+    Run it on a machine that has nothing else to do. Every model of `cae_sparse` of the first seed.
+    """
+    made = [r for r in results.records("cae_sparse", setup.out, profile=setup.profile.name, data=pictures_of)
+            if r.config["seed"] == setup.seed]  # fmt: skip
+    if not made:
+        raise ValueError("there are no records of cae_sparse: make them first")
+    every = pictures_from(pictures_of, 1)
+    picture = next(iter(every.values()))
+    dense = store.load(_first(setup, pictures_of, setup.seed))
+    config = config_of(setup, pictures_of, every) | {
+        "codec": "cae", "models": {r.config["label"]: r.result["model"] for r in made},
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    path = results.path_of(setup.out, "cae_speed", f"speed-{setup.profile.name}", config)
+    if path.exists():
+        return [path]
+    begun, rows, x = time.perf_counter(), [], to_input(picture, setup.device)
+    whole = copy.deepcopy(dense.model.encoder).to(setup.device, memory_format=torch.channels_last)
+    for record in made:
+        stored = store.load(models_folder(setup) / f"{record.result['file']}.safetensors")
+        small = surgery.prune(stored.model.encoder).to(setup.device)
+        with torch.inference_mode():
+            ratio = complexity.relative_latency(lambda: whole(x), lambda small=small: small(x), repeats=15, warmup=2)  # noqa: B023
+        rows.append({"picture": next(iter(every)), "label": record.config["label"], "speedup": round(ratio.median, 4),
+                     "lower": round(ratio.lower, 4), "upper": round(ratio.upper, 4)})  # fmt: skip
+        setup.report(f"speed {record.config['label']}: {ratio.median:.2f} times")
+    finish(setup, "cae_speed", path, config, rows, time.perf_counter() - begun)
+    return [path]
+
+
+# How they work --------------------------------------------------------------------------------------------------------
+
+
+def models_folder(setup: Setup) -> Path:
+    """Where models go: ``results/models`` beside ``results/runs``, else ``models`` in the folder of records."""
+    return setup.out.parent / "models" if setup.out.name == "runs" else setup.out / "models"
+
+
+def model_path(setup: Setup, plan: Plan, pictures_of: str) -> Path:
+    """The file of a plan's model."""
+    return models_folder(setup) / f"{_name(setup, plan)}.safetensors"
+
+
+def _first(setup: Setup, pictures_of: str, seed: int) -> Path:
+    """The model that a first descent left; `ValueError` if there is none yet."""
+    path = model_path(setup, _dense(setup, pictures_of, "high", seed), pictures_of)
+    if not path.exists():
+        raise ValueError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
+    return path
+
+
+def _name(setup: Setup, plan: Plan) -> str:
+    label = plan.label.replace(",", "").replace(" ", "-").replace("_", "-")
+    trained_on = "" if plan.train_on.startswith("bsds500/") else f"-{plan.train_on}"
+    return f"cae-{label}-seed-{plan.seed}{trained_on}-{setup.profile.name}"
+
+
+def _seeds(setup: Setup) -> int:
+    return 1 if setup.profile.name == "smoke" else SEEDS
+
+
+def _dense(setup: Setup, pictures_of: str, label: str, seed: int) -> Plan:
+    """A first descent. Where Kodak is measured, BSDS500 is trained on; where bundled photographs are, these."""
+    descent = replace(setup.profile.cae, **MODELS[label])
+    sets = ("bsds500/train", "bsds500/val") if pictures_of == "kodak" else (pictures_of, pictures_of)
+    return Plan(label, descent, Shape(setup.profile.cae_width), seed, *sets, search=seed == setup.seed)
+
+
+def _pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
+    """A set by name, ``bsds500/train`` too; ``count`` of it, evenly spread."""
+    every = data.bsds500(name.split("/")[1]) if name.startswith("bsds500/") else pictures_from(name, 10**6)
+    return {key: every[key] for key in profiles.spread(sorted(every), count or len(every))}
+
+
+def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> list[Path]:
+    """One record and one model a plan: trained side by side on a CPU, then measured picture by picture."""
+    pictures = pictures_from(pictures_of, setup.profile.pictures)
+    paths, left = {}, []
+    for plan in plans:
+        own = replace(setup, seed=plan.seed, started=setup.started)
+        config = config_of(own, pictures_of, pictures) | _config(plan)
+        paths[plan] = results.path_of(setup.out, study, _name(setup, plan), config), config
+        if paths[plan][0].exists():
+            setup.report(f"{_name(setup, plan)}: the record is there")
+        else:
+            left.append(plan)
+    partial = setup.out / study / ".partial"
+    found: dict[Plan, dict] = {}
+
+    def trained(plan: Plan, result: dict) -> None:
+        found[plan] = result
+        said = ", ".join(f"{key} {result[key]:.4g}" for key in ("psnr", "estimated_bpp", "sparsity") if key in result)
+        setup.report(f"{_name(setup, plan)}: trained, {result['seconds']:.0f} s; {said}")
+
+    tasks = [
+        (plan, (plan, model_path(setup, plan, pictures_of), partial / f"{_name(setup, plan)}.safetensors"))
+        for plan in left
+    ]
+    _side_by_side(setup, _descend, tasks, trained)
+    for plan in left:
+        path, config = paths[plan]
+        rows: dict[str, list[dict]] = {}
+
+        def measured(picture: str, of_picture: list[dict], rows: dict = rows) -> None:
+            rows[picture] = of_picture
+
+        steps = STEPS[::4] if setup.profile.name == "smoke" else _steps(plan)
+        model = model_path(setup, plan, pictures_of)
+        _side_by_side(
+            setup, _measure, [(name, (model, name, picture, steps)) for name, picture in pictures.items()], measured
+        )
+        ordered = [row for name in pictures for row in rows[name]]
+        seconds = found[plan]["seconds"]
+        finish(
+            replace(setup, seed=plan.seed, started=setup.started), study, path, config, ordered, seconds, found[plan]
+        )
+        (partial / f"{_name(setup, plan)}.safetensors").unlink(missing_ok=True)
+    return [path for path, _ in paths.values()]
+
+
+def _steps(plan: Plan) -> list[int]:
+    """Steps to measure at: those that the model was trained for and up to a factor of two beyond; fewer of controls."""
+    low, high = (entropy.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
+    steps = [step for step in STEPS if low <= step <= high]
+    whole = plan.constraint is None or plan.label in ("l1", "bilevel_l11", "l1inf", *HEADLINE)
+    return steps if whole else steps[1::2]
+
+
+def _config(plan: Plan) -> dict:
+    """What a plan adds to the configuration of its record."""
+    train_on, validation = _pictures(plan.train_on), _pictures(plan.validate_on)
+    return {
+        "codec": "cae", "label": plan.label, "descent": as_dict(plan.descent), "shape": as_dict(plan.shape),
+        "constraint": as_dict(plan.constraint) if plan.constraint else None,
+        "first": store.load(plan.first).key if plan.first else None,
+        "train": {"data": plan.train_on, "pictures": len(train_on), "sha256": data.fingerprint(train_on)},
+        "validation": {"data": plan.validate_on, "pictures": len(validation)},
+    }  # fmt: skip
+
+
+def _descend(setup: Setup, plan: Plan, model_file: Path, checkpoint: Path) -> dict:
+    """Train one model, store it, and say what became of it."""
+    found: dict = {}
+    masks = None
+    if plan.constraint is None:
+        model = SparseCAE(plan.shape, plan.seed)
+    else:
+        first = store.load(plan.first).model
+        projected = project(first, plan.constraint, plan.seed)
+        model, masks = second_start(first, projected, plan.constraint, plan.seed), projected.masks
+        found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
+    training = Training(
+        model, _pictures(plan.train_on), _pictures(plan.validate_on, 8), plan.descent, seed=plan.seed, masks=masks,
+        device=setup.device,
+    )  # fmt: skip
+    train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
+    model.half().float()  # what is stored is what is measured, and what the tables are made for
+    psnr, rate = training.score()
+    counts = entropy.counts_of(training.prior, training.histogram())
+    about = {
+        "label": plan.label, "seed": plan.seed, "finest": plan.descent.finest, "coarsest": plan.descent.coarsest,
+        "lam": plan.descent.lam, "steps": plan.descent.steps, "sparsity": found.get("sparsity", 0.0),
+        "search": plan.search, "profile": setup.profile.name,
+    }  # fmt: skip
+    store.save(model_file, model.cpu(), counts, about)
+    stored = store.load(model_file)
+    weights = {name: w for name, w in stored.model.encoder.state_dict().items()}
+    dense_bytes = 2 * sum(w.numel() for w in weights.values())
+    return found | {
+        "model": stored.key, "file": model_file.stem, "seconds": round(training.seconds, 1), "psnr": round(psnr, 4),
+        "estimated_bpp": round(rate, 4), "macs": _encoder_macs(stored.model), "macs_paper": _paper_macs(stored.model),
+        "macs_decoder": _decoder_macs(stored.model), "encoder_bytes": len(sparse_weights.encode(weights)),
+        "dense_bytes": dense_bytes,
+        "history": results.thin(training.history, ("step", "loss", "estimated_bpp", "psnr")),
+    }  # fmt: skip
+
+
+def _measure(setup: Setup, model_file: Path, name: str, picture: np.ndarray, steps: list[int]) -> list[dict]:
+    """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
+    stored, rows = store.load(model_file), []
+    with torch.inference_mode():
+        z = in_strips(stored.model.encoder, to_input(picture), down=True)
+        shown = in_strips(stored.model.decoder, z, down=False)[0, :, : picture.shape[0], : picture.shape[1]]
+        shown = (shown.clamp(0, 1) * 255).round().permute(1, 2, 0)
+    mse = float((shown - torch.from_numpy(picture)).square().double().mean())
+    with store.also(model_file.parent):
+        for step in steps:
+            measured = evaluate(Cae(model=str(model_file), step=step), picture)
+            symbols = entropy.quantise(z, step)[0].numpy()
+            row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
+            rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
+    return rows
+
+
+def _encoder_macs(model: SparseCAE) -> float:
+    """Multiply-accumulates a pixel of what surgery leaves of an encoder, far from borders."""
+    return _whole_macs(surgery.prune(model.encoder))
+
+
+def _whole_macs(encoder: nn.Module) -> float:
+    """Multiply-accumulates a pixel of an encoder as it is, zeros and all."""
+    side = 16 * SCALE
+    return complexity.macs_per_pixel(encoder, (1, 3, side, side), pixels=side * side)
+
+
+def _paper_macs(model: SparseCAE) -> float:
+    side = 16 * SCALE
+    return complexity.macs_paper(model.encoder, (1, 3, side, side)) / side**2
+
+
+def _decoder_macs(model: SparseCAE) -> float:
+    side = 16
+    return complexity.macs_per_pixel(model.decoder, (1, model.shape.latent, side, side), pixels=(side * SCALE) ** 2)
+
+
+def _side_by_side(
+    setup: Setup, function: Callable[..., object], tasks: list[tuple], on_done: Callable[[object, object], None]
+) -> None:
+    """``function(setup, *arguments)`` for every ``(key, arguments)``: in processes on a CPU, in turn on a GPU.
+
+    `Paused` is raised in the end if one was; another error after all others had their turn.
+    """
+    quiet, failed = replace(setup, report=_say_nothing, started=setup.started), []
+    if setup.device != "cpu" or setup.workers == 1:
+        for key, arguments in tasks:
+            on_done(key, function(quiet, *arguments))
+        return
+    with ProcessPoolExecutor(setup.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        waiting = {pool.submit(function, quiet, *arguments): key for key, arguments in tasks}
+        for future in as_completed(waiting):
+            try:
+                on_done(waiting[future], future.result())
+            except (Paused, ValueError, MemoryError, FloatingPointError) as error:
+                failed.append(error)
+    for error in failed:
+        if not isinstance(error, Paused):
+            raise error
+    if failed:
+        raise Paused("the time given is over")
+
+
+def _say_nothing(line: str) -> None:
+    """A worker's report: the study says what is done."""

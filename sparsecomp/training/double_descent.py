@@ -1,0 +1,202 @@
+"""Double descent, which is how Gille et al. (2022, algorithm 2) make an autoencoder's encoder sparse.
+
+::
+
+    first descent     W_1  <-  train from W_init
+    projection        W_0  <-  project(W_1, eta), layer by layer;   M_0 <- 1[W_0 != 0]
+    second descent    W    <-  train from W_init * M_0, gradients masked by M_0
+
+As printed, the second descent begins from W_init itself: pruned weights would keep their first values, and nothing
+would be sparse. Groups are output filters: the first dimension of a convolution's weight, the second of a transposed
+one's. A filter that the projection sends to zero loses its bias, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sparsecomp.models.sparse_cae import Encoder, SparseCAE
+from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
+from sparsecomp.training.autoencoder import Masks
+
+CONSTRAINTS = (*PROJECTIONS, "magnitude", "random")
+LAYERS = ("encoder", "all")
+RESTARTS = ("rewind", "random", "trained")
+RADII = ("common", "per_layer")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What is asked of the weights between the two descents.
+
+    Parameters
+    ----------
+    kind : str
+        A projection of `sparsify.projections`; or a control: "magnitude" keeps the largest entries of all layers
+        together, "random" as many drawn ones.
+    sparsity : float
+        Share of zeros among the weights (not the biases) of the chosen layers, in [0, 1); the radius is searched.
+    layers : {"encoder", "all"}
+        The paper's is the encoder.
+    radius : {"common", "per_layer"}
+        One eta for all layers (the paper), or a share of each layer's own norm.
+    coupled : bool
+        Group the residual stream: the filters that write to one channel, in `conv2` and the second layers of the blocks
+        of the encoder, are one group, so that the channel can disappear.
+    restart : {"rewind", "random", "trained"}
+        What the second descent begins with, masked: the first descent's first values, those of another seed, or what
+        the projection left of the trained weights.
+    """
+
+    kind: str = "bilevel_l11"
+    sparsity: float = 0.83
+    layers: str = "encoder"
+    radius: str = "common"
+    coupled: bool = False
+    restart: str = "rewind"
+
+    def __post_init__(self) -> None:
+        coupled, radius = ("coupled", (False, True)), ("radius", RADII)
+        for name, known in (("kind", CONSTRAINTS), ("layers", LAYERS), radius, coupled, ("restart", RESTARTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: one of {', '.join(map(str, known))} is needed")
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity={self.sparsity!r}: a number of at least 0 and below 1 is needed")
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that are projected as one matrix: output filters first, the columns of several layers side by side."""
+
+    names: tuple[str, ...]
+    transposed: bool = False
+
+    def matrix(self, named: dict[str, torch.Tensor]) -> torch.Tensor:
+        """``(filters, entries)``."""
+        return torch.cat([self.filters(named[name]).flatten(1) for name in self.names], 1)
+
+    def split(self, matrix: torch.Tensor, named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The way back: tensors of the weights' shapes."""
+        found, at = {}, 0
+        for name in self.names:
+            filters = self.filters(named[name])
+            columns = filters[0].numel()
+            found[name] = self.filters(matrix[:, at : at + columns].reshape(filters.shape))
+            at += columns
+        return found
+
+    def filters(self, weight: torch.Tensor) -> torch.Tensor:
+        """A weight (or its mask) with its output filters first."""
+        return weight.transpose(0, 1) if self.transposed else weight
+
+
+def groups_of(model: SparseCAE, layers: str = "encoder", coupled: bool = False) -> list[Group]:
+    """The groups of a network's weights; each weight is in one."""
+    part = model.encoder if layers == "encoder" else model
+    prefix = "encoder." if layers == "encoder" else ""
+    convs = {f"{prefix}{name}": m for name, m in part.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
+    stream = tuple(f"encoder.{name}" for name in stream_writers(model.encoder)) if coupled else ()
+    groups = [Group(tuple(f"{name}.weight" for name in stream))] if coupled else []
+    for name, layer in convs.items():
+        if name not in stream:
+            groups.append(Group((f"{name}.weight",), isinstance(layer, nn.ConvTranspose2d)))
+    return groups
+
+
+def stream_writers(encoder: Encoder) -> list[str]:
+    """The layers that write to the residual stream, in order."""
+    return ["conv2", *(f"blocks.{number}.conv2" for number in range(len(encoder.blocks)))]
+
+
+# From weights to masks ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What a constraint makes of trained weights.
+
+    Attributes
+    ----------
+    weights : dict of tensors
+        The projected weights, by name.
+    masks : dict of bool tensors
+        Of weights and biases: what the second descent may move.
+    radius : float or None
+        The eta (or share of each layer's norm) that was found; None for the controls.
+    sparsity : float
+        Share of zeros that it leaves.
+    """
+
+    weights: dict[str, torch.Tensor]
+    masks: Masks
+    radius: float | None
+    sparsity: float
+
+
+@torch.no_grad()
+def project(model: SparseCAE, constraint: Constraint, seed: int = 0) -> Projected:
+    """Project the trained weights of a network so that `Constraint.sparsity` of them are zero; ``model`` is unchanged.
+
+    ``seed`` is for the random control only.
+    """
+    named = {name: p.detach() for name, p in model.named_parameters()}
+    groups = groups_of(model, constraint.layers, constraint.coupled)
+    matrices = [group.matrix(named) for group in groups]
+    radius = None
+    if constraint.kind in PROJECTIONS:
+        kind, per_layer = constraint.kind, constraint.radius == "per_layer"
+        radius, _ = radius_for_sparsity(matrices, constraint.sparsity, kind, per_layer=per_layer)
+        radii = [radius * ball_norm(matrix, kind) if per_layer else radius for matrix in matrices]
+        projected = [PROJECTIONS[kind](matrix, eta) for matrix, eta in zip(matrices, radii, strict=True)]
+    else:
+        projected = _control(matrices, constraint, seed)
+    weights: dict[str, torch.Tensor] = {}
+    for group, matrix in zip(groups, projected, strict=True):
+        weights |= group.split(matrix, named)
+    masks = {name: weight != 0 for name, weight in weights.items()}
+    zeros = sum(int((~mask).sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
+    for group in groups:
+        for name in group.names:
+            alive = group.filters(masks[name]).flatten(1).any(1)
+            masks[name.removesuffix("weight") + "bias"] = alive.clone()
+    return Projected(weights, masks, radius, zeros)
+
+
+def _control(matrices: list[torch.Tensor], constraint: Constraint, seed: int) -> list[torch.Tensor]:
+    """Keep the largest entries of all matrices together, or as many random ones."""
+    sizes = [m.numel() for m in matrices]
+    generator = torch.Generator().manual_seed(seed)
+    score = torch.cat([m.abs().flatten() for m in matrices])
+    if constraint.kind == "random":
+        score = torch.rand(score.shape, generator=generator).to(score.device)
+    kept = torch.zeros_like(score, dtype=torch.bool)
+    kept[score.topk(round((1 - constraint.sparsity) * len(score))).indices] = True
+    return [m * part.view_as(m) for m, part in zip(matrices, kept.split(sizes), strict=True)]
+
+
+def second_start(first: SparseCAE, projected: Projected, constraint: Constraint, seed: int) -> SparseCAE:
+    """The network that the second descent begins with; its masked weights are zero.
+
+    Parameters
+    ----------
+    first : SparseCAE
+        As the first descent left it.
+    seed : int
+        The seed whose first values ``first`` began with.
+    """
+    if constraint.restart == "trained":
+        model = SparseCAE(first.shape)
+        model.load_state_dict(first.state_dict() | projected.weights)
+    else:
+        model = SparseCAE(first.shape, seed if constraint.restart == "rewind" else seed + 1_000_003)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in projected.masks:
+                parameter.mul_(projected.masks[name].to(parameter.device))
+    return model

@@ -1,0 +1,230 @@
+"""Trained models as files: what is written, what a key is of, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import tiny_cae
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sparsecomp import data
+from sparsecomp.models import store
+from sparsecomp.models.sparse_cae import SparseCAE
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    return tmp_path
+
+
+def rewritten(path, change):
+    """The file anew, after ``change(tensors, said)``."""
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["model"])
+    change(tensors, said)
+    save_file(tensors, path, metadata={"model": json.dumps(said)})
+    return path
+
+
+def test_a_model_comes_back_as_fp16(folder):
+    made = tiny_cae.model()
+    counts = tiny_cae.counts(made)
+    about = {"name": "dense", "lam": 7e-3, "finest": 1 / 64, "coarsest": 1 / 16, "search": True, "sparsity": 0.0}
+    path = folder / "dense.safetensors"
+    store.save(path, made, counts, about)
+    stored = store.load(path)
+    assert (stored.name, stored.about) == ("dense", about) and re.fullmatch("[0-9a-f]{16}", stored.key)
+    assert isinstance(stored.model, SparseCAE) and not stored.model.training and stored.model.shape == made.shape
+    assert stored.counts.dtype == np.int64 and np.array_equal(stored.counts, counts.numpy())
+    for name, tensor in stored.model.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, made.state_dict()[name].half().float())
+    tensors = load_file(path)
+    assert {t.dtype for name, t in tensors.items() if name != "counts"} == {torch.float16}
+    assert tensors["counts"].dtype == torch.int32 and set(tensors) == {*made.state_dict(), "counts"}
+    assert path.stat().st_size < 2 * sum(p.numel() for p in made.parameters()) + 4 * counts.numel() + 8000
+    with torch.no_grad():
+        assert stored.model.decoder(stored.model.encoder(torch.zeros(1, 3, 8, 8))).shape == (1, 3, 8, 8)
+
+
+def test_saving_does_not_change_the_model_and_numpy_counts_do(folder):
+    made = tiny_cae.model()
+    before = {name: t.clone() for name, t in made.state_dict().items()}
+    about = {"finest": 0.01, "coarsest": 0.04}
+    for name, counts in (("a", tiny_cae.counts(made)), ("b", tiny_cae.counts(made).numpy())):
+        store.save(folder / f"{name}.safetensors", made, counts, about)
+    assert all(torch.equal(before[name], t) for name, t in made.state_dict().items())
+    assert store.find("a").key == store.find("b").key
+    assert store.find("a").step == round(0.02 * 16384)
+
+
+def test_the_key_is_of_weights_counts_and_shape_but_not_of_words(folder):
+    key = store.load(tiny_cae.write(folder, "a")).key
+    assert store.load(tiny_cae.write(folder, "b", lam=3.0, search=False)).key == key
+    for change in (
+        lambda tensors, said: tensors["decoder.conv4.bias"].add_(1e-2),
+        lambda tensors, said: tensors["encoder.conv1.weight"].view(-1)[0].neg_(),
+        lambda tensors, said: tensors["counts"][0, :2].add_(torch.tensor([1, -1], dtype=torch.int32)),
+    ):
+        path = tiny_cae.write(folder, "c")
+        first = load_file(path)["counts"][0, :2]
+        assert first[1] > 4, "one can be taken away"
+        assert store.load(rewritten(path, change)).key != key
+    assert len({store.load(tiny_cae.write(folder, "d", seed=s, latent=n)).key for s in (0, 1) for n in (3, 4)}) == 4
+
+
+def test_the_key_stays_what_it_is(folder):
+    """Files name it: another way of hashing would orphan them."""
+    made = tiny_cae.model(latent=1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_((torch.arange(parameter.numel()) % 7 - 3).view(parameter.shape) / 8)
+    store.save(folder / "a.safetensors", made, torch.full((1, 512), 2**15), {"finest": 0.1, "coarsest": 0.1})
+    assert store.find("a").key == "c2fbf9156e228ccd"
+
+
+def test_a_file_that_took_anothers_place_is_noticed(folder):
+    path = tiny_cae.write(folder, "a")
+    key = store.load(path).key
+    assert store.load(path) is store.load(path), "read once"
+    tiny_cae.write(folder, "a", seed=5)
+    assert store.load(path).key != key
+
+
+@pytest.mark.parametrize("fails", ["replace", "write"])
+def test_a_model_is_written_whole_or_not_at_all(folder, monkeypatch, fails):
+    path = tiny_cae.write(folder, "a")
+    before = path.read_bytes()
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "replace", full) if fails == "replace" else (store, "save_file", full)))
+    with pytest.raises(OSError):
+        tiny_cae.write(folder, "a", seed=1)
+    assert [p.name for p in folder.iterdir()] == ["a.safetensors"] and path.read_bytes() == before
+
+
+def infinite(made, counts, about):
+    with torch.no_grad():
+        made.decoder.conv1.weight[0, 0, 0, 0] = 1e5  # finite as float32
+
+
+def undefined(made, counts, about):
+    with torch.no_grad():
+        made.encoder.conv1.bias[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (infinite, "decoder.conv1.weight"),
+        (undefined, "encoder.conv1.bias"),
+        (lambda made, counts, about: counts.add_(1), "counts"),
+        (lambda made, counts, about: about.pop("finest"), "finest"),
+        (lambda made, counts, about: about.update(finest=0.5, coarsest=0.25), "finest=0.5"),
+        (lambda made, counts, about: about.update(coarsest=5), "coarsest=5"),
+        (lambda made, counts, about: about.update(finest=float("nan")), "nan"),
+        (lambda made, counts, about: about.update(sparsity="much"), "sparsity"),
+        (lambda made, counts, about: about.update(more=[1]), "plain values"),
+    ],
+)
+def test_what_is_not_saved(folder, change, message):
+    made = tiny_cae.model()
+    counts, about = tiny_cae.counts(made), {"finest": 1 / 64, "coarsest": 1 / 16}
+    change(made, counts, about)
+    with pytest.raises(ValueError, match=message):
+        store.save(folder / "a.safetensors", made, counts, about)
+    assert not list(folder.iterdir())
+    with pytest.raises(ValueError, match=".safetensors"):
+        store.save(folder / "a.pt", tiny_cae.model(), tiny_cae.counts(tiny_cae.model()), about)
+
+
+WRONG = {
+    "kind": lambda tensors, said: said.update(kind="other"),
+    "no width": lambda tensors, said: said["shape"].pop("width"),
+    "one word too many": lambda tensors, said: said.update(more=1),
+    "impossible width": lambda tensors, said: said["shape"].update(width=10**9),
+    "width that is text": lambda tensors, said: said["shape"].update(width="8"),
+    "another width": lambda tensors, said: said["shape"].update(width=16),
+    "another latent": lambda tensors, said: said["shape"].update(latent=4),
+    "about that is a list": lambda tensors, said: said.update(about=[]),
+    "about with depth": lambda tensors, said: said["about"].update(more={"a": 1}),
+    "no steps": lambda tensors, said: said["about"].pop("coarsest"),
+    "tensor missing": lambda tensors, said: tensors.pop("decoder.conv4.bias"),
+    "tensor more": lambda tensors, said: tensors.update(more=torch.zeros(1)),
+    "float32": lambda tensors, said: tensors.update({"decoder.conv4.bias": tensors["decoder.conv4.bias"].float()}),
+    "shape": lambda tensors, said: tensors.update({"decoder.conv4.bias": torch.zeros(4).half()}),
+    "not finite": lambda tensors, said: tensors["decoder.conv4.bias"].fill_(float("nan")),
+    "counts": lambda tensors, said: tensors["counts"].add_(1),
+    "counts below 4": lambda tensors, said: tensors["counts"][0, :2].copy_(torch.tensor([0, 8])),
+    "counts of another kind": lambda tensors, said: tensors.update(counts=tensors["counts"].long()),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_what_is_not_loaded(folder, change):
+    path = rewritten(tiny_cae.write(folder, "a"), change)
+    with pytest.raises(ValueError, match="a.safetensors' cannot be read: ") as caught:
+        store.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_models(folder, monkeypatch):
+    path = tiny_cae.write(folder, "a")
+    good = path.read_bytes()
+    size = int.from_bytes(good[:8], "little")
+    deep = json.dumps({"__metadata__": {"model": "[" * 100_000}}).encode()
+    for content in (
+        b"", b"x", good[:-1], good[: size // 2], good + b"\0", bytes(1000), b"\xff" * 1000,
+        (2**60).to_bytes(8, "little") + good[8:], good[:8] + b"[" + good[9:],
+        len(deep).to_bytes(8, "little") + deep,
+    ):  # fmt: skip
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read") as caught:
+            store.load(path)
+        assert "\n" not in str(caught.value)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="does not say that it is a sparse_cae"):
+        store.load(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        store.load(folder / "nope.safetensors")
+    with pytest.raises(ValueError, match="cannot be read"):
+        store.load(folder)
+    monkeypatch.setattr(store, "MOST_BYTES", 10)
+    monkeypatch.setattr(store, "safe_open", lambda *a: pytest.fail("it was opened first"))
+    with pytest.raises(ValueError, match="more than any model has"):
+        store.load(path)
+
+
+def test_finding_by_name_path_and_key(folder, tmp_path_factory):
+    assert store.available() == {}
+    with pytest.raises(ValueError, match="model='a' is unknown; known are none"):
+        store.find("a")
+    a, b = tiny_cae.write(folder, "a"), tiny_cae.write(folder, "b", seed=1)
+    (folder / "notes.txt").write_text("not a model")
+    assert store.available() == {"a": a, "b": b}
+    assert store.find("b").key == store.find(b).key == store.find(str(b)).key == store.by_key(store.load(b).key).key
+    with pytest.raises(ValueError, match="model='c' is unknown; known are a, b"):
+        store.find("c")
+    elsewhere = tiny_cae.write(tmp_path_factory.mktemp("elsewhere"), "c", seed=2)
+    assert store.find(elsewhere).name == "c"
+    with pytest.raises(LookupError) as caught:
+        store.by_key(store.load(elsewhere).key)
+    assert store.load(elsewhere).key in str(caught.value) and f"a {store.load(a).key}" in str(caught.value)
+    a.write_bytes(b"broken")
+    assert store.by_key(store.load(b).key).name == "b", "another file's fault is not this one's"
+    with pytest.raises(LookupError, match=r"a \(broken\), b "):
+        store.by_key("0" * 16)
+
+
+def test_models_lie_beside_the_records(monkeypatch):
+    monkeypatch.undo()
+    assert store.folder() == data.results_folder() / "models"
