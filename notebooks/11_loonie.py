@@ -157,7 +157,7 @@ figures.loonie_rate_distortion("nonzeros")
 figures.loonie_histogram()
 
 # %%
-for tau in (0.07, 0.15, 0.3):
+for tau in (0.07, 0.15, 0.3, 0.6):
     over_pruning, over_coin = (
         verdicts.gain(m, bpp=tau) for m in ("magnitude", "dense")
     )
@@ -173,12 +173,12 @@ print(f"at 0.3 and equal counted bits {equal:+.2f} dB over COIN")
 assert abs(equal) < 0.2
 
 # %% [markdown]
-# Within 8,000 steps, gates are better than pruning at all three rates. Against the dense network that never had to
+# Within 8,000 steps, gates are better than pruning at all four rates. Against the dense network that never had to
 # choose it depends, and the bits are not equal: COIN's networks are a little over each budget, L0onie's gates stop 3 to
-# 4 % under it. At 0.3 nothing is left of COIN's lead at equal bits; at 0.07 it leads by 0.1 dB with 9 % more bits. At
-# 0.15 L0onie leads with fewer bits, but there it begins with ten layers and COIN has five: the last chapter found ten
-# layers 0.3 dB better than five at 0.15 bpp with no gates at all. The poster promises better reconstructions after
-# 50,000 full-batch steps, without a number; that has not been run here.
+# 4 % under it. At 0.3 nothing is left of COIN's lead at equal bits; at 0.07 it leads by 0.1 dB with 9 % more bits, at
+# 0.6 by 0.4 dB with 5 % more. At 0.15 L0onie leads with fewer bits, but there it begins with ten layers and COIN has
+# five: the last chapter found ten layers 0.3 dB better than five at 0.15 bpp with no gates at all. The poster promises
+# better reconstructions after 50,000 full-batch steps, without a number; that has not been run here.
 #
 # And the search? L0onie does without one for the network that is stored, but each of its four rates has a start and a
 # dual learning rate chosen by hand, the latter by trying on a Kodak picture. The search has moved; it has not gone.
@@ -219,10 +219,10 @@ assert 16 * alive <= bpp * 512**2 < 8 * measured.bytes
 # at the length of its file.
 
 # %%
-for tau in (0.07, 0.15, 0.3):
+for tau in (0.07, 0.15, 0.3, 0.6):
     share = verdicts.position_share(tau)
     print(f"at {tau} the files are {share:.1f} % longer than what the paper counts")
-    assert share > 8
+    assert share > 5
 figures.loonie_rate_distortion("file")
 
 # %% [markdown]

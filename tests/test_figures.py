@@ -158,7 +158,7 @@ def test_curve_is_the_better_of_its_records(monkeypatch):
         return results.RunRecord("s", "n", {}, rows, 0.0, {})
 
     two = [record((0.1, 20.0), (0.4, 30.0), (0.8, 31.0)), record((0.2, 22.0), (0.8, 40.0), (1.6, 39.0))]
-    monkeypatch.setattr(verdicts, "baselines", lambda label: two)
+    monkeypatch.setattr(verdicts, "baselines", lambda label, high: two)
     # 0.2: on the first record's line there are 25 dB; 0.4: 31 dB on the second's; 1.6: worse than a smaller file.
     assert verdicts.curve("jpeg") == ([0.1, 0.8], [20.0, 40.0])
 

@@ -267,6 +267,11 @@ def test_radius_zero_empty_and_zero_tensors(name):
     assert torch.equal(project(torch.zeros(3, 4), 1.0), torch.zeros(3, 4))
     for shape in ((0,), (0, 5), (5, 0), (2, 0, 3)):
         assert project(torch.zeros(shape), 1.0).shape == shape and project(torch.zeros(shape), 0).shape == shape
+    # Not almost zero: the mean of equal entries may be rounded below them.
+    for count in (3, 5, 7, 11):
+        for dtype in (torch.float64, torch.float32):
+            equal = drawn(50, 1, seed=count, dtype=dtype).repeat(1, count)
+            assert not any(project(group[None], 0).any() for group in equal) and not project(equal, 0).any()
     # Groups of zeros beside others stay zero, and disturb nobody.
     padded = torch.cat([torch.zeros(2, 6, dtype=v.dtype), v])
     radius = 0.4 * ball_norm(v, name)

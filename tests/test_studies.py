@@ -246,7 +246,8 @@ def test_the_search_compares_depths_at_equal_bytes(tmp_path):
 def test_baselines_measure_every_setting(tmp_path):
     made = networks.baselines(setup(tmp_path), "bundled")
     found = {record.config["label"]: record for record in map(results.read, made)}
-    assert set(found) == {*networks.GRIDS, "jpeg-444", "avif-444", "jpeg2000-no-transform"}
+    high = {"jpeg-high", "jpeg-444-high", "jpeg2000-high"}
+    assert set(found) == {*networks.GRIDS, "jpeg-444", "avif-444", "jpeg2000-no-transform", *high}
     for label, record in found.items():
         option, *settings = record.config["grid"]
         assert [(row["picture"], row["setting"]) for row in record.rows] == [

@@ -118,7 +118,7 @@ def project_l1inf(v: torch.Tensor, radius: float) -> torch.Tensor:
         if not grown > theta:
             break
         theta, stays = grown, totals > grown
-        mu.zero_()[left] = (means - theta / counts).where(stays, 0.0)
+        mu[left] = (means - theta / counts).where(stays, 0.0)
         if not stays.all():
             left, rows, totals = left[stays], rows[stays], totals[stays]
     return _clip(v, mu)
@@ -253,8 +253,7 @@ def _above(rows: torch.Tensor, tau: torch.Tensor) -> tuple[torch.Tensor, torch.T
 def _threshold(rows: torch.Tensor, radius: torch.Tensor | float) -> torch.Tensor:
     """The tau of every row of magnitudes ``(G, N)``, whose sum is at least its radius ``(G,)``; float64 ``(G,)``."""
     radius = torch.as_tensor(radius, dtype=torch.float64, device=rows.device).expand(len(rows))
-    # Every 16th entry gives a guess that saves half of the passes. A radius of 0 takes everything, which Newton's
-    # method would only come near.
+    # Every 16th entry gives a guess that saves half of the passes; a radius of 0 takes everything, and needs none.
     guess = _threshold(rows[:, ::16], radius / 16) if rows.shape[1] >= 1024 else 0.0
     tau, last = torch.where(radius > 0, guess, rows.amax(1).double()), None
     while True:

@@ -273,19 +273,24 @@ GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
+# The same from 2 to 5 bits per pixel, where Sparse CAE is compared.
+HIGH_GRIDS = {"jpeg": ("quality", (92, 94, 96, 97, 98)), "jpeg2000": ("rate", (2.5, 3.0, 3.5, 4.0, 4.5, 5.0))}
+
+
 def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """The standard codecs over their settings, one record a codec.
 
     JPEG and AVIF with chroma at half resolution and, in a record of its own, at full; the better of the two is their
-    curve. JPEG 2000 also without its colour transform.
+    curve. JPEG 2000 also without its colour transform. JPEG and JPEG 2000 at high rates in records of their own.
     """
     pictures = pictures_from(pictures_of, setup.profile.pictures)
-    runs = [(codec, codec, {}) for codec in GRIDS]
-    runs += [(f"{codec}-444", codec, {"subsampling": "4:4:4"}) for codec in ("jpeg", "avif")]
-    runs += [("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False})]
+    runs = [(codec, codec, {}, GRIDS[codec]) for codec in GRIDS]
+    runs += [(f"{codec}-444", codec, {"subsampling": "4:4:4"}, GRIDS[codec]) for codec in ("jpeg", "avif")]
+    runs += [("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False}, GRIDS["jpeg2000"])]
+    runs += [(f"{codec}-high", codec, {}, grid) for codec, grid in HIGH_GRIDS.items()]
+    runs += [("jpeg-444-high", "jpeg", {"subsampling": "4:4:4"}, HIGH_GRIDS["jpeg"])]
     made = []
-    for label, codec, options in runs:
-        option, settings = GRIDS[codec]
+    for label, codec, options, (option, settings) in runs:
         settings = settings[1::4] if setup.profile.name == "smoke" else settings
         config = config_of(setup, pictures_of, pictures) | {
             "codec": codec,

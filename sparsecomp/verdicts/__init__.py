@@ -41,20 +41,21 @@ def baseline(label: str) -> RunRecord:
     return results.record("baselines", label=label, data="kodak", pictures=24, seed=0, profile="laptop")
 
 
-def baselines(label: str) -> list[RunRecord]:
-    """The records behind a codec's curve: of JPEG and AVIF both samplings of the chroma."""
-    return [
-        baseline(name) for name in {"jpeg": ("jpeg", "jpeg-444"), "avif": ("avif", "avif-444")}.get(label, (label,))
-    ]
+def baselines(label: str, high: bool = False) -> list[RunRecord]:
+    """The records behind a codec's curve: of JPEG and AVIF both samplings of the chroma; ``high`` rates, too."""
+    names = {"jpeg": ("jpeg", "jpeg-444"), "avif": ("avif", "avif-444")}.get(label, (label,))
+    return [baseline(name + end) for end in ("", "-high")[: 1 + high] for name in names]
 
 
-def curve(label: str, metric: str = "psnr", pictures: Sequence[str] | None = None) -> tuple[list[float], list[float]]:
+def curve(
+    label: str, metric: str = "psnr", pictures: Sequence[str] | None = None, high: bool = False
+) -> tuple[list[float], list[float]]:
     """Mean quality over mean rate of a standard codec, both rising; over all pictures, or over some.
 
     A measured point counts if no other of the codec's records is above it there, between that record's own points, and
     if no smaller file is as good.
     """
-    measured = [record.only(pictures).curve(metric) for record in baselines(label)]
+    measured = [record.only(pictures).curve(metric) for record in baselines(label, high)]
     rates, qualities = [], []
     for rate, quality in sorted(point for rs, qs in measured for point in zip(rs, qs, strict=True)):
         best = max(np.interp(np.log(rate), np.log(rs), qs) for rs, qs in measured if rs[0] <= rate <= rs[-1])
