@@ -52,11 +52,10 @@ SPARSE: dict[str, Constraint] = {
     "random restart": Constraint("bilevel_l11", S, restart="random"),
     "trained restart": Constraint("bilevel_l11", S, restart="trained"),
     "per layer": Constraint("bilevel_l11", S, radius="per_layer"),
-    "coupled": Constraint("bilevel_l11", S, coupled=True),
-    "bilevel_l1inf, trained": Constraint("bilevel_l1inf", S, restart="trained"),
-    "coupled bilevel_l1inf, trained": Constraint("bilevel_l1inf", S, coupled=True, restart="trained"),
+    "coupled, trained": Constraint("bilevel_l11", S, coupled=True, restart="trained"),
+    "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),
 }
-HEADLINE = ("bilevel_l11", "bilevel_l1inf, trained")
+HEADLINE = ("bilevel_l11", "filters, then l1")
 STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # of the latent, in 1/16384: 1/256 .. 1/5
 
 
@@ -106,29 +105,32 @@ def cae(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """Second descents near S = 83 % from the dense model for high rates, and the controls: one record each.
 
-    The paper's constraint and the best beyond it are run from three seeds. The last control, a small dense encoder, has
-    the multiply-accumulates that surgery leaves of the paper's constraint.
+    The paper's constraint and what goes beyond it are run from three seeds. The last controls, small dense encoders,
+    have about the multiply-accumulates that surgery leaves of these two.
     """
-    plans = []
+    plans, small = [], {}
     for label, constraint in SPARSE.items():
         for seed in range(setup.seed, setup.seed + (_seeds(setup) if label in HEADLINE else 1)):
-            dense, first = _dense(setup, pictures_of, "high", seed), _first(setup, pictures_of, seed)
+            dense = _dense(setup, pictures_of, "high", seed)
+            first = model_path(setup, dense, pictures_of)
+            if not first.is_file():
+                raise ValueError(f"the first descent {first} is not there: make it with the study cae")
             plans.append(replace(dense, label=label, first=first, constraint=constraint, search=False))
-    made = _models(setup, "cae_sparse", pictures_of, plans)
-    left = {r.config["label"]: r.result["macs"] for r in map(results.read, made) if r.config["seed"] == setup.seed}
-    dense = _dense(setup, pictures_of, "high", setup.seed)
-    widths = range(8, dense.shape.width + 1, 8)
-    # Counted without surgery, which would take the blocks away: as first drawn they are the identity.
-    macs = {width: _whole_macs(SparseCAE(replace(dense.shape, encoder_width=width)).encoder) for width in widths}
-    for label in HEADLINE:
-        width = min(widths, key=lambda width, label=label: abs(macs[width] - left[label]))
-        small = replace(
-            dense, label=f"small dense {width}", shape=replace(dense.shape, encoder_width=width), search=False
-        )
-        if small.label not in {plan.label for plan in plans}:
-            plans.append(small)
-            made += _models(setup, "cae_sparse", pictures_of, [small])
-    return made
+            if label in HEADLINE and seed == setup.seed:
+                control = _small(plans[-1])
+                small[control.label] = control
+    return _models(setup, "cae_sparse", pictures_of, [*plans, *small.values()])
+
+
+def _small(plan: Plan) -> Plan:
+    """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
+    first = store.load(plan.first).model
+    trained = replace(plan.constraint, restart="trained")  # of first values some are zero, and would not be counted
+    left = second_start(first, project(first, plan.constraint, plan.seed), trained, plan.seed)
+    shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
+    shape = min(shapes, key=lambda shape: abs(_dense_macs(SparseCAE(shape)) - _encoder_macs(left)))
+    label = f"small dense {shape.encoder_width}"
+    return replace(plan, label=label, shape=shape, first=None, constraint=None)
 
 
 def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
@@ -149,14 +151,12 @@ def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     if path.exists():
         return [path]
     begun, rows = time.perf_counter(), []
-    whole, left = _encoder_macs(first.model), SparseCAE(first.model.shape)
+    whole = _encoder_macs(first.model)
     for kind, radius, coupled in ways:
         for sparsity in grid:
             constraint = Constraint(kind, sparsity, radius=radius, coupled=coupled)
             projected = project(first.model, constraint)
-            left.load_state_dict(first.model.state_dict() | projected.weights)
-            for name, mask in projected.masks.items():
-                left.get_parameter(name).data.mul_(mask)
+            left = second_start(first.model, projected, replace(constraint, restart="trained"), 0)
             rows.append({
                 "kind": kind, "radius_rule": radius, "coupled": coupled, "asked": sparsity,
                 "sparsity": round(projected.sparsity, 5), "radius": projected.radius,
@@ -276,7 +276,7 @@ def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> li
         def measured(picture: str, of_picture: list[dict], rows: dict = rows) -> None:
             rows[picture] = of_picture
 
-        steps = STEPS[::4] if setup.profile.name == "smoke" else _steps(plan)
+        steps = STEPS[::4] if setup.profile.name == "smoke" else _steps(plan, setup)
         model = model_path(setup, plan, pictures_of)
         _side_by_side(
             setup, _measure, [(name, (model, name, picture, steps)) for name, picture in pictures.items()], measured
@@ -290,11 +290,11 @@ def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> li
     return [path for path, _ in paths.values()]
 
 
-def _steps(plan: Plan) -> list[int]:
+def _steps(plan: Plan, setup: Setup) -> list[int]:
     """Steps to measure at: those that the model was trained for and up to a factor of two beyond; fewer of controls."""
     low, high = (entropy.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
     steps = [step for step in STEPS if low <= step <= high]
-    whole = plan.constraint is None or plan.label in ("l1", "bilevel_l11", "l1inf", *HEADLINE)
+    whole = plan.label in (*MODELS, "l1", "bilevel_l11", "l1inf", "filters, then l1") and plan.seed == setup.seed
     return steps if whole else steps[1::2]
 
 
@@ -373,6 +373,12 @@ def _whole_macs(encoder: nn.Module) -> float:
     """Multiply-accumulates a pixel of an encoder as it is, zeros and all."""
     side = 16 * SCALE
     return complexity.macs_per_pixel(encoder, (1, 3, side, side), pixels=side * side)
+
+
+def _dense_macs(model: SparseCAE) -> float:
+    """The same of an encoder as it stands, zeros and all."""
+    side = 16 * SCALE
+    return complexity.macs_per_pixel(model.encoder, (1, 3, side, side), pixels=side * side)
 
 
 def _paper_macs(model: SparseCAE) -> float:

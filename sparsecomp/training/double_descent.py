@@ -26,6 +26,7 @@ CONSTRAINTS = (*PROJECTIONS, "magnitude", "random")
 LAYERS = ("encoder", "all")
 RESTARTS = ("rewind", "random", "trained")
 RADII = ("common", "per_layer")
+LATENT = "encoder.conv3.weight"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Constraint:
     coupled : bool
         Group the residual stream: the filters that write to one channel, in `conv2` and the second layers of the blocks
         of the encoder, are one group, so that the channel can disappear.
+    filters : float
+        Beyond the paper: whole filters go first, until so many of the weights are zero, those that the bilevel l1,inf
+        projection (one radius) sends to zero; those of the last layer stay, as they are the channels of the latent.
+        `kind` then makes the rest of the zeros among what is left. At most `sparsity`.
     restart : {"rewind", "random", "trained"}
         What the second descent begins with, masked: the first descent's first values, those of another seed, or what
         the projection left of the trained weights.
@@ -56,6 +61,7 @@ class Constraint:
     layers: str = "encoder"
     radius: str = "common"
     coupled: bool = False
+    filters: float = 0.0
     restart: str = "rewind"
 
     def __post_init__(self) -> None:
@@ -65,6 +71,8 @@ class Constraint:
                 raise ValueError(f"{name}={getattr(self, name)!r}: one of {', '.join(map(str, known))} is needed")
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity={self.sparsity!r}: a number of at least 0 and below 1 is needed")
+        if not 0 <= self.filters <= self.sparsity:
+            raise ValueError(f"filters={self.filters!r}: a number from 0 to the sparsity is needed")
 
 
 # Groups ---------------------------------------------------------------------------------------------------------------
@@ -148,6 +156,8 @@ def project(model: SparseCAE, constraint: Constraint, seed: int = 0) -> Projecte
     named = {name: p.detach() for name, p in model.named_parameters()}
     groups = groups_of(model, constraint.layers, constraint.coupled)
     matrices = [group.matrix(named) for group in groups]
+    if constraint.filters:
+        matrices = _without_filters(matrices, groups, constraint.filters)
     radius = None
     if constraint.kind in PROJECTIONS:
         kind, per_layer = constraint.kind, constraint.radius == "per_layer"
@@ -166,6 +176,16 @@ def project(model: SparseCAE, constraint: Constraint, seed: int = 0) -> Projecte
             alive = group.filters(masks[name]).flatten(1).any(1)
             masks[name.removesuffix("weight") + "bias"] = alive.clone()
     return Projected(weights, masks, radius, zeros)
+
+
+def _without_filters(matrices: list[torch.Tensor], groups: list[Group], share: float) -> list[torch.Tensor]:
+    """The matrices with whole filters zero; ``share`` of all entries, those of the last layer among them."""
+    of_code = [group.names == (LATENT,) for group in groups]
+    free = [m for m, last in zip(matrices, of_code, strict=True) if not last]
+    asked = min(1.0, share * sum(m.numel() for m in matrices) / sum(m.numel() for m in free))
+    radius, _ = radius_for_sparsity(free, asked, "bilevel_l1inf")
+    left = [PROJECTIONS["bilevel_l1inf"](m, radius).any(1, keepdim=True) for m in matrices]
+    return [m if last else m * alive for m, alive, last in zip(matrices, left, of_code, strict=True)]
 
 
 def _control(matrices: list[torch.Tensor], constraint: Constraint, seed: int) -> list[torch.Tensor]:
