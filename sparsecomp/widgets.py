@@ -22,13 +22,18 @@ from PIL import Image
 from sparsecomp import codecs, data, metrics, results
 from sparsecomp.codecs import BudgetError, inr
 from sparsecomp.codecs.loonie import Loonie
-from sparsecomp.coding import bitstream, weights
-from sparsecomp.complexity import mlp_macs_per_pixel
+from sparsecomp.coding import bitstream, entropy, sparse_weights, weights
+from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
 from sparsecomp.drawings import PROJECTION_NAMES, duel, layer_picture, seeded_layer
 from sparsecomp.figures import STANDARD, STYLE
+from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
+from sparsecomp.models.sparse_cae import SCALE, SparseCAE
 from sparsecomp.profiles import LOONIE, FitBudget
+from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+from sparsecomp.training.autoencoder import to_input
+from sparsecomp.training.double_descent import Constraint, project, second_start
 
 Crop = tuple[int, int, int, int]  # top, left, height, width
 FACE: Crop = (10, 130, 192, 192)  # of the astronaut
@@ -334,6 +339,104 @@ def _live_projections() -> ipywidgets.VBox:
     for slider in (share, seed):
         slider.observe(project, "value")
     return _needs_kernel([ipywidgets.HBox([share, seed]), grid])
+
+
+# Chapter 21: filters die ------------------------------------------------------------------------------------------
+
+SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.83, 0.9, 0.95)
+KINDS = {
+    "l1": "l1",
+    "l1,1 (bilevel)": "bilevel_l11",
+    "l1,inf": "l1inf",
+    "l2,1": "l21",
+    "l1,inf (bilevel)": "bilevel_l1inf",
+}
+
+
+def dying_filters(
+    model: str = "cae-high-seed-0-laptop", retrained: str = "cae-bilevel-l11-seed-0-laptop"
+) -> ipywidgets.VBox:
+    """The encoder under l1,1 projections, from dense to 95 % zeros: weights, MACs, bytes, and the astronaut's face.
+
+    Projected only, as it stands before the second descent; the last frame is the encoder that was trained again.
+    """
+    dense, again = store.find(model), store.find(retrained)
+    frames = [
+        _projected_frame(dense, Constraint("bilevel_l11", share), data.bundled()["astronaut"]) for share in SPARSITIES
+    ]
+    frames.append(_encoder_frame(again.model, again.counts, dense.step, data.bundled()["astronaut"]))
+    options = [f"{share:.0%}" for share in SPARSITIES] + ["83%, trained again"]
+    return ipywidgets.VBox([sliding("zeros", options, frames, index=2), _live_filters(dense)])
+
+
+def _projected_frame(
+    dense: store.Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
+) -> ipywidgets.VBox:
+    left = second_start(dense.model, project(dense.model, constraint), replace(constraint, restart="trained"), 0)
+    return _encoder_frame(left, dense.counts, dense.step, original, crop)
+
+
+@torch.inference_mode()
+def _encoder_frame(
+    model: SparseCAE, counts: np.ndarray, step: int, original: np.ndarray, crop: Crop = FACE
+) -> ipywidgets.VBox:
+    """What is left of an encoder, and what it makes of a detail; one step for all, so that their codes compare."""
+    top, left, height, width = crop
+    detail, small = (
+        np.ascontiguousarray(original[top : top + height, left : left + width]),
+        surgery.prune(model.encoder),
+    )
+    symbols = entropy.quantise(small(to_input(detail)), step)
+    shown = model.decoder(symbols * (step / entropy.UNIT))[0, :, :height, :width].clamp(0, 1)
+    shown = (shown * 255).round().byte().permute(1, 2, 0).numpy()
+    code = entropy.encode(symbols[0].numpy(), counts, step)
+    weights_file, side = sparse_weights.encode(dict(model.encoder.state_dict())), 16 * SCALE
+    macs = macs_per_pixel(small, (1, 3, side, side), pixels=side * side)
+    psnr = metrics.psnr(reference=detail, reconstruction=shown)
+    text = (
+        f"<b>encoder</b>: {macs:,.0f} MACs a pixel, its weights {len(weights_file):,} bytes as a sparse file; "
+        f"<b>this detail</b>: {len(code):,} bytes of code, {psnr:.2f} dB"
+    )
+    pictures = {
+        "original": detail,
+        f"decoded\n{psnr:.2f} dB": shown,
+        "weights of the encoder\nwhite: zero": alive_filters(model, (height, width)),
+    }
+    return ipywidgets.VBox([ipywidgets.HTML(text), tiles(pictures, (0, 0, height, width))])
+
+
+def alive_filters(model: SparseCAE, size: tuple[int, int]) -> np.ndarray:
+    """The encoder's layers, first to last, a row a filter and a column an input: the more weights, the bluer."""
+    layers_of = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    columns = -(-len(layers_of) // 3)
+    tile = (size[0] // 3, size[1] // columns)
+    canvas = np.full((*size, 3), 230, np.uint8)
+    for number, layer in enumerate(layers_of):
+        alive = (layer.weight != 0).float().mean((2, 3))
+        share = F.interpolate(alive[None, None], (tile[0] - 2, tile[1] - 2), mode="area")[0, 0].numpy()
+        top, left = (number // columns) * tile[0], (number % columns) * tile[1]
+        mixed = 255 - share[..., None] ** 0.5 * (255 - np.array((0, 114, 178)))
+        canvas[top : top + tile[0] - 2, left : left + tile[1] - 2] = mixed.round().astype(np.uint8)
+    return canvas
+
+
+def _live_filters(dense: store.Stored) -> ipywidgets.VBox:
+    """With a kernel: any projection, any sparsity, any bundled picture; well under a second."""
+    picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
+    kind = ipywidgets.Dropdown(options=list(KINDS), value="l1,1 (bilevel)", description="ball")
+    share = ipywidgets.FloatSlider(value=0.5, min=0, max=0.98, step=0.01, description="zeros", continuous_update=False)
+    shown = ipywidgets.VBox()
+
+    def draw(_: object = None) -> None:
+        original = data.bundled()[picture.value]
+        shown.children = [
+            _projected_frame(dense, Constraint(KINDS[kind.value], share.value), original, _middle(original))
+        ]
+
+    for control in (picture, kind, share):
+        control.observe(draw, "value")
+    draw()
+    return _needs_kernel([ipywidgets.HBox([picture, kind]), share, shown])
 
 
 def _needs_kernel(children: Sequence[ipywidgets.Widget]) -> ipywidgets.VBox:

@@ -254,7 +254,7 @@ def _threshold(rows: torch.Tensor, radius: torch.Tensor | float) -> torch.Tensor
     """The tau of every row of magnitudes ``(G, N)``, whose sum is at least its radius ``(G,)``; float64 ``(G,)``."""
     radius = torch.as_tensor(radius, dtype=torch.float64, device=rows.device).expand(len(rows))
     # Every 16th entry gives a guess that saves half of the passes; a radius of 0 takes everything, and needs none.
-    guess = _threshold(rows[:, ::16], radius / 16) if rows.shape[1] >= 1024 else 0.0
+    guess = _threshold(rows[:, ::16].contiguous(), radius / 16) if rows.shape[1] >= 1024 else 0.0
     tau, last = torch.where(radius > 0, guess, rows.amax(1).double()), None
     while True:
         means, counts = _above(rows, tau)

@@ -1,73 +1,25 @@
-"""Every figure and table of the book as a function of records and published numbers, and the map that says which is
-which.
-
-A figure function returns a matplotlib `Figure`, a table function a pandas `DataFrame`; neither computes anything that a
-record could hold. `FIGURES` is the book's figure map.
-"""
+"""Figures and tables of the standard codecs, COIN and L0onie, and of measurements of speed."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 import numpy as np
-import pandas as pd
 
 from sparsecomp import codecs, data, metrics, results
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.drawings import PROJECTION_NAMES, Figure
+from sparsecomp.figures.base import (
+    LABELS,
+    OTHERS,
+    STANDARD,
+    STYLE,
+    Table,
+    new_figure,
+    pictures,
+    sign,
+)
 from sparsecomp.results import RunRecord
 from sparsecomp.studies import networks
-from sparsecomp.verdicts import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third, weigh_all
-
-# One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
-STYLE = {
-    "jpeg": ("JPEG", "#E69F00", "s"),
-    "jpeg2000": ("JPEG 2000", "#56B4E9", "^"),
-    "jpeg2000-no-transform": ("JPEG 2000, no colour transform", "#56B4E9", "v"),
-    "webp": ("WebP", "#009E73", "D"),
-    "avif": ("AVIF", "#0072B2", "P"),
-    "jpegxl": ("JPEG XL", "#D55E00", "X"),
-    "coin": ("COIN, ours (coordinates per axis)", "#000000", "o"),
-    "file": ("our files: quantised in training", "#CC79A7", "*"),
-    "nonzeros": ("L0onie (gates)", "#0072B2", "P"),
-    "magnitude": ("magnitude pruning", "#009E73", "v"),
-    "dense": ("COIN, as many steps", "#000000", "o"),
-}
-OTHERS = {"struempler2021": ("Strümpler 2021", "<"), "mscn": ("MSCN", ">"), "recombiner": ("RECOMBINER", "h")}
-STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
-SHORT = ("paper", "claim", "published", "ours", "verdict")
-LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
-
-
-# Records behind the figures -------------------------------------------------------------------------------------------
-
-
-def provenance(records: list[RunRecord]) -> str:
-    """One line under a figure: profile, pictures, device and commit of what it shows."""
-    said = {
-        "profile": sorted({r.config["profile"] for r in records}),
-        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in records}),
-        "steps": sorted({f"{r.config['fit']['steps']:,}" for r in records if "fit" in r.config}),
-        "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
-        "device": sorted({r.environment["device"] for r in records}),
-        "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
-    }
-    return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items() if values)
-
-
-class Table(pd.DataFrame):
-    """A table as a page shows it: no index, every cell whole. `print` and everything else is pandas."""
-
-    @property
-    def _constructor(self) -> type:
-        return Table
-
-    def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return self.to_html(index=False, border=0, justify="left")
-
+from sparsecomp.verdicts import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third
 
 # Figures --------------------------------------------------------------------------------------------------------------
 
@@ -76,7 +28,7 @@ def rate_distortion(
     metric: str = "psnr", *, labels: tuple[str, ...] = STANDARD, coin: bool = True, top: float = 1.3
 ) -> Figure:
     """Quality over rate on Kodak: means of per-picture values at every setting, rates of files, up to ``top`` bpp."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     used, highest = [record for label in labels for record in baselines(label)], []
     for label in labels:
         name, colour, marker = STYLE[label]
@@ -102,7 +54,7 @@ def rate_distortion(
         ylim=(low, max(highest) + 0.03 * (max(highest) - low)),
     )
     axes.legend(frameon=False, fontsize=9)
-    _sign(figure, used)
+    sign(figure, used)
     return figure
 
 
@@ -113,7 +65,7 @@ def colour_transform() -> Figure:
 
 def depth_search() -> Figure:
     """COIN at equal bytes: mean PSNR over depth, every depth with the widest layers that fit the budget."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     found = [r for r in results.records("search") if r.config["profile"] == "laptop"]
     if not found:
         raise LookupError("no records of study 'search': make them with `sparsecomp study search --profile laptop`")
@@ -133,13 +85,13 @@ def depth_search() -> Figure:
     axes.set(xlabel="depth (sine layers)", ylabel=LABELS["psnr"])
     axes.margins(y=0.15)
     axes.legend(frameon=False)
-    _sign(figure, found)
+    sign(figure, found)
     return figure
 
 
 def fit_course(architecture: str = "10x28") -> Figure:
     """PSNR over steps: our fits of all Kodak pictures, their mean, kodim15, and the official code on kodim15."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     (record,) = [r for r in coin_curve() if r.config["architecture"] == architecture]
     courses = {row["picture"]: row["history"] for row in record.rows}
     for name, history in courses.items():
@@ -155,24 +107,7 @@ def fit_course(architecture: str = "10x28") -> Figure:
     axes.plot(steps, psnr, "o-", color="#D55E00", ms=4, label="official code, kodim15 (393,216 pixels a step)")
     axes.set(xlabel="step", ylabel=LABELS["psnr"], xscale="log")
     axes.legend(frameon=False, fontsize=9)
-    _sign(figure, [record])
-    return figure
-
-
-def pictures(
-    panels: Mapping[str, np.ndarray], *, columns: int = 3, crop: tuple[int, int, int, int] | None = None
-) -> Figure:
-    """Pictures side by side, shown pixel by pixel; ``crop`` is (top, left, height, width)."""
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
-        if crop is not None:
-            top, left, height, width = crop
-            picture = picture[top : top + height, left : left + width]
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_title(title, fontsize=10)
-    for axes in figure.axes:
-        axes.axis("off")
+    sign(figure, [record])
     return figure
 
 
@@ -185,7 +120,7 @@ def loonie_rate_distortion(accounting: str = "nonzeros") -> Figure:
     ``accounting="nonzeros"`` is the paper's: 16 bits a nonzero value (JPEG by its files). ``"file"`` counts the bytes
     of files for all, and draws our own files beside them.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     shared, used = third(), []
     for method in METHODS if accounting == "file" else METHODS[1:]:
         rates, qualities, found = loonie_curve(method, accounting, shared)
@@ -200,13 +135,13 @@ def loonie_rate_distortion(accounting: str = "nonzeros") -> Figure:
     estimate = "16 bits a nonzero value, per pixel (an estimate)"
     axes.set(xlabel="bits per pixel of the file" if accounting == "file" else estimate, ylabel=LABELS["psnr"])
     axes.legend(frameon=False, fontsize=9)
-    _sign(figure, [*used, *(r.only(shared) for r in baselines("jpeg"))])
+    sign(figure, [*used, *(r.only(shared) for r in baselines("jpeg"))])
     return figure
 
 
 def loonie_files() -> Figure:
     """Our files on all of Kodak at 0.3 bpp and on a third of it at the other rates, against what others published."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     name, colour, marker = STYLE["file"]
     rates, qualities, used = loonie_curve("file", "file", third())
     axes.plot(rates, qualities, "-", color=colour, marker=marker, ms=10, lw=1.8, label=f"{name}, 8 pictures")
@@ -223,7 +158,7 @@ def loonie_files() -> Figure:
         axes.plot(*zip(*inside, strict=True), "-", color=shade, marker=shape, ms=4, lw=1, label=label)
     axes.set(xlabel="bits per pixel of the file", ylabel=LABELS["psnr"])
     axes.legend(frameon=False, fontsize=8)
-    _sign(figure, [*used, whole, *coin_curve(), *baselines("jpeg")])
+    sign(figure, [*used, whole, *coin_curve(), *baselines("jpeg")])
     return figure
 
 
@@ -246,7 +181,7 @@ def loonie_dynamics() -> Figure:
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("step")
-    _sign(figure, [record])
+    sign(figure, [record])
     return figure
 
 
@@ -256,7 +191,7 @@ def loonie_race() -> Figure:
     The work is multiply-accumulates, three passes a step and pixel, which is time without the other programs of a
     machine. L0onie's line is dotted while any picture is over its budget: such a network is no answer yet.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     found = results.records("loonie_race", profile="laptop", data="kodak")
     if not found:
         raise LookupError("no records of study 'loonie_race': make them with `sparsecomp study loonie_race`")
@@ -275,13 +210,13 @@ def loonie_race() -> Figure:
         axes.plot(work, np.where(over, psnr, np.nan), ":", color=colours[runner], lw=1.8)
     axes.set(xlabel="work of training, 10¹² multiply-accumulates a picture", ylabel=LABELS["psnr"])
     axes.legend(frameon=False)
-    _sign(figure, found)
+    sign(figure, found)
     return figure
 
 
 def loonie_histogram(methods: tuple[str, ...] = METHODS[:0:-1]) -> Figure:
     """How the 24 pictures are spread over PSNR at a budget of 0.3: a mark a picture, a line at the mean."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     records = [loonie(method) for method in methods]
     for height, (method, record) in enumerate(zip(methods, records, strict=True)):
         name, colour, _ = STYLE[method]
@@ -293,7 +228,7 @@ def loonie_histogram(methods: tuple[str, ...] = METHODS[:0:-1]) -> Figure:
         axes.annotate(f"{np.mean(psnr):.2f}", (np.mean(psnr), height + 0.72), ha="center", fontsize=9)
     axes.set(xlabel=LABELS["psnr"], yticks=range(len(methods)), yticklabels=[STYLE[m][0] for m in methods])
     axes.grid(visible=False, axis="y")
-    _sign(figure, records)
+    sign(figure, records)
     return figure
 
 
@@ -473,107 +408,6 @@ def ingredients_table() -> Table:
     return Table(rows)
 
 
-def verdict_table(paper: str | None = None) -> Table:
-    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short."""
-    rows = [v for v in weigh_all() if paper in (None, v.paper)]
-    columns = ("claim", "published", "ours", "tolerance", "verdict", "why") if paper else SHORT
-    return Table([{name: getattr(row, name) for name in columns} for row in rows])
-
-
-# The map --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One figure or table of the book: what draws it, from which study, and the command that makes its records."""
-
-    title: str
-    function: Callable
-    study: str
-    command: str
-
-
-def _command(study: str, profile: str = "laptop") -> str:
-    return f"sparsecomp study {study} --profile {profile} --out results/runs"
-
-
-FIGURES = {
-    "baselines": Entry("Standard codecs on Kodak", rate_distortion, "baselines", _command("baselines")),
-    "colour-transform": Entry("JPEG 2000's colour transform", colour_transform, "baselines", _command("baselines")),
-    "bd": Entry("BD-rate and BD-PSNR", bd_table, "baselines", _command("baselines")),
-    "rate-distortion": Entry("COIN on Kodak (COIN, Fig. 2)", rate_distortion, "coin", _command("coin")),
-    "coin-table": Entry("COIN: bytes and PSNR", coin_table, "coin", _command("coin")),
-    "fit-course": Entry("PSNR over steps of a fit", fit_course, "coin", _command("coin")),
-    "depth-search": Entry("PSNR over depth at equal bytes", depth_search, "search", _command("search")),
-    "ingredients": Entry(
-        "What each ingredient of a fit does", ingredients_table, "ingredients", _command("ingredients")
-    ),
-    "loonie-paper": Entry(
-        "PSNR over the paper's estimate of the rate (L0onie, PSNR against bpp)",
-        loonie_rate_distortion,
-        "loonie",
-        _command("loonie"),
-    ),
-    "loonie-files": Entry("Our files against published ones", loonie_files, "loonie", _command("loonie")),
-    "loonie-dynamics": Entry("Training dynamics (L0onie)", loonie_dynamics, "loonie", _command("loonie")),
-    "loonie-race": Entry(
-        "PSNR over the work of training (L0onie, PSNR against time)",
-        loonie_race,
-        "loonie_race",
-        _command("loonie_race"),
-    ),
-    "loonie-reconstructions": Entry("Reconstructions (L0onie)", loonie_reconstructions, "gallery", _command("gallery")),
-    "loonie-histogram": Entry("PSNR histogram (L0onie)", loonie_histogram, "loonie", _command("loonie")),
-    "loonie-table": Entry(
-        "L0onie, pruning, COIN and our files: rates and PSNR", loonie_table, "loonie", _command("loonie")
-    ),
-    "loonie-parts": Entry(
-        "What each part of L0onie does", loonie_parts_table, "loonie_parts", _command("loonie_parts")
-    ),
-    "projections": Entry(
-        "Speed of the projections", projections_table, "bench", "sparsecomp bench projections --out results/runs"
-    ),
-    "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
-}
-
-
-def figure_map() -> Table:
-    """The figure map: for every figure its function, its records, the command that makes them, profile and commit."""
-    rows = []
-    for entry in FIGURES.values():
-        found = [r for r in results.records(entry.study) if r.config["profile"] != "smoke"]
-        rows.append({
-            "figure": entry.title,
-            "function": f"figures.{entry.function.__name__}",
-            "records": f"{entry.study}/ ({len(found)})",
-            "command": entry.command,
-            "profile": ", ".join(sorted({r.config["profile"] for r in found})) or "not run",
-            "commit": ", ".join(sorted({(r.environment["commit"] or "unknown")[:8] for r in found})) or "–",
-        })  # fmt: skip
-    return Table(rows)
-
-
-def record_table() -> Table:
-    """Every record there is: where it lies, how it was made, when it may be believed."""
-    rows = []
-    for study in sorted({entry.study for entry in FIGURES.values()} | {"gallery", "bench"}):
-        for record in results.records(study):
-            environment = record.environment
-            rows.append(
-                {
-                    "record": f"{study}/{record.name}",
-                    "profile": record.config["profile"],
-                    "pictures": record.config["pictures"],
-                    "seed": record.config["seed"],
-                    "device": environment["device"],
-                    "minutes": f"{record.wall_seconds / 60:.1f}",
-                    "commit": (environment["commit"] or "unknown")[:8] + ("" if environment["clean"] else ", changed"),
-                    "torch": environment["versions"].get("torch", "–"),
-                }
-            )
-    return Table(rows)
-
-
 def _coin_curve() -> tuple[list[float], list[float]]:
     found = coin_curve()
     return [r.mean("bpp") for r in found], [r.mean("psnr") for r in found]
@@ -581,17 +415,3 @@ def _coin_curve() -> tuple[list[float], list[float]]:
 
 def _depth(record: RunRecord) -> int:
     return int(record.config["architecture"].split("x")[0])
-
-
-def _figure() -> tuple[Figure, object]:
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e4e4", lw=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _sign(figure: Figure, records: list[RunRecord]) -> None:
-    lines = textwrap.wrap(provenance(records), 118, break_long_words=False)  # a longer line would squeeze the figure
-    figure.supxlabel("\n".join(lines), fontsize=7, color="#666666", x=0.99, ha="right")

@@ -1,0 +1,201 @@
+"""Figures and tables of Sparse CAE, from the records of `studies.autoencoders`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparsecomp import codecs, data, metrics, results
+from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.drawings import Figure
+from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
+from sparsecomp.models import store
+from sparsecomp.results import RunRecord
+from sparsecomp.verdicts import autoencoders as numbers
+from sparsecomp.verdicts import baselines, curve
+
+# Every constraint: its name, colour and marker.
+CONSTRAINTS = {
+    "dense": ("dense", "#000000", "o"),
+    "l1": ("l1", "#E69F00", "s"),
+    "bilevel_l11": ("l1,1 (bilevel)", "#0072B2", "P"),
+    "l1inf": ("l1,inf", "#D55E00", "^"),
+    "l21": ("l2,1", "#009E73", "v"),
+    "bilevel_l1inf": ("l1,inf (bilevel)", "#CC79A7", "D"),
+}
+ROWS = ("l1", "bilevel_l11", "l1inf", "l21", "bilevel_l1inf")
+
+
+def name_of(label: str) -> str:
+    """A label of `studies.autoencoders.SPARSE` as a reader should see it."""
+    return {
+        "random mask": "control: random mask", "magnitude": "control: magnitude",
+        "random restart": "control: l1,1, restart from other first values",
+        "trained restart": "l1,1, going on from the trained weights",
+        "per layer": "l1,1, a radius for each layer", "coupled": "l1,1, stream coupled",
+        "bilevel_l1inf, trained": "l1,inf (bilevel), going on from the trained weights",
+        "coupled bilevel_l1inf, trained": "the same, stream coupled",
+    }.get(label, f"control: {label}" if label.startswith("small") else CONSTRAINTS.get(label, (label,))[0])  # fmt: skip
+
+
+def macs_over_density() -> Figure:
+    """Figure 2: multiply-accumulates of the projected encoder over the density, relative to the dense one.
+
+    Left as the paper counts, layer by layer; right what surgery leaves. One trained encoder, projected; no second
+    descent.
+    """
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained", facecolor="white")
+    record = results.record("cae_density", profile="laptop")
+    for axes, (column, title) in zip(
+        figure.subplots(1, 2, sharey=True),
+        (("macs_paper", "as the paper counts"), ("macs", "after surgery")),
+        strict=True,
+    ):
+        for kind in ROWS:
+            name, colour, marker = CONSTRAINTS[kind]
+            _line(axes, numbers.density(kind), column, "-", colour, marker, name)
+        _line(axes, numbers.density("bilevel_l1inf", coupled=True), column, "--", "#CC79A7", "D", "the same, coupled")
+        axes.set(title=title, xlabel="density 1 - S", xlim=(0, 1), ylim=(0, 1.05))
+        axes.grid(color="#e4e4e4", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("relative MACs of the encoder")
+    figure.axes[1].legend(frameon=False, fontsize=8)
+    sign(figure, [record])
+    return figure
+
+
+def _line(axes: object, rows: list[dict], column: str, style: str, colour: str, marker: str, name: str) -> None:
+    points = [(1 - row["sparsity"], row[column]) for row in rows]
+    axes.plot(*zip(*points, strict=True), style, color=colour, marker=marker, ms=4, lw=1.4, label=name)
+
+
+def cae_rate_distortion(metric: str = "psnr") -> Figure:
+    """Figures 3 (``"psnr"``) and 4 (``"ssim"``): quality over the rate of files, Kodak, S near 83 %.
+
+    One model a line, its step varied, as the paper's lines must have been made; means over 24 pictures.
+    """
+    figure, axes = new_figure()
+    used = [numbers.dense(), *(numbers.sparse(kind) for kind in numbers.CONSTRAINTS)]
+    for record, kind in zip(used, ("dense", *numbers.CONSTRAINTS), strict=True):
+        name, colour, marker = CONSTRAINTS[kind]
+        axes.plot(
+            *record.curve(metric), "-", color=colour, marker=marker, ms=5, lw=1.5, label=_with_sparsity(name, record)
+        )
+    axes.set(xlabel=LABELS["bpp"], ylabel={"ssim": "mean SSIM"}.get(metric, LABELS[metric]))
+    axes.legend(frameon=False, fontsize=9)
+    sign(figure, used)
+    return figure
+
+
+def _with_sparsity(name: str, record: RunRecord) -> str:
+    found = record.result.get("sparsity")
+    return f"{name}, S = {100 * found:.1f} %" if found else name
+
+
+def cae_high_rates(metric: str = "psnr") -> Figure:
+    """Figure 6: all dense models together, l1,1, and JPEG and JPEG 2000 as fairly as here, to 5 bits per pixel."""
+    figure, axes = new_figure()
+    used = [r for label in ("high", "middle", "low") for r in [numbers.dense(label)]]
+    name, colour, marker = CONSTRAINTS["dense"]
+    axes.plot(
+        *numbers.hull(metric), "-", color=colour, marker=marker, ms=4, lw=1.5, label="dense models, the best of three"
+    )
+    sparse = numbers.sparse("bilevel_l11")
+    name, colour, marker = CONSTRAINTS["bilevel_l11"]
+    axes.plot(*sparse.curve(metric), "-", color=colour, marker=marker, ms=5, lw=1.5, label=_with_sparsity(name, sparse))
+    for label in ("jpeg", "jpeg2000"):
+        name, colour, marker = STYLE[label]
+        axes.plot(*curve(label, metric, high=True), "-", color=colour, marker=marker, ms=4, lw=1.2, label=name)
+    axes.set(xlabel=LABELS["bpp"], ylabel=LABELS[metric], xlim=(0, 5))
+    axes.legend(frameon=False, fontsize=9)
+    sign(figure, [*used, sparse, *baselines("jpeg", high=True), *baselines("jpeg2000", high=True)])
+    return figure
+
+
+def cae_table() -> Table:
+    """Table I: sparsity, MACs, memory and loss of the paper's constraints, with the printed numbers in brackets."""
+    rows = []
+    for kind, printed_as in numbers.CONSTRAINTS.items():
+        record = numbers.sparse(kind)
+        published = results.published("sparse_cae", where="Table I", series=printed_as)
+        printed = {row["metric"]: row["value"] for row in published}
+        loss, spread = numbers.over_seeds(kind, numbers.relative_loss)
+        counted = numbers.macs_saved(kind, accounting="macs_paper")
+        rows.append({
+            "constraint": CONSTRAINTS[kind][0],
+            "S %": f"{100 * record.result['sparsity']:.2f} ({printed['sparsity']:g})",
+            "fewer MACs %, paper's count": f"{counted:.0f} ({printed['macc_reduction']:g})",
+            "after surgery": f"{numbers.macs_saved(kind):.0f}",
+            "less memory %": f"{numbers.memory_saved(kind):.1f} ({printed['memory_reduction']:g})",
+            "relative loss dB": _with_spread(loss, spread) + f" ({printed['relative_loss']:g})",
+            "dB at the same bytes": _with_spread(*numbers.over_seeds(kind, numbers.loss_at_rate)),
+        })  # fmt: skip
+    return Table(rows)
+
+
+def cae_variants_table() -> Table:
+    """Every second descent and every control: what it saves, and what it loses. ± is the deviation over seeds."""
+    rows = []
+    for label in numbers.labels():
+        record = numbers.sparse(label, numbers.seeds_of(label)[0])
+        try:
+            speed = numbers.speedup(label)
+            quicker = f"{speed['speedup']:.2f} ({speed['lower']:.2f} to {speed['upper']:.2f})"
+        except (LookupError, StopIteration):
+            quicker = "–"
+        rows.append({
+            "second descent": name_of(label),
+            "S %": f"{100 * record.result.get('sparsity', 0):.1f}",
+            "fewer MACs %": f"{numbers.macs_saved(label):.0f}",
+            "less memory %": f"{numbers.memory_saved(label):.0f}",
+            "times as fast": quicker,
+            "relative loss dB": _with_spread(*numbers.over_seeds(label, numbers.relative_loss)),
+            "dB at the same bytes": _with_spread(*numbers.over_seeds(label, numbers.loss_at_rate)),
+        })  # fmt: skip
+    return Table(sorted(rows, key=lambda row: -float(row["dB at the same bytes"].split()[0])))
+
+
+def _with_spread(mean: float, deviation: float) -> str:
+    return f"{mean:+.2f}" if np.isnan(deviation) else f"{mean:+.2f} ± {deviation:.2f}"
+
+
+def cae_training() -> Figure:
+    """PSNR of validation pictures over the steps of both descents, rounded at the middle step."""
+    figure, axes = new_figure()
+    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "bilevel_l1inf, trained"))]
+    for record, colour in zip(used, ("#000000", "#0072B2", "#CC79A7"), strict=True):
+        history = record.result["history"]
+        label = record.config["label"]
+        shown = "first descent" if record.config["constraint"] is None else f"second: {name_of(label)}"
+        axes.plot(history["step"], history["psnr"], color=colour, lw=1.5, label=shown)
+    axes.set(xlabel="step", ylabel=f"{LABELS['psnr']}, validation")
+    axes.legend(frameon=False, fontsize=9)
+    sign(figure, used)
+    return figure
+
+
+def cae_pictures(bpp: float = 2.25, crop: tuple[int, int, int, int] = (90, 180, 128, 128)) -> Figure:
+    """Figure 5 (and, near 4.28 bpp, 7): dense, l1,1 and l1,inf at about one rate, details of the astronaut as files."""
+    original, panels = data.bundled()["astronaut"], {}
+    panels["original"] = original
+    for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
+        file = Cae(model=record.result["file"]).at_bpp(original, bpp)
+        decoded = codecs.decode(file)
+        psnr = metrics.psnr(reference=original, reconstruction=decoded)
+        rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
+        saved = "" if kind == "dense" else f", {numbers.macs_saved(kind):.0f} % fewer MACs"
+        panels[f"{CONSTRAINTS[kind][0]}{saved}\n{rate:.2f} bpp, {psnr:.2f} dB"] = decoded
+    return pictures(panels, columns=4, crop=crop)
+
+
+def cae_models_table() -> Table:
+    """The trained models in ``results/models``: what a file can name."""
+    rows = []
+    for name, path in store.available().items():
+        stored = store.load(path)
+        rows.append({
+            "model": name, "key": stored.key, "sparsity": f"{100 * stored.about.get('sparsity', 0):.0f} %",
+            "steps": f"1/{1 / stored.about['finest']:.0f} to 1/{1 / stored.about['coarsest']:.0f}",
+            "chosen by the codec": "yes" if stored.about.get("search") else "only by name",
+            "kB": f"{path.stat().st_size / 1000:,.0f}",
+        })  # fmt: skip
+    return Table(rows)

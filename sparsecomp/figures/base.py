@@ -1,0 +1,95 @@
+"""What all figures and tables share: their look, and the line that says where they come from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from sparsecomp.drawings import Figure
+from sparsecomp.results import RunRecord
+from sparsecomp.verdicts import weigh_all
+
+# One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
+STYLE = {
+    "jpeg": ("JPEG", "#E69F00", "s"),
+    "jpeg2000": ("JPEG 2000", "#56B4E9", "^"),
+    "jpeg2000-no-transform": ("JPEG 2000, no colour transform", "#56B4E9", "v"),
+    "webp": ("WebP", "#009E73", "D"),
+    "avif": ("AVIF", "#0072B2", "P"),
+    "jpegxl": ("JPEG XL", "#D55E00", "X"),
+    "coin": ("COIN, ours (coordinates per axis)", "#000000", "o"),
+    "file": ("our files: quantised in training", "#CC79A7", "*"),
+    "nonzeros": ("L0onie (gates)", "#0072B2", "P"),
+    "magnitude": ("magnitude pruning", "#009E73", "v"),
+    "dense": ("COIN, as many steps", "#000000", "o"),
+}
+OTHERS = {"struempler2021": ("Strümpler 2021", "<"), "mscn": ("MSCN", ">"), "recombiner": ("RECOMBINER", "h")}
+STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
+SHORT = ("paper", "claim", "published", "ours", "verdict")
+LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
+
+
+def provenance(records: list[RunRecord]) -> str:
+    """One line under a figure: profile, pictures, device and commit of what it shows."""
+    said = {
+        "profile": sorted({r.config["profile"] for r in records}),
+        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in records}),
+        "steps": sorted({f"{r.config['fit']['steps']:,}" for r in records if "fit" in r.config}),
+        "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
+        "device": sorted({r.environment["device"] for r in records}),
+        "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
+    }
+    return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items() if values)
+
+
+class Table(pd.DataFrame):
+    """A table as a page shows it: no index, every cell whole. `print` and everything else is pandas."""
+
+    @property
+    def _constructor(self) -> type:
+        return Table
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(index=False, border=0, justify="left")
+
+
+def new_figure() -> tuple[Figure, object]:
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e4", lw=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def sign(figure: Figure, records: list[RunRecord]) -> None:
+    lines = textwrap.wrap(provenance(records), 118, break_long_words=False)  # a longer line would squeeze the figure
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#666666", x=0.99, ha="right")
+
+
+def pictures(
+    panels: Mapping[str, np.ndarray], *, columns: int = 3, crop: tuple[int, int, int, int] | None = None
+) -> Figure:
+    """Pictures side by side, shown pixel by pixel; ``crop`` is (top, left, height, width)."""
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
+        if crop is not None:
+            top, left, height, width = crop
+            picture = picture[top : top + height, left : left + width]
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
+
+
+def verdict_table(paper: str | None = None) -> Table:
+    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short."""
+    rows = [v for v in weigh_all() if paper in (None, v.paper)]
+    columns = ("claim", "published", "ours", "tolerance", "verdict", "why") if paper else SHORT
+    return Table([{name: getattr(row, name) for name in columns} for row in rows])
