@@ -259,6 +259,9 @@ def study(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on a CPU; else one a core.")] = None,
     seed: Seed = 0,
     commit: Annotated[str | None, typer.Option(help="The code's commit, where there is no git.")] = None,
+    train_on: Annotated[
+        Path | None, typer.Option("--train", metavar="DIR", help="Autoencoders: a folder to train on; else BSDS500.")
+    ] = None,
     pack: Annotated[bool, typer.Option("--pack", help="Then pack the records into parts of at most 16 MiB.")] = False,
 ) -> None:
     """Make the records of a study. What is there is kept, what is half done is continued."""
@@ -279,6 +282,7 @@ def study(
     setup = studies.Setup(
         chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,
         workers=workers or results.cores(), commit=commit, report=lambda line: print(line, flush=True),
+        train_on=train_on,
     )  # fmt: skip
     if out.exists() and not out.is_dir():
         raise ValueError(f"output {str(out)!r} is there and is no folder")

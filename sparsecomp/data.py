@@ -108,6 +108,26 @@ def bsds500(split: str) -> dict[str, np.ndarray]:
     return _load("bsds500", split + "/")
 
 
+def folder(path: str | Path) -> dict[str, np.ndarray]:
+    """Every picture in a folder, by its file's name without suffix: a set that cannot be pinned here.
+
+    Sparse CAE was trained on 473 pictures of Flickr that have no address to fetch them from; who has them trains on
+    them with this.
+
+    Raises
+    ------
+    ValueError : if there is no such folder, no picture in it, or two of one name; and as `load_picture`.
+    """
+    place = Path(path)
+    kinds = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+    files = sorted(file for file in place.glob("*") if file.suffix.lower() in kinds)
+    if not files:
+        raise ValueError(f"folder {str(place)!r}: there are no pictures in it")
+    if len({file.stem for file in files}) < len(files):
+        raise ValueError(f"folder {str(place)!r}: two pictures have one name")
+    return {file.stem: load_picture(file) for file in files}
+
+
 def load_picture(name_or_path: str | Path) -> np.ndarray:
     """Read a bundled photograph by name, or any picture file that Pillow reads, as 8-bit RGB.
 

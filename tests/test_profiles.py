@@ -8,7 +8,7 @@ import pytest
 
 from sparsecomp import profiles
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget, Sparsity, sparsity_at
+from sparsecomp.profiles import Descent, FitBudget, Sparsity, sparsity_at
 
 
 @pytest.mark.parametrize(
@@ -196,3 +196,52 @@ def test_spread_is_even():
         assert max(steps) - min(steps) <= 1
     with pytest.raises(ValueError, match="count=0"):
         profiles.spread(names, 0)
+
+
+# Autoencoders ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("steps", "batch", "reduce", "score_every") for value in (0, -1, 1.5, True, None)),
+        ("warmup", -1),
+        ("warmup", 0.5),
+        *(("crop", value) for value in (0, 2, 6, 63, 64.0)),
+        *(("lr", value) for value in (0, 1, -1e-3, math.nan)),
+        *(("weight_decay", value) for value in (-1e-9, 1, math.nan)),
+        *(("lam", value) for value in (-1e-9, math.inf, math.nan)),
+        *(("finest", value) for value in (0, 1 / 257, 1 / 15, math.nan)),
+        *(("coarsest", value) for value in (1 / 65, 4.01, math.inf, math.nan)),
+        ("optimiser", "soap"),
+        ("schedule", "quadratic"),
+        ("quantiser", "round"),
+        ("quantiser", None),
+    ],
+)
+def test_a_value_of_a_descent_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}=") as caught:
+        Descent(**({"steps": 10, "finest": 1 / 64, "coarsest": 1 / 16} | {name: value}))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_edges_of_a_descent_are_legal():
+    least = {"warmup": 0, "batch": 1, "crop": 4, "reduce": 1, "score_every": 1, "lr": 1e-9, "weight_decay": 0, "lam": 0}
+    for steps in ((1 / 256, 1 / 256), (4, 4), (1 / 256, 4)):
+        descent = Descent(1, finest=steps[0], coarsest=steps[1], **least)
+        assert Descent(**json.loads(json.dumps(profiles.as_dict(descent)))) == descent
+    assert set(profiles.as_dict(descent)) == {field.name for field in fields(Descent)}
+    with pytest.raises(FrozenInstanceError):
+        descent.steps = 2
+
+
+def test_profiles_say_how_autoencoders_are_trained():
+    for profile in profiles.PROFILES.values():
+        assert isinstance(profile.cae, Descent) and profile.cae_width % 8 == 0
+        assert profile.cae.score_every <= profile.cae.steps
+        assert profile.cae.quantiser == "noise", "what is trained must know that it will be rounded"
+    smoke, laptop, fast, paper = profiles.PROFILES.values()
+    assert smoke.cae.steps <= 50 and smoke.cae_width <= 16
+    assert laptop.cae_width < paper.cae_width == fast.cae_width == 128, "the paper's, and less on a CPU"
+    assert (paper.cae.optimiser, paper.cae.lr, paper.cae.weight_decay) == ("adam", 1e-4, 1e-5)
+    assert (paper.cae.batch, paper.cae.crop, paper.cae.schedule, paper.cae.warmup) == (16, 128, "constant", 0)

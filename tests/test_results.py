@@ -65,9 +65,15 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("where", ["rows", "config", "environment", "wall_seconds"])
+@pytest.mark.parametrize("where", ["rows", "config", "environment", "wall_seconds", "result"])
 def test_what_is_no_number_is_not_written(tmp_path, where, value):
-    bad = {"rows": [{"psnr": value}], "config": {"lr": value}, "environment": {"x": value}, "wall_seconds": value}
+    bad = {
+        "rows": [{"psnr": value}],
+        "config": {"lr": value},
+        "environment": {"x": value},
+        "wall_seconds": value,
+        "result": {"history": {"loss": [1.0, value]}},
+    }
     with pytest.raises(ValueError):
         results.write(replace(RECORD, **{where: bad[where]}), tmp_path)
     assert not list(tmp_path.rglob("*.json"))
@@ -153,6 +159,27 @@ def test_a_score_that_was_no_number_can_be_recorded(tmp_path):
     assert thin == {"step": [10, 20, 30], "psnr": [20.0, 0.0, 21.0]}
     made = replace(RECORD, rows=[{"picture": "a", "history": thin}])
     assert results.read(results.write(made, tmp_path)) == made
+
+
+def test_a_record_may_say_what_belongs_to_no_picture(tmp_path):
+    result = {"macs": 12.5, "radius": None, "history": {"step": [1, 2], "psnr": [20.0, 21.5]}, "model": "ab"}
+    made = replace(RECORD, result=result)
+    assert results.read(results.write(made, tmp_path)) == made != RECORD
+    assert made.key == RECORD.key, "it decides nothing"
+    path = results.write(RECORD, tmp_path)
+    written = json.loads(path.read_text())
+    assert written.pop("result") == {} == RECORD.result
+    path.write_text(json.dumps(written))
+    assert results.read(path) == RECORD, "older records have none"
+
+
+def test_other_histories_have_their_own_columns():
+    history = [[10 * i, 1 / (i + 1), 2.0 + i, 20.00049 if i else -math.inf] for i in range(500)]
+    thin = results.thin(history, ("step", "loss", "estimated_bpp", "psnr"))
+    assert set(thin) == {"step", "loss", "estimated_bpp", "psnr"} and {len(c) for c in thin.values()} == {200}
+    assert (thin["step"][0], thin["step"][-1]) == (0, 4990) and (thin["psnr"][0], thin["psnr"][-1]) == (0.0, 20.0)
+    for step, loss, rate in zip(thin["step"], thin["loss"], thin["estimated_bpp"], strict=True):
+        assert loss == pytest.approx(1 / (step / 10 + 1), abs=1e-4) and rate == 2.0 + step / 10
 
 
 def test_the_environment_says_what_made_a_record():

@@ -44,7 +44,8 @@ def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 
 
 def train(folder: Path, name: str, latent: int, **about: object) -> Path:
     descent = Descent(steps=60, batch=4, crop=32, reduce=1, lr=3e-3, warmup=5)
-    training = Training(SparseCAE(Shape(8, latent)), {"coffee": bundled()["coffee"]}, {}, descent)
+    coffee = {"coffee": bundled()["coffee"]}
+    training = Training(SparseCAE(Shape(8, latent)), coffee, coffee, descent)
     for _ in range(descent.steps):
         training.advance()
     path = folder / f"{name}.safetensors"

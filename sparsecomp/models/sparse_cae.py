@@ -14,6 +14,7 @@ the memory without a seam.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -114,51 +115,105 @@ class SparseCAE(nn.Module):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)  # the first values of all layers; nothing else is drawn from it
             self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+            self.shape = shape
             first_values(self)
-        self.shape = shape
 
 
-def first_values(model: SparseCAE) -> None:
-    """Draw first weights with which the whole network is linear and keeps the size of its signals; biases begin at 0.
-
-    Nothing in this network normalises, and with PyTorch's own first values, or those of He et al. (2015), the first
-    thousand steps of Adam learn little more than blurred pictures. So: filters before a leaky ReLU come in pairs of
-    opposite sign and their readers subtract them again, which undoes the ReLU ("looks linear", Balduzzi et al. 2017);
-    matrices are orthogonal and stand on the middle tap alone (Xiao et al. 2018), of a 5x5 layer of stride 2 on the
-    middle 2x2, so that each pixel is read once; residual blocks begin as the identity.
-    """
-    encoder, decoder = model.encoder, model.decoder
-    # Layer, whether a leaky ReLU stands before it, and whether one stands behind it.
-    for layer, before, behind in (
-        (encoder.conv1, False, True), (encoder.conv2, True, True), (encoder.conv3, True, False),
-        (decoder.conv1, False, False), (decoder.up1, False, True), (decoder.conv2, True, False),
-        (decoder.up2, False, True), (decoder.conv3, True, True), (decoder.conv4, True, False),
-        *((block.conv1, True, True) for block in (*encoder.blocks, *decoder.blocks)),
-        *((block.conv2, True, False) for block in (*encoder.blocks, *decoder.blocks)),
-    ):  # fmt: skip
-        _look_linear(layer, before, behind)
-    for block in (*encoder.blocks, *decoder.blocks):
-        nn.init.zeros_(block.conv2.weight)
+SLOPE = 0.01  # of PyTorch's leaky ReLU
+GAIN = 1 / 4  # of the first latent, whose transform's coefficients are at most 2 in size
 
 
 @torch.no_grad()
-def _look_linear(layer: nn.Conv2d | nn.ConvTranspose2d, before: bool, behind: bool) -> None:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    transposed = isinstance(layer, nn.ConvTranspose2d)
-    weight = layer.weight.transpose(0, 1) if transposed else layer.weight
-    filters, inputs, side, _ = weight.shape
-    filters, inputs = filters // (1 + behind), inputs // (1 + before)
-    if transposed:  # every tap is a matrix of its own
-        taps, first = side, 0
-        matrix = torch.stack([nn.init.orthogonal_(torch.empty(filters, inputs)) for _ in range(taps * taps)], -1)
-    else:
-        taps, first = layer.stride[0], side // 2
-        matrix = nn.init.orthogonal_(torch.empty(filters, inputs * taps * taps))
-    matrix = matrix.view(filters, inputs, taps, taps)
-    matrix = torch.cat([matrix, -matrix], 1) if before else matrix
+def first_values(model: SparseCAE) -> None:
+    """Begin as a transform codec: the latent is a DCT of 4x4 blocks, and the decoder is its inverse.
+
+    Nothing in this network normalises, and from random first values it spends most of a short training on what has
+    been known since JPEG. Measured at width 48, on validation pictures rounded at 1/64: 1,000 steps from a DCT reach
+    40.6 dB at 4.2 bpp, from random orthogonal matrices 41.2 dB at 6.3; with PyTorch's own first values, or those of He
+    et al. (2015), they learn little more than blurred pictures.
+
+    The layers are linear at first: filters before a leaky ReLU come in pairs of opposite sign, and their readers
+    subtract them again, which undoes it ("looks linear", Balduzzi et al. 2017). Between two layers the coordinates are
+    turned by a random orthogonal matrix: the function is the same for every seed, no weight is. Residual blocks begin
+    as the identity, their first layer an orthogonal matrix on the middle tap. A narrow network keeps the lowest
+    frequencies.
+    """
+    encoder, decoder, latent = model.encoder, model.decoder, model.shape.latent
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    blocks, pairs = _transform(4), _transform(2)  # (48, 3, 4, 4) and (12, 3, 2, 2), lowest frequencies first
+    # Encoder: 2x2 blocks of pixels, then 2x2 of those. What the first layer keeps is `kept`, and `seen` are the filters
+    # of 4x4 pixels that its units at the four places have.
+    kept = _turn(encoder.conv1.out_channels // 2, 12) @ pairs.flatten(1)
+    units = encoder.conv2.out_channels // 2
+    used = min(latent, units, len(blocks))
+    turn = _turn(units, used)
+    wanted = _of_places(blocks[:used], kept)
+    _set(encoder.conv1, kept.view(-1, 3, 2, 2), behind=True)
+    _set(encoder.conv2, torch.einsum("us,scyx->ucyx", turn, wanted), before=True, behind=True)
+    _set(encoder.conv3, GAIN * turn.T[:, :, None, None], before=True)
+    # Decoder: the way back, with turns of its own.
+    passed = min(used, decoder.conv1.out_channels)
+    turns = [_turn(n, m) for n, m in (
+        (decoder.conv1.out_channels, passed), (decoder.up1.out_channels // 2, 12), (decoder.conv2.out_channels, 12),
+        (decoder.up2.out_channels // 2, 3), (decoder.conv3.out_channels // 2, 3),
+    )]  # fmt: skip
+    back, pixels = _of_places(blocks[:passed], pairs.flatten(1)), pairs.permute(1, 0, 2, 3)
+    _set(decoder.conv1, turns[0][:, :, None, None] / GAIN)
+    _set(decoder.up1, torch.einsum("uc,scyx,vs->uvyx", turns[1], back, turns[0]), behind=True)
+    _set(decoder.conv2, (turns[2] @ turns[1].T)[:, :, None, None], before=True)
+    _set(decoder.up2, torch.einsum("uc,csyx,vs->uvyx", turns[3], pixels, turns[2]), behind=True)
+    _set(decoder.conv3, (turns[4] @ turns[3].T)[:, :, None, None], before=True, behind=True)
+    _set(decoder.conv4, turns[4].T[:, :, None, None], before=True)
+    for block in (*encoder.blocks, *decoder.blocks):
+        units = block.conv1.out_channels // 2
+        _set(block.conv1, _turn(units, units)[:, :, None, None], before=True, behind=True)
+
+
+def _transform(side: int) -> torch.Tensor:
+    """The orthonormal DCT of ``side x side`` blocks, of luma and two colour differences: ``(3 side^2, 3, side, side)``.
+
+    By rising frequency; a colour difference counts as twice the frequency and comes after luma.
+    """
+    k, i = torch.arange(side)[:, None], torch.arange(side)
+    cosines = torch.cos(math.pi * (2 * i + 1) * k / (2 * side)) * (2 / side) ** 0.5
+    cosines[0] /= 2**0.5
+    luma, blue, red = [1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]
+    colours = F.normalize(torch.tensor([luma, blue, red]))
+    basis = torch.einsum("ac,uy,vx->auvcyx", colours, cosines, cosines).flatten(0, 2)
+    order = [((u * u + v * v) * (4 if a else 1) + (1.5 if a else 0)) for a in range(3) for u in k for v in i]
+    return basis[torch.tensor(order).argsort(stable=True)]
+
+
+def _of_places(blocks: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
+    """Filters of 4x4 pixels ``(S, 3, 4, 4)`` in terms of units ``(C, 12)`` that stand at the 2x2 places of such a
+    block: ``(S, C, 2, 2)``.
+    """
+    parts = blocks.unflatten(3, (2, 2)).unflatten(2, (2, 2))  # (S, 3, Y, y, X, x)
+    return torch.einsum("scYyXx,ucyx->suYX", parts, units.view(-1, 3, 2, 2))
+
+
+def _turn(rows: int, columns: int) -> torch.Tensor:
+    """A random ``(rows, columns)`` with orthonormal columns; of more columns than rows it drops the last."""
+    turned = nn.init.orthogonal_(torch.empty(rows, min(rows, columns)))
+    return F.pad(turned, (0, max(0, columns - rows)))
+
+
+def _set(
+    layer: nn.Conv2d | nn.ConvTranspose2d, matrix: torch.Tensor, before: bool = False, behind: bool = False
+) -> None:
+    """Put ``matrix (filters, inputs, k, k)`` on the middle taps; in pairs of opposite sign where a leaky ReLU stands
+    before or behind the layer.
+    """
+    weight = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
+    # leaky_relu(a) - leaky_relu(-a) is (1 + slope) a.
+    matrix = torch.cat([matrix, -matrix], 1) / (1 + SLOPE) if before else matrix
     matrix = torch.cat([matrix, -matrix], 0) if behind else matrix
-    weight[:, :, first : first + taps, first : first + taps] = matrix
+    taps = matrix.shape[-1]
+    first = 0 if isinstance(layer, nn.ConvTranspose2d) else weight.shape[-1] // 2
+    weight[: len(matrix), : matrix.shape[1], first : first + taps, first : first + taps] = matrix
 
 
 def pad(x: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,8 @@ class Setup:
         For machines that have the code but no git.
     report : callable
         Gets one line a picture.
+    train_on : Path, optional
+        A folder of pictures to train autoencoders on, in place of BSDS500.
     """
 
     profile: Profile
@@ -50,6 +52,7 @@ class Setup:
     workers: int = 1
     commit: str | None = None
     report: Callable[[str], None] = print
+    train_on: Path | None = None
     started: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float | None:

@@ -70,8 +70,9 @@ class Training:
         self.pictures = [reduced(p, descent.reduce) for p in pictures.values()]
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
         small = [name for name, p in zip(pictures, self.pictures, strict=True) if min(p.shape[:2]) < descent.crop]
-        if small or not pictures:
-            raise ValueError(f"crop={descent.crop}: larger than {', '.join(small) or 'no picture at all'}")
+        if small or not pictures or not validation:
+            missing = "pictures and validation: at least one of each is needed"
+            raise ValueError(f"crop={descent.crop}: larger than {', '.join(small)}" if small else missing)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.prior = FactorizedPrior(model.shape.latent).to(self.device)
