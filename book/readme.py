@@ -11,9 +11,10 @@ BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- en
 
 
 def table() -> str:
-    """The tables of COIN, and of L0onie on all of Kodak, in Markdown."""
+    """The tables of COIN, of L0onie on all of Kodak, and of Sparse CAE (its Table I), in Markdown."""
     loonie = figures.loonie_table()
-    whole = [figures.coin_table().drop(columns=["SSIM", "s to encode"]), loonie[loonie["pictures"] == 24]]
+    coin = figures.coin_table().drop(columns=["SSIM", "s to encode"])
+    whole = [coin, loonie[loonie["pictures"] == 24], figures.cae_table()]
     return "\n\n".join(map(markdown, whole))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsecomp import codecs, complexity, data, metrics, results, studies
+from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
 from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.coding.bitstream import BitstreamError
@@ -158,7 +158,7 @@ def test_models_are_there_and_named_by_their_key(made):
         stored, result, plan = store.load(model_of(made, record)), record.result, record.config
         assert stored.key == result["model"] and stored.name == result["file"]
         assert stored.model.shape == Shape(24, encoder_width=plan["shape"]["encoder_width"])
-        assert stored.about["label"] == plan["label"] and stored.about["search"] is (record in made["cae"])
+        assert stored.about["label"] == plan["label"] and stored.about["search"] is False, "of smoke none is chosen"
         assert (stored.about["finest"], stored.about["coarsest"]) == tuple(
             plan["descent"][name] for name in ("finest", "coarsest")
         )
@@ -334,6 +334,11 @@ def test_finished_studies_do_nothing(made, monkeypatch):
     assert sum("the record is there" in line for line in said) == len(trainings(made))
 
 
+def test_of_the_dense_models_the_codec_may_choose_those_of_the_first_seed():
+    own = studies.Setup(profiles.get("laptop"), Path("out"))
+    assert [autoencoders._dense(own, "kodak", "high", seed).search for seed in (0, 1)] == [True, False]
+
+
 def test_half_a_run_is_continued_to_the_same_record(made, tmp_path, monkeypatch):
     monkeypatch.setattr(studies.Setup, "seconds_left", lambda setup: 0.0)  # one step a call
     steps, real = [], Training.advance
@@ -348,7 +353,7 @@ def test_half_a_run_is_continued_to_the_same_record(made, tmp_path, monkeypatch)
             assert list((tmp_path / "cae" / ".partial").glob("*.safetensors"))
             assert not results.records("cae", tmp_path), "half a run was counted"
         assert pauses < 40
-    assert pauses == 3 * (CAE.steps - 1) and len(steps) == 3 * CAE.steps, "no step was taken twice"
+    assert pauses == CAE.steps - 1 and len(steps) == 3 * CAE.steps, "no step was taken twice"
     for path, record in zip(paths, made["cae"], strict=True):
         assert timeless(results.read(path)) == timeless(record)
     assert not list((tmp_path / "cae" / ".partial").iterdir())

@@ -6,6 +6,7 @@ the model of a first one, so `cae` comes before the others.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -112,9 +113,7 @@ def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     for label, constraint in SPARSE.items():
         for seed in range(setup.seed, setup.seed + (_seeds(setup) if label in HEADLINE else 1)):
             dense = _dense(setup, pictures_of, "high", seed)
-            first = model_path(setup, dense, pictures_of)
-            if not first.is_file():
-                raise ValueError(f"the first descent {first} is not there: make it with the study cae")
+            first = _first(setup, pictures_of, seed)
             plans.append(replace(dense, label=label, first=first, constraint=constraint, search=False))
             if label in HEADLINE and seed == setup.seed:
                 control = _small(plans[-1])
@@ -191,6 +190,10 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     whole = surgery.prune(dense.model.encoder).to(setup.device)
     for record in made:
         stored = store.load(models_folder(setup) / f"{record.result['file']}.safetensors")
+        if stored.key != record.result["model"]:
+            raise ValueError(
+                f"model {stored.name} is not the one of its record: {stored.key}, {record.result['model']}"
+            )
         small = surgery.prune(stored.model.encoder).to(setup.device)
         with torch.inference_mode():
             ratio = complexity.relative_latency(lambda: whole(x), lambda small=small: small(x), repeats=15, warmup=2)  # noqa: B023
@@ -238,9 +241,17 @@ def _dense(setup: Setup, pictures_of: str, label: str, seed: int) -> Plan:
     sets = ("bsds500/train", "bsds500/val") if pictures_of == "kodak" else (pictures_of, pictures_of)
     if setup.train_on is not None:
         sets = (str(setup.train_on), sets[1])
-    return Plan(label, descent, Shape(setup.profile.cae_width), seed, *sets, search=seed == setup.seed)
+    return Plan(
+        label,
+        descent,
+        Shape(setup.profile.cae_width),
+        seed,
+        *sets,
+        search=seed == setup.seed and setup.profile.name != "smoke",
+    )
 
 
+@functools.lru_cache(maxsize=4)
 def _pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
     """A set by name, ``bsds500/train`` too; ``count`` of it, evenly spread."""
     if name.startswith("bsds500/"):
@@ -334,10 +345,10 @@ def _descend(setup: Setup, plan: Plan, model_file: Path, checkpoint: Path) -> di
         projected = project(first, plan.constraint, plan.seed)
         model, masks = second_start(first, projected, plan.constraint, plan.seed), projected.masks
         found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
+    scored = _pictures(plan.validate_on, VALIDATION)
     training = Training(
-        model, _pictures(plan.train_on), _pictures(plan.validate_on, VALIDATION), plan.descent, seed=plan.seed, masks=masks,
-        device=setup.device,
-    )  # fmt: skip
+        model, _pictures(plan.train_on), scored, plan.descent, seed=plan.seed, masks=masks, device=setup.device
+    )
     train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     model.half().float()  # what is stored is what is measured, and what the tables are made for
     psnr, rate = training.score()
@@ -412,17 +423,21 @@ def _side_by_side(
     `Paused` is raised in the end if one was; another error after all others had their turn.
     """
     quiet, failed = replace(setup, report=_say_nothing, started=setup.started), []
+
+    def settle(key: object, result: Callable[[], object]) -> None:
+        try:
+            on_done(key, result())
+        except (Paused, ValueError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
+            failed.append(error)  # the others' results are still wanted
+
     if setup.device != "cpu" or setup.workers == 1:
         for key, arguments in tasks:
-            on_done(key, function(quiet, *arguments))
-        return
-    with ProcessPoolExecutor(setup.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
-        waiting = {pool.submit(function, quiet, *arguments): key for key, arguments in tasks}
-        for future in as_completed(waiting):
-            try:
-                on_done(waiting[future], future.result())
-            except (Paused, ValueError, MemoryError, FloatingPointError) as error:
-                failed.append(error)
+            settle(key, functools.partial(function, quiet, *arguments))
+    else:
+        with ProcessPoolExecutor(setup.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+            waiting = {pool.submit(function, quiet, *arguments): key for key, arguments in tasks}
+            for future in as_completed(waiting):
+                settle(waiting[future], future.result)
     for error in failed:
         if not isinstance(error, Paused):
             raise error

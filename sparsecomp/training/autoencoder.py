@@ -88,7 +88,8 @@ class Training:
         self.step, self.seconds, self.history = 0, 0.0, []
         self.identity = {
             "descent": as_dict(descent), "seed": seed, "shape": as_dict(model.shape), "device": self.device.type,
-            "pictures": fingerprint(dict(pictures)), "masks": checkpoints.hash_of(self.masks),
+            "pictures": fingerprint({str(i): p for i, p in enumerate(pictures.values())}),
+            "masks": checkpoints.hash_of(self.masks),
             "start": checkpoints.hash_of(dict(self.model.named_parameters())),
         }  # fmt: skip
 

@@ -49,7 +49,9 @@ def relative_loss(label: str, seed: int = 0) -> float:
 
 def loss_at_rate(label: str, seed: int = 0) -> float:
     """Mean difference in PSNR to the dense model at equal bytes of files, in dB (BD-PSNR); below 0 is a loss."""
-    (anchor, theirs), (test, ours) = dense(seed=seed).curve("psnr"), sparse(label, seed).curve("psnr")
+    (anchor, theirs), (test, ours) = (rising(r) for r in (dense(seed=seed), sparse(label, seed)))
+    if min(len(anchor), len(test)) < 4 or anchor[0] >= test[-1] or test[0] >= anchor[-1]:
+        raise LookupError(f"the curves of {label} and the dense model have too few points in common")
     return metrics.bd_psnr(rate_anchor=anchor, quality_anchor=theirs, rate_test=test, quality_test=ours).value
 
 
@@ -97,24 +99,28 @@ def macs_at_density(kind: str, sparsity: float, accounting: str = "macs_paper") 
     return 100 * (1 - float(np.interp(sparsity, grid, left)))
 
 
-def hull(metric: str = "psnr", profile: str = "laptop") -> tuple[list[float], list[float]]:
-    """The best that the dense models reach together: mean quality over mean rate of files, both rising."""
-    points = []
-    for record in results.records("cae", profile=profile, data="kodak", seed=0):
-        points += zip(*record.curve(metric), strict=True)
+def rising(*records: RunRecord, metric: str = "psnr") -> tuple[list[float], list[float]]:
+    """Mean quality over mean rate of files at all steps of some records, without points that a smaller file equals."""
+    every = (point for record in records for point in zip(*record.curve(metric), strict=True))
     rates, qualities = [], []
-    for rate, quality in sorted(points):
-        if not qualities or quality > qualities[-1]:
+    for rate, quality in sorted(every, key=lambda point: (point[0], -point[1])):  # the better one of two at one rate
+        if not qualities or (quality > qualities[-1] and rate > rates[-1]):
             rates.append(rate)
             qualities.append(quality)
-    if not rates:
-        raise LookupError("no dense autoencoders: make them with `sparsecomp study cae --profile laptop`")
     return rates, qualities
+
+
+def hull(metric: str = "psnr", profile: str = "laptop") -> tuple[list[float], list[float]]:
+    """The best that the dense models reach together."""
+    found = results.records("cae", profile=profile, data="kodak", seed=0)
+    if not found:
+        raise LookupError("no dense autoencoders: make them with `sparsecomp study cae --profile laptop`")
+    return rising(*found, metric=metric)
 
 
 def psnr_near(bpp: float, label: str | None = None) -> float:
     """Mean PSNR in dB at a rate of files: of one second descent, or of the dense models together."""
-    rates, qualities = hull() if label is None else sparse(label).curve("psnr")
+    rates, qualities = hull() if label is None else rising(sparse(label))
     if not rates[0] <= bpp <= rates[-1]:
         raise LookupError(f"measured from {rates[0]:.2f} to {rates[-1]:.2f} bpp, not at {bpp}")
     return float(np.interp(bpp, rates, qualities))
