@@ -158,7 +158,7 @@ assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 figures.colour_transform()
 
 # %%
-on, off = (verdicts.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
+on, off = (verdicts.networks.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
 gap = on.mean("psnr", setting=0.6) - off.mean("psnr", setting=0.6)
 print(
     f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)"
@@ -201,7 +201,7 @@ figures.rate_distortion(coin=False, top=2.0)
 
 # %%
 at = {
-    (name, metric): np.interp(0.5, *verdicts.baseline(name).curve(metric))
+    (name, metric): np.interp(0.5, *verdicts.networks.baseline(name).curve(metric))
     for name in ("jpegxl", "webp")
     for metric in ("psnr", "ms_ssim")
 }

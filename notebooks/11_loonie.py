@@ -128,7 +128,7 @@ assert abs(float(x) - 1) < 1e-3 and abs(float(game.value) - 4) < 1e-2
 figures.loonie_dynamics()
 
 # %%
-record = verdicts.loonie("nonzeros")
+record = verdicts.networks.loonie("nonzeros")
 courses = [
     zip(row["course"]["step"], row["course"]["rate"], strict=True)
     for row in record.rows
@@ -159,16 +159,16 @@ figures.loonie_histogram()
 # %%
 for tau in (0.07, 0.15, 0.3, 0.6):
     over_pruning, over_coin = (
-        verdicts.gain(m, bpp=tau) for m in ("magnitude", "dense")
+        verdicts.networks.gain(m, bpp=tau) for m in ("magnitude", "dense")
     )
-    counted = [verdicts.counted(verdicts.loonie(m, tau)) for m in ("nonzeros", "dense")]
+    counted = [verdicts.networks.counted(verdicts.networks.loonie(m, tau)) for m in ("nonzeros", "dense")]
     print(
         f"at {tau}: {over_pruning:+.2f} dB over pruning, {over_coin:+.2f} over COIN, ",
         end="",
     )
     print(f"with {counted[0]:.3f} counted bits per pixel, COIN with {counted[1]:.3f}")
     assert over_pruning > 0 and (over_coin > 0) == (tau == 0.15)
-equal = verdicts.gain_at_rate()
+equal = verdicts.networks.gain_at_rate()
 print(f"at 0.3 and equal counted bits {equal:+.2f} dB over COIN")
 assert abs(equal) < 0.2
 
@@ -220,7 +220,7 @@ assert 16 * alive <= bpp * 512**2 < 8 * measured.bytes
 
 # %%
 for tau in (0.07, 0.15, 0.3, 0.6):
-    share = verdicts.position_share(tau)
+    share = verdicts.networks.position_share(tau)
     print(f"at {tau} the files are {share:.1f} % longer than what the paper counts")
     assert share > 5
 figures.loonie_rate_distortion("file")
@@ -264,13 +264,13 @@ assert psnr[16] - psnr[8] > 1
 
 # %%
 rates = []
-for row in verdicts.loonie("file").rows:
+for row in verdicts.networks.loonie("file").rows:
     steps, course = np.array(row["course"]["step"]), np.array(row["course"]["rate"])
     rates.append(course[steps < 0.8 * steps[-1]])
 rates = np.array(rates)
 print(f"while it plays: {rates.min():.2f} to {rates.max():.2f} bpp")
 print(f"when the noise ends: {rates[:, -1].mean():.3f}")
-stored = [row["bpp"] for row in verdicts.loonie("file").rows]
+stored = [row["bpp"] for row in verdicts.networks.loonie("file").rows]
 print(f"stored: {min(stored):.4f} to {max(stored):.4f}")
 assert max(stored) <= 0.3
 

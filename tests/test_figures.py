@@ -82,7 +82,7 @@ def test_depth_search_draws_every_depth_once():
 
 
 def test_figure_says_where_its_numbers_are_from():
-    record = verdicts.baseline("jpeg")
+    record = verdicts.networks.baseline("jpeg")
     said = figures.provenance([record])
     assert "laptop" in said and "24 of kodak" in said and record.environment["commit"][:8] in said
 
@@ -149,7 +149,7 @@ def test_what_no_longer_holds_is_lost():
 
 def test_final_quality_of_fast_is_no_worse_than_published():
     for architecture, published in (("5x20", 23.2), ("5x30", 24.6), ("10x28", 26.4)):
-        assert verdicts.coin_psnr(architecture) >= published
+        assert verdicts.networks.coin_psnr(architecture) >= published
 
 
 def test_curve_is_the_better_of_its_records(monkeypatch):
@@ -158,14 +158,14 @@ def test_curve_is_the_better_of_its_records(monkeypatch):
         return results.RunRecord("s", "n", {}, rows, 0.0, {})
 
     two = [record((0.1, 20.0), (0.4, 30.0), (0.8, 31.0)), record((0.2, 22.0), (0.8, 40.0), (1.6, 39.0))]
-    monkeypatch.setattr(verdicts, "baselines", lambda label, high: two)
+    monkeypatch.setattr(verdicts.networks, "baselines", lambda label, high: two)
     # 0.2: on the first record's line there are 25 dB; 0.4: 31 dB on the second's; 1.6: worse than a smaller file.
-    assert verdicts.curve("jpeg") == ([0.1, 0.8], [20.0, 40.0])
+    assert verdicts.networks.curve("jpeg") == ([0.1, 0.8], [20.0, 40.0])
 
 
 def test_psnr_outside_the_measured_rates_is_not_invented():
     with pytest.raises(LookupError, match="was measured from"):
-        verdicts.psnr_at("jpeg", 50.0)
+        verdicts.networks.psnr_at("jpeg", 50.0)
 
 
 # L0onie ---------------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def means(rows: list[dict]) -> tuple[float, float, float]:
 @pytest.mark.parametrize("accounting", ["nonzeros", "file"])
 def test_loonie_points_are_means_over_every_third_picture(accounting):
     figure = figures.loonie_rate_distortion(accounting)
-    third = verdicts.third()
+    third = verdicts.networks.third()
     assert len(third) == 8 and third[:2] == ["kodim01", "kodim04"]
     for label in ("nonzeros", "magnitude", "dense"):
         rows = [row for row in kept_rows(label) if row["picture"] in third]
@@ -199,7 +199,7 @@ def test_loonie_points_are_means_over_every_third_picture(accounting):
 
 def test_our_files_keep_the_budget_and_use_it():
     made = [r for r in results.records("loonie", label="file") if r.config["profile"] != "smoke"]
-    assert {r.config["bpp"] for r in made} <= set(verdicts.LOONIE_RATES)
+    assert {r.config["bpp"] for r in made} <= set(verdicts.networks.LOONIE_RATES)
     for record in made:
         for row in record.rows:
             bpp = record.config["bpp"]
@@ -212,12 +212,12 @@ def test_counted_rates_keep_the_budget_and_files_are_longer():
         for row in kept_rows(label):
             assert row["estimated_bits"] <= 0.3 * 512 * 768 < 8 * row["bytes"]
     file, counted, _ = means(kept_rows("nonzeros"))
-    assert verdicts.position_share() == pytest.approx(100 * (file / counted - 1), abs=0.01)
+    assert verdicts.networks.position_share() == pytest.approx(100 * (file / counted - 1), abs=0.01)
 
 
 def test_gain_is_the_mean_difference_over_the_same_pictures():
     ours, theirs = (np.mean([row["psnr"] for row in kept_rows(label)]) for label in ("nonzeros", "dense"))
-    assert verdicts.gain("dense") == pytest.approx(ours - theirs)
+    assert verdicts.networks.gain("dense") == pytest.approx(ours - theirs)
 
 
 def test_our_files_against_what_is_published():
@@ -228,7 +228,7 @@ def test_our_files_against_what_is_published():
     assert below["x"] < file < above["x"]
     share = np.log(file / below["x"]) / np.log(above["x"] / below["x"])
     between = below["value"] + share * (above["value"] - below["value"])
-    assert verdicts.over_published("mscn") == pytest.approx(psnr - between, abs=1e-6)
+    assert verdicts.networks.over_published("mscn") == pytest.approx(psnr - between, abs=1e-6)
     figure = figures.loonie_files()
     assert np.isclose(line(figure, f"{figures.STYLE['file'][0]}, 24 pictures"), (file, psnr)).all()
 
@@ -263,7 +263,7 @@ def test_histogram_has_a_mark_for_every_picture():
 
 
 def test_speed_is_judged_on_the_paper_profile_only():
-    claims = {c.key: c for c in verdicts.claims()}
+    claims = {c.key: c for c in verdicts.networks.claims()}
     if not results.records("loonie_race", profile="paper"):
         assert claims["loonie-faster"].weigh().verdict == "not run"
 
@@ -282,10 +282,10 @@ def test_time_to_the_goal_is_the_ratio_of_seconds(monkeypatch):
         record("COIN at 2e-4", [1, 2, 3, 4], 40.0),
     ]
     monkeypatch.setattr(results, "records", lambda study, **where: runs)
-    assert verdicts.paper_race() == pytest.approx(1.0)
+    assert verdicts.networks.paper_race() == pytest.approx(1.0)
     monkeypatch.setattr(results, "records", lambda study, **where: runs[:2])
     with pytest.raises(LookupError, match="profile paper"):
-        verdicts.paper_race()
+        verdicts.networks.paper_race()
 
 
 def test_gain_at_equal_bits_is_between_the_neighbours(monkeypatch):
@@ -295,11 +295,11 @@ def test_gain_at_equal_bits_is_between_the_neighbours(monkeypatch):
 
     # counted = bpp * estimated_bits / (8 * bytes) = rate^2
     dense = [record(0.5, 20.0), record(1.0, 24.0)]
-    monkeypatch.setattr(verdicts, "third", lambda: ["a"])
-    monkeypatch.setattr(verdicts, "loonie", lambda method, bpp: record(0.5**0.5, 23.0))
+    monkeypatch.setattr(verdicts.networks, "third", lambda: ["a"])
+    monkeypatch.setattr(verdicts.networks, "loonie", lambda method, bpp: record(0.5**0.5, 23.0))
     curve = ([0.25, 1.0], [20.0, 24.0], dense)
-    monkeypatch.setattr(verdicts, "loonie_curve", lambda method, accounting, pictures: curve)
-    assert verdicts.gain_at_rate() == pytest.approx(1.0), "0.5 lies half-way in the logarithm: 22 dB"
-    monkeypatch.setattr(verdicts, "loonie", lambda method, bpp: record(0.1, 23.0))
+    monkeypatch.setattr(verdicts.networks, "loonie_curve", lambda method, accounting, pictures: curve)
+    assert verdicts.networks.gain_at_rate() == pytest.approx(1.0), "0.5 lies half-way in the logarithm: 22 dB"
+    monkeypatch.setattr(verdicts.networks, "loonie", lambda method, bpp: record(0.1, 23.0))
     with pytest.raises(LookupError, match="both sides"):
-        verdicts.gain_at_rate()
+        verdicts.networks.gain_at_rate()

@@ -11,7 +11,7 @@ from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, 
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
 from sparsecomp.verdicts import autoencoders as numbers
-from sparsecomp.verdicts import baselines, curve
+from sparsecomp.verdicts.networks import baselines, curve
 
 # Every constraint: its name, colour and marker.
 CONSTRAINTS = {

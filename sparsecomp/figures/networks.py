@@ -19,7 +19,7 @@ from sparsecomp.figures.base import (
 )
 from sparsecomp.results import RunRecord
 from sparsecomp.studies import networks
-from sparsecomp.verdicts import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third
+from sparsecomp.verdicts.networks import METHODS, baselines, coin_curve, counted, curve, loonie, loonie_curve, third
 
 # Figures --------------------------------------------------------------------------------------------------------------
 
