@@ -83,3 +83,14 @@ def test_gates_are_drawn_with_their_probabilities():
     titles = [axes.get_title() for axes in drawings.gate_distribution().axes]
     assert [title.split(":")[0] for title in titles] == ["log α = -2", "log α = 0", "log α = 2"]
     assert "median 0.50" in titles[1]
+
+
+def test_the_autoencoder_is_drawn_from_the_model():
+    figure = drawings.autoencoder()
+    told = [text.get_text() for text in figure.axes[0].texts]
+    layers = [text for text in told if "→" in text]
+    shares = [float(text.split(", ")[-1].removesuffix(" %")) for text in layers]
+    assert layers[0].startswith("3→64, 5x5 /2") and layers[-1].startswith("16→3, 3x3")
+    assert len(layers) == len(figure.axes[0].patches) == 21 and abs(sum(shares) - 100) < 1
+    encoder = sum(shares[:9])
+    assert abs(encoder - 100 * 75.7 / (75.7 + 279.1)) < 0.5, "as complexity counts"

@@ -8,14 +8,18 @@ import re
 import ipywidgets
 import numpy as np
 import pytest
+import tiny_cae
 import torch
 from PIL import Image
 
 from sparsecomp import codecs, data, drawings, metrics, widgets
-from sparsecomp.coding import weights
+from sparsecomp.coding import entropy, sparse_weights, weights
+from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+from sparsecomp.training.autoencoder import to_input
+from sparsecomp.training.double_descent import Constraint, project, second_start
 
 
 def inside(widget: ipywidgets.Widget, kind: type) -> list:
@@ -171,3 +175,57 @@ def test_live_projections_follow_their_sliders():
     w = PROJECTIONS["l1"](v := drawings.seeded_layer(5), 0.2 * ball_norm(v, "l1"))
     assert np.array_equal(pixels(shown[1]), drawings.layer_picture(w, float(v.abs().max())))
     assert before[1] != shown[1].value and "needs-kernel" in live._dom_classes
+
+
+# Chapter 21 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    tiny_cae.write(tmp_path, "dense", seed=0, width=16, latent=4)
+    tiny_cae.write(tmp_path, "again", seed=1, width=16, latent=4)
+    return store.find("dense")
+
+
+def test_filters_die_from_frame_to_frame(trained):
+    widget = widgets.dying_filters("dense", "again")
+    frames = inside(widget, ipywidgets.Stack)[0].children
+    assert len(frames) == len(widgets.SPARSITIES) + 1
+    macs = []
+    for share, frame in zip(widgets.SPARSITIES, frames, strict=False):
+        told, pictures = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
+        assert len(pictures) == 3
+        macs.append(int(re.search(r"([\d,]+) MACs", told)[1].replace(",", "")))
+        constraint = Constraint("bilevel_l11", share, restart="trained")
+        left = second_start(trained.model, project(trained.model, constraint), constraint, 0)
+        weights = len(sparse_weights.encode(dict(left.encoder.state_dict())))
+        assert f"{weights:,} bytes as a sparse file" in told
+        alive = widgets.alive_filters(left, widgets.FACE[2:])
+        assert np.array_equal(pixels(pictures[2]), alive)
+    assert macs == sorted(macs, reverse=True) and macs[-1] < macs[0]
+
+
+def test_the_first_frame_is_the_model_as_it_is(trained):
+    frame = inside(widgets.dying_filters("dense", "again"), ipywidgets.Stack)[0].children[0]
+    top, left, height, width = widgets.FACE
+    detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
+    with torch.inference_mode():
+        symbols = entropy.quantise(trained.model.encoder(to_input(detail)), trained.step)[0].numpy()
+    code = entropy.encode(symbols, trained.counts, trained.step)
+    assert f"{len(code):,} bytes of code" in inside(frame, ipywidgets.HTML)[0].value
+
+
+def test_live_filters_follow_their_controls(trained):
+    live = widgets._live_filters(trained)
+    kind = [d for d in inside(live, ipywidgets.Dropdown) if d.description == "ball"][0]
+    (share,) = inside(live, ipywidgets.FloatSlider)
+    before = inside(live, ipywidgets.HTML)[1].value
+    share.value = 0.9
+    assert inside(live, ipywidgets.HTML)[1].value != before
+    kind.value = "l1,inf"
+    assert "needs-kernel" in live._dom_classes and len(inside(live, ipywidgets.Image)) == 3
+    told = inside(live, ipywidgets.HTML)[1].value
+    constraint = Constraint("l1inf", 0.9, restart="trained")
+    left = second_start(trained.model, project(trained.model, constraint), constraint, 0)
+    assert f"{len(sparse_weights.encode(dict(left.encoder.state_dict()))):,} bytes" in told

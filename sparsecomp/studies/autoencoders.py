@@ -418,7 +418,7 @@ def _decoder_macs(model: SparseCAE) -> float:
 def _side_by_side(
     setup: Setup, function: Callable[..., object], tasks: list[tuple], on_done: Callable[[object, object], None]
 ) -> None:
-    """``function(setup, *arguments)`` for every ``(key, arguments)``: in processes on a CPU, in turn on a GPU.
+    """``function(setup, *arguments)`` for every ``(key, arguments)``, in processes; trainings on a GPU in turn.
 
     `Paused` is raised in the end if one was; another error after all others had their turn.
     """
@@ -430,7 +430,7 @@ def _side_by_side(
         except (Paused, ValueError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
             failed.append(error)  # the others' results are still wanted
 
-    if setup.device != "cpu" or setup.workers == 1:
+    if setup.workers == 1 or (function is _descend and setup.device != "cpu"):  # measuring needs no GPU
         for key, arguments in tasks:
             settle(key, functools.partial(function, quiet, *arguments))
     else:
