@@ -10,6 +10,7 @@ from sparsecomp.drawings import Figure
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
+from sparsecomp.studies.autoencoders import MODELS
 from sparsecomp.verdicts import autoencoders as numbers
 from sparsecomp.verdicts.networks import baselines, curve
 
@@ -94,10 +95,10 @@ def _with_sparsity(name: str, record: RunRecord) -> str:
 def cae_high_rates(metric: str = "psnr") -> Figure:
     """Figure 6: all dense models together, l1,1, and JPEG and JPEG 2000 as fairly as here, to 5 bits per pixel."""
     figure, axes = new_figure()
-    used = [r for label in ("high", "middle", "low") for r in [numbers.dense(label)]]
+    used = [numbers.dense(label) for label in MODELS]
     name, colour, marker = CONSTRAINTS["dense"]
     axes.plot(
-        *numbers.hull(metric), "-", color=colour, marker=marker, ms=4, lw=1.5, label="dense models, the best of three"
+        *numbers.hull(metric), "-", color=colour, marker=marker, ms=4, lw=1.5, label="dense models, the best of four"
     )
     sparse = numbers.sparse("bilevel_l11")
     name, colour, marker = CONSTRAINTS["bilevel_l11"]
