@@ -98,7 +98,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_configurations_say_all_that_decides(made):
-    assert [r.config["label"] for r in made["cae"]] == ["high", "middle", "low"]
+    assert [r.config["label"] for r in made["cae"]] == list(autoencoders.MODELS)
     sparse = [r.config["label"] for r in made["cae_sparse"]]
     assert sparse[: len(FEW)] == list(FEW) and all(label.startswith("small dense ") for label in sparse[len(FEW) :])
     first = made["cae"][0].result["model"]
@@ -254,7 +254,9 @@ def test_the_headline_has_three_seeds_and_the_controls_the_first(made, tmp_path,
     asked.clear()
     autoencoders.cae(laptop, "kodak")
     assert [(p.label, p.seed, p.search) for p in asked] == [
-        ("high", 5, True), ("middle", 5, True), ("low", 5, True), ("high", 6, False), ("high", 7, False)]  # fmt: skip
+        ("high", 5, True), ("middle", 5, True), ("low", 5, True), ("lowest", 5, True),
+        ("high", 6, False), ("high", 7, False),
+    ]  # fmt: skip
     assert {(p.train_on, p.validate_on) for p in asked} == {("bsds500/train", "bsds500/val")}
 
 
@@ -353,7 +355,7 @@ def test_half_a_run_is_continued_to_the_same_record(made, tmp_path, monkeypatch)
             assert list((tmp_path / "cae" / ".partial").glob("*.safetensors"))
             assert not results.records("cae", tmp_path), "half a run was counted"
         assert pauses < 40
-    assert pauses == CAE.steps - 1 and len(steps) == 3 * CAE.steps, "no step was taken twice"
+    assert pauses == CAE.steps - 1 and len(steps) == len(autoencoders.MODELS) * CAE.steps, "no step was taken twice"
     for path, record in zip(paths, made["cae"], strict=True):
         assert timeless(results.read(path)) == timeless(record)
     assert not list((tmp_path / "cae" / ".partial").iterdir())
