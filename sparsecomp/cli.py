@@ -271,7 +271,7 @@ def study(
     from concurrent.futures import BrokenExecutor
 
     from sparsecomp import results, studies
-    from sparsecomp.training.fit import Paused
+    from sparsecomp.training.running import Paused
 
     if name not in studies.STUDIES:
         raise ValueError(f"study {name!r} is unknown; known are {', '.join(studies.STUDIES)}")

@@ -18,9 +18,10 @@ from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
 from sparsecomp.models.sparse_cae import Shape, SparseCAE
 from sparsecomp.profiles import Descent
-from sparsecomp.training import autoencoder
-from sparsecomp.training.autoencoder import Paused, Training, reduced, to_input, train
+from sparsecomp.training import autoencoder, running
+from sparsecomp.training.autoencoder import Training, reduced, to_input, train
 from sparsecomp.training.optim import orthogonalised
+from sparsecomp.training.running import Paused
 
 SMALL = Descent(steps=8, warmup=3, batch=2, crop=16, reduce=1, score_every=3, weight_decay=1e-3)
 PICTURES = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["chelsea"][60:110, 80:120]}
@@ -73,7 +74,7 @@ def spied(training: Training) -> list[SimpleNamespace]:
 def clock(monkeypatch):
     """Time that goes on by one second with every look at it."""
     now = iter(range(10**9))
-    monkeypatch.setattr(autoencoder, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr(running, "time", SimpleNamespace(perf_counter=lambda: next(now)))
 
 
 # Same bits ------------------------------------------------------------------------------------------------------------
@@ -481,7 +482,7 @@ def test_scores_come_when_they_should(tmp_path):
 def test_checkpoints_are_written_while_a_training_runs(tmp_path, monkeypatch, clock):
     saved, real = [], Training.save
     monkeypatch.setattr(Training, "save", lambda self, path: (saved.append(self.step), real(self, path)))
-    monkeypatch.setattr(autoencoder, "CHECKPOINT_SECONDS", 3.0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 3.0)
     training = train(make(), checkpoint=tmp_path / "it.safetensors")
     assert len(saved) >= 2 and saved[0] < 6 and saved[-1] == SMALL.steps
     assert training.seconds >= SMALL.steps, "by a clock of one second a look"

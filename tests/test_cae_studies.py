@@ -23,7 +23,7 @@ from sparsecomp.sparsify.surgery import prune
 from sparsecomp.studies import autoencoders
 from sparsecomp.training.autoencoder import Training, to_input
 from sparsecomp.training.double_descent import Constraint, project
-from sparsecomp.training.fit import Paused
+from sparsecomp.training.running import Paused
 from sparsecomp.verdicts import autoencoders as verdicts
 
 QUICK = FitBudget(steps=2, lr=5e-3)

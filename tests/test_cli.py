@@ -21,7 +21,7 @@ from PIL import Image
 from sparsecomp import __version__, cli, codecs, data, results, studies
 from sparsecomp.coding import bitstream
 from sparsecomp.models import store
-from sparsecomp.training.fit import Paused
+from sparsecomp.training.running import Paused
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
 

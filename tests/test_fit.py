@@ -16,8 +16,9 @@ from sparsecomp.codecs import inr
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.profiles import FitBudget
 from sparsecomp.training import fit as engine_module
-from sparsecomp.training import kernel
-from sparsecomp.training.fit import Engine, Paused, fit, fit_set, stratified_order
+from sparsecomp.training import kernel, running
+from sparsecomp.training.fit import Engine, fit, fit_set, stratified_order
+from sparsecomp.training.running import Paused
 
 SMALL = Architecture(3, 10)
 FAST = FitBudget(steps=60, lr=5e-3, batch_pixels=256, score_every=20)
@@ -74,6 +75,7 @@ def clock(monkeypatch):
     """Time that goes on by one second with every look at it, so that pauses come at known steps."""
     now = iter(range(10**9))
     ticking = SimpleNamespace(perf_counter=lambda: next(now), monotonic=lambda: next(now))
+    monkeypatch.setattr(running, "time", ticking)
     monkeypatch.setattr(engine_module, "time", ticking)
 
 
@@ -453,7 +455,7 @@ def test_checkpoints_are_written_while_a_fit_runs(tmp_path, monkeypatch, clock):
     saved = []
     real = Engine.save
     monkeypatch.setattr(Engine, "save", lambda engine, path: (saved.append(engine.step), real(engine, path)))
-    monkeypatch.setattr(engine_module, "CHECKPOINT_SECONDS", 15.0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 15.0)
     (result,) = fit([THREE[0]], SMALL, FAST, checkpoint=tmp_path / "fit")
     assert 4 <= len(saved) <= 6 and saved[0] < 20 and saved[-1] == FAST.steps
     assert result.seconds > FAST.steps - 1, "by a clock of one second a step"
@@ -470,7 +472,7 @@ def test_a_set_is_its_pictures_one_by_one(tmp_path):
 
 
 def test_a_set_pauses_and_goes_on(tmp_path, monkeypatch, clock):
-    monkeypatch.setattr(engine_module, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(running, "ProcessPoolExecutor", HereAndNow)
     images, done, pauses = {f"p{i}": image for i, image in enumerate(THREE)}, {}, 0
     while set(images) - set(done):
         left = {name: image for name, image in images.items() if name not in done}
@@ -489,7 +491,7 @@ def test_a_set_pauses_and_goes_on(tmp_path, monkeypatch, clock):
 
 
 def test_an_error_in_a_set_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(running, "ProcessPoolExecutor", HereAndNow)
     (tmp_path / "p.safetensors").write_bytes(b"junk")
     with pytest.raises(ValueError, match="cannot be read"):
         fit_set({"p": THREE[0]}, SMALL, FAST, folder=tmp_path)

@@ -19,7 +19,8 @@ from sparsecomp.sparsify.gates import HardConcrete, expected_open
 from sparsecomp.sparsify.magnitude import prune
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import kernel
-from sparsecomp.training.fit import Engine, Paused, fit
+from sparsecomp.training.fit import Engine, fit
+from sparsecomp.training.running import Paused
 from sparsecomp.training.sparse import PruningEngine, SparseEngine
 
 SMALL = Architecture(3, 10)

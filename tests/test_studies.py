@@ -19,7 +19,9 @@ from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
 from sparsecomp.studies import autoencoders, base, networks
 from sparsecomp.training import fit as engine_module
-from sparsecomp.training.fit import FitResult, Paused, fit
+from sparsecomp.training import running
+from sparsecomp.training.fit import FitResult, fit
+from sparsecomp.training.running import Paused
 
 # Named smoke: a study knows by the name that it has to be short.
 QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
@@ -60,7 +62,7 @@ class HereAndNow:
 def quick(monkeypatch):
     """Three tiny pictures, and no time spent on starting processes."""
     monkeypatch.setattr(data, "bundled", lambda: dict(PICTURES))
-    monkeypatch.setattr(engine_module, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(running, "ProcessPoolExecutor", HereAndNow)
 
 
 def setup(out: Path, **options) -> studies.Setup:
@@ -139,6 +141,7 @@ def test_a_study_paused_is_one_never_stopped(tmp_path, monkeypatch):
     # Time goes on by one second with every look at it: a pause comes after a known number of steps.
     now = iter(range(10**9))
     ticking = SimpleNamespace(perf_counter=lambda: next(now), monotonic=lambda: next(now))
+    monkeypatch.setattr(running, "time", ticking)
     monkeypatch.setattr(engine_module, "time", ticking)
     monkeypatch.setattr(studies.Setup, "seconds_left", lambda setup: 20.0)
     pauses, said = 0, []

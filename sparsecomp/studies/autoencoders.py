@@ -9,9 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,7 @@ from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, pictures_from, row_of
 from sparsecomp.training.autoencoder import Training, to_input, train
 from sparsecomp.training.double_descent import Constraint, project, second_start
-from sparsecomp.training.fit import Paused, one_thread
+from sparsecomp.training.running import side_by_side
 
 # Models for high rates, as the paper's, and for lower ones: what they change in the profile's descent.
 MODELS: dict[str, dict] = {
@@ -419,31 +417,11 @@ def _decoder_macs(model: SparseCAE) -> float:
 def _side_by_side(
     setup: Setup, function: Callable[..., object], tasks: list[tuple], on_done: Callable[[object, object], None]
 ) -> None:
-    """``function(setup, *arguments)`` for every ``(key, arguments)``, in processes; trainings on a GPU in turn.
-
-    `Paused` is raised in the end if one was; another error after all others had their turn.
-    """
-    quiet, failed = replace(setup, report=_say_nothing, started=setup.started), []
-
-    def settle(key: object, result: Callable[[], object]) -> None:
-        try:
-            on_done(key, result())
-        except (Paused, ValueError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
-            failed.append(error)  # the others' results are still wanted
-
-    if setup.workers == 1 or (function is _descend and setup.device != "cpu"):  # measuring needs no GPU
-        for key, arguments in tasks:
-            settle(key, functools.partial(function, quiet, *arguments))
-    else:
-        with ProcessPoolExecutor(setup.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
-            waiting = {pool.submit(function, quiet, *arguments): key for key, arguments in tasks}
-            for future in as_completed(waiting):
-                settle(waiting[future], future.result)
-    for error in failed:
-        if not isinstance(error, Paused):
-            raise error
-    if failed:
-        raise Paused("the time given is over")
+    """``function(setup, *arguments)`` for every ``(key, arguments)``, in processes; trainings on a GPU in turn."""
+    quiet = replace(setup, report=_say_nothing, started=setup.started)
+    in_turn = setup.workers == 1 or (function is _descend and setup.device != "cpu")  # measuring needs no GPU
+    bound = [(key, functools.partial(function, quiet, *arguments)) for key, arguments in tasks]
+    side_by_side(bound, 0 if in_turn else setup.workers, on_done)
 
 
 def _say_nothing(line: str) -> None:

@@ -27,7 +27,8 @@ from sparsecomp.profiles import (
     sparsity_at,
 )
 from sparsecomp.studies.base import Setup, config_of, finish, keep_file, pictures_from, row_of
-from sparsecomp.training.fit import Engine, FitResult, Paused, fit_set
+from sparsecomp.training.fit import Engine, FitResult, fit_set
+from sparsecomp.training.running import Paused
 from sparsecomp.training.sparse import PruningEngine, SparseEngine, SparseResult
 
 # The studies ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ bits on a CPU.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,8 +24,8 @@ from sparsecomp.data import fingerprint
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE, pad
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.training import checkpoint as checkpoints
-from sparsecomp.training.fit import CHECKPOINT_SECONDS, Paused
 from sparsecomp.training.optim import orthogonalised
+from sparsecomp.training.running import Watch
 
 Masks = dict[str, torch.Tensor]  # parameter's name -> bool of its shape; True may move
 
@@ -260,31 +259,17 @@ def train(
     FloatingPointError
         If the loss is no longer a finite number.
     """
-    if max_seconds is not None and checkpoint is None:
-        raise ValueError("max_seconds needs a checkpoint to pause into")
-    if checkpoint is not None and checkpoint.exists():
-        training.load(checkpoint)
-    steps, begun = training.descent.steps, time.perf_counter()
-    saved, before = begun, training.seconds
+    steps = training.descent.steps
+    watch = Watch(training, steps, checkpoint, max_seconds)
     while training.step < steps:
         loss = training.advance()
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {training.step}: the learning rate is too high")
-        last = training.step == steps
-        if training.step % training.descent.score_every == 0 or last:
+        if training.step % training.descent.score_every == 0 or training.step == steps:
             psnr, rate = training.score()
             training.history.append([training.step, loss, rate, psnr])
             if on_score is not None:
                 on_score(training.step, [psnr])
-        now = time.perf_counter()
-        training.seconds = before + now - begun
-        if checkpoint is not None and not last:
-            out_of_time = max_seconds is not None and now - begun >= max_seconds
-            if out_of_time or now - saved >= CHECKPOINT_SECONDS:
-                training.save(checkpoint)
-                saved = now
-            if out_of_time:
-                raise Paused(f"at step {training.step} of {steps}; state in {checkpoint}")
-    if checkpoint is not None:
-        training.save(checkpoint)
+        watch.after_step()
+    watch.end()
     return training

@@ -11,15 +11,11 @@ make it, is restarted at half the learning rate from the best it had; its neighb
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +27,9 @@ from sparsecomp.profiles import FitBudget, as_dict
 from sparsecomp.training import checkpoint as checkpoints
 from sparsecomp.training import kernel
 from sparsecomp.training.optim import Adam, Soap
+from sparsecomp.training.running import Paused, Watch, side_by_side
 
 SAME_ORDER = 10  # epochs that share one drawn order of pixels: drawing and gathering cost about as much as two steps
-CHECKPOINT_SECONDS = 60.0
-
-
-class Paused(Exception):
-    """The time given to a fit is over; its checkpoint is written, and the same call goes on from there to the same
-    bits.
-    """
-
-
 @dataclass
 class FitResult:
     """One finished fit.
@@ -341,37 +329,22 @@ def fit(
     make : callable
         What makes the engine: `Engine`, or one of `training.sparse` with its own arguments bound (`functools.partial`).
     """
-    if max_seconds is not None and checkpoint is None:
-        raise ValueError("max_seconds needs a checkpoint to pause into")
     engine = make(
         pictures, architecture, budget,
         seeds=[0] * len(pictures) if seeds is None else seeds, coordinates=coordinates, device=device, backend=backend,
     )  # fmt: skip
-    if checkpoint is not None and checkpoint.exists():
-        engine.load(checkpoint)
-    begun = saved = time.perf_counter()
-    before = engine.seconds
+    watch = Watch(engine, budget.steps, checkpoint, max_seconds)
     while engine.step < budget.steps:
         engine.advance()
-        last = engine.step == budget.steps
-        if engine.step % budget.score_every == 0 or last:
+        if engine.step % budget.score_every == 0 or engine.step == budget.steps:
             scores = engine.score()
-            engine.seconds = before + time.perf_counter() - begun
+            watch.look()
             if on_score is not None:
                 on_score(engine.step, scores)
             if stop_at is not None and min(one.best for one in engine.fits) >= stop_at:
                 break
-        now = time.perf_counter()
-        engine.seconds = before + now - begun
-        if checkpoint is not None and not last:
-            out_of_time = max_seconds is not None and now - begun >= max_seconds
-            if out_of_time or now - saved >= CHECKPOINT_SECONDS:
-                engine.save(checkpoint)
-                saved = now
-            if out_of_time:
-                raise Paused(f"at step {engine.step} of {budget.steps}; state in {checkpoint}")
-    if checkpoint is not None:
-        engine.save(checkpoint)
+        watch.after_step()
+    watch.end()
     return engine.results()
 
 
@@ -408,34 +381,13 @@ def fit_set(
             for name, result in zip(batch, results, strict=True):
                 on_done(name, result)
         return
-    failed: list[Exception] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
-        waiting = {
-            pool.submit(
-                _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, make
-            ): name
-            for name, p in pictures.items()
-        }
-        for future in as_completed(waiting):
-            try:
-                result = future.result()
-            except (Paused, ValueError, MemoryError) as error:
-                failed.append(error)  # the others' results are still wanted
-            else:
-                on_done(waiting[future], result)
-    for error in failed:
-        if not isinstance(error, Paused):
-            raise error
-    if failed:
-        raise Paused("the time given is over")
-
-
-def one_thread() -> None:
-    """What a worker begins with: one thread, Ctrl-C left to the process that started it, and an end when that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that goes on
-    torch.set_num_threads(1)
+    tasks = {
+        name: functools.partial(
+            _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, make
+        )
+        for name, p in pictures.items()
+    }
+    side_by_side(tasks.items(), workers, on_done)
 
 
 def _fit_one(
