@@ -26,16 +26,22 @@ CONSTRAINTS = {
 ROWS = ("l1", "bilevel_l11", "l1inf", "l21", "bilevel_l1inf")
 
 
+NAMES = {
+    "magnitude": "control: the largest weights of all layers",
+    "random mask": "control: random weights",
+    "random restart": "control: l1,1, from other first values",
+    "dense, trained on": "control: dense, going on as long",
+    "trained restart": "l1,1, going on",
+    "per layer": "l1,1, a radius for each layer",
+    "coupled, trained": "l1,1, stream coupled, going on",
+    "filters, then l1": "whole filters, then l1, going on",
+}
+
+
 def name_of(label: str) -> str:
-    """A label of `studies.autoencoders.SPARSE` as a reader should see it."""
-    return {
-        "random mask": "control: random mask", "magnitude": "control: magnitude",
-        "random restart": "control: l1,1, restart from other first values",
-        "trained restart": "l1,1, going on from the trained weights",
-        "per layer": "l1,1, a radius for each layer", "coupled": "l1,1, stream coupled",
-        "bilevel_l1inf, trained": "l1,inf (bilevel), going on from the trained weights",
-        "coupled bilevel_l1inf, trained": "the same, stream coupled",
-    }.get(label, f"control: {label}" if label.startswith("small") else CONSTRAINTS.get(label, (label,))[0])  # fmt: skip
+    """A label of `studies.autoencoders.SPARSE` as a reader should see it; *going on*: from the trained weights."""
+    small = f"control: {label}" if label.startswith("small") else CONSTRAINTS.get(label, (label,))[0]
+    return NAMES.get(label, small)
 
 
 def macs_over_density() -> Figure:
@@ -162,7 +168,7 @@ def _with_spread(mean: float, deviation: float) -> str:
 def cae_training() -> Figure:
     """PSNR of validation pictures over the steps of both descents, rounded at the middle step."""
     figure, axes = new_figure()
-    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "bilevel_l1inf, trained"))]
+    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "filters, then l1"))]
     for record, colour in zip(used, ("#000000", "#0072B2", "#CC79A7"), strict=True):
         history = record.result["history"]
         label = record.config["label"]

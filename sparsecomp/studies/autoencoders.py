@@ -51,6 +51,7 @@ SPARSE: dict[str, Constraint] = {
     "random mask": Constraint("random", S),
     "random restart": Constraint("bilevel_l11", S, restart="random"),
     "trained restart": Constraint("bilevel_l11", S, restart="trained"),
+    "dense, trained on": Constraint("l1", 0.0, restart="trained"),  # as many steps as what goes on from trained weights
     "per layer": Constraint("bilevel_l11", S, radius="per_layer"),
     "coupled, trained": Constraint("bilevel_l11", S, coupled=True, restart="trained"),
     "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),

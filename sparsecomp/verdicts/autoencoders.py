@@ -177,8 +177,8 @@ def _energy() -> float:
 
 
 def within(loss: float = 0.5) -> list[str]:
-    """Second descents (no small dense nets) that lose at most so many dB at equal bytes of files."""
-    found = [label for label in labels() if not label.startswith("small dense")]
+    """Second descents (no dense nets) that lose at most so many dB at equal bytes of files."""
+    found = [label for label in labels() if "dense" not in label]
     return [label for label in found if over_seeds(label, loss_at_rate)[0] >= -loss]
 
 
