@@ -35,6 +35,7 @@ NAMES = {
     "per layer": "l1,1, a radius for each layer",
     "coupled, trained": "l1,1, stream coupled, going on",
     "filters, then l1": "whole filters, then l1, going on",
+    "filters, then l1, rewound": "whole filters, then l1",
 }
 
 

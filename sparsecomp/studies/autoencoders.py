@@ -55,6 +55,7 @@ SPARSE: dict[str, Constraint] = {
     "per layer": Constraint("bilevel_l11", S, radius="per_layer"),
     "coupled, trained": Constraint("bilevel_l11", S, coupled=True, restart="trained"),
     "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),
+    "filters, then l1, rewound": Constraint("l1", S, coupled=True, filters=0.23),
 }
 HEADLINE = ("bilevel_l11", "filters, then l1")
 STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # of the latent, in 1/16384: 1/256 .. 1/5
