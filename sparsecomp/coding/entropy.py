@@ -6,7 +6,7 @@ distributions, the same at all places (a factorised prior)::
     F_c(z) = sum_k w_ck sigmoid((z - mu_ck) / s_ck)
     H(Z)   = sum over channels and places of  -log2 ( F_c(z + Delta/2) - F_c(z - Delta/2) )
 
-which is the length of the code of ``z`` rounded to multiples of a step Delta, if the rounding is replaced by noise
+With noise of the width Delta added to z, this stands in for the length of the code of z rounded to multiples of Delta
 (Ballé et al. 2017). Symbols decode alike on every machine only from integers, so a trained model stores counts:
 `counts_of` mixes a histogram of training codes, in cells of 1/256 from -1 to 1, with the prior. The table of any step
 is summed up from them in integer arithmetic (`table`): one set of counts serves all steps.

@@ -61,7 +61,9 @@ def macs_over_density() -> Figure:
         for kind in ROWS:
             name, colour, marker = CONSTRAINTS[kind]
             _line(axes, numbers.density(kind), column, "-", colour, marker, name)
-        _line(axes, numbers.density("bilevel_l1inf", coupled=True), column, "--", "#CC79A7", "D", "the same, coupled")
+        for kind in ("bilevel_l11", "bilevel_l1inf"):
+            name, colour, marker = CONSTRAINTS[kind]
+            _line(axes, numbers.density(kind, coupled=True), column, "--", colour, marker, f"{name}, stream coupled")
         axes.set(title=title, xlabel="density 1 - S", xlim=(0, 1), ylim=(0, 1.05))
         axes.grid(color="#e4e4e4", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -135,7 +137,7 @@ def cae_table() -> Table:
             "after surgery": f"{numbers.macs_saved(kind):.0f}",
             "less memory %": f"{numbers.memory_saved(kind):.1f} ({printed['memory_reduction']:g})",
             "relative loss dB": _with_spread(loss, spread) + f" ({printed['relative_loss']:g})",
-            "dB at the same bytes": _with_spread(*numbers.over_seeds(kind, numbers.loss_at_rate)),
+            **_at_rate(kind),
         })  # fmt: skip
     return Table(rows)
 
@@ -148,7 +150,7 @@ def cae_variants_table() -> Table:
         try:
             speed = numbers.speedup(label)
             quicker = f"{speed['speedup']:.2f} ({speed['lower']:.2f} to {speed['upper']:.2f})"
-        except (LookupError, StopIteration):
+        except LookupError:
             quicker = "–"
         rows.append({
             "second descent": name_of(label),
@@ -156,10 +158,27 @@ def cae_variants_table() -> Table:
             "fewer MACs %": f"{numbers.macs_saved(label):.0f}",
             "less memory %": f"{numbers.memory_saved(label):.0f}",
             "times as fast": quicker,
+            "steps": f"{record.config['descent']['steps'] * (1 + _went_on(record)):,}",
             "relative loss dB": _with_spread(*numbers.over_seeds(label, numbers.relative_loss)),
-            "dB at the same bytes": _with_spread(*numbers.over_seeds(label, numbers.loss_at_rate)),
+            **_at_rate(label),
         })  # fmt: skip
-    return Table(sorted(rows, key=lambda row: -float(row["dB at the same bytes"].split()[0])))
+    known = [row for row in rows if row["dB at the same bytes"] != "–"]
+    known.sort(key=lambda row: -float(row["dB at the same bytes"].split()[0]))
+    return Table(known + [row for row in rows if row not in known])
+
+
+def _went_on(record: RunRecord) -> bool:
+    return record.config["constraint"] is not None and record.config["constraint"]["restart"] == "trained"
+
+
+def _at_rate(label: str) -> dict[str, str]:
+    """The difference at equal bytes over the seeds, and the rates that it is a mean over."""
+    try:
+        low, high = numbers.at_rate(label, numbers.seeds_of(label)[0]).overlap
+        told = _with_spread(*numbers.over_seeds(label, numbers.loss_at_rate))
+    except LookupError:
+        return {"dB at the same bytes": "–", "over bpp": "no rates in common"}
+    return {"dB at the same bytes": told, "over bpp": f"{low:.1f} to {high:.1f}"}
 
 
 def _with_spread(mean: float, deviation: float) -> str:
@@ -169,7 +188,7 @@ def _with_spread(mean: float, deviation: float) -> str:
 def cae_training() -> Figure:
     """PSNR of validation pictures over the steps of both descents, rounded at the middle step."""
     figure, axes = new_figure()
-    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "filters, then l1"))]
+    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "trained restart"))]
     for record, colour in zip(used, ("#000000", "#0072B2", "#CC79A7"), strict=True):
         history = record.result["history"]
         label = record.config["label"]
@@ -186,6 +205,8 @@ def cae_pictures(bpp: float = 2.25, crop: tuple[int, int, int, int] = (90, 180, 
     original, panels = data.bundled()["astronaut"], {}
     panels["original"] = original
     for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
+        if store.find(record.result["file"]).key != record.result["model"]:
+            raise LookupError(f"the model {record.result['file']} is not the one of its record")
         file = Cae(model=record.result["file"]).at_bpp(original, bpp)
         decoded = codecs.decode(file)
         psnr = metrics.psnr(reference=original, reconstruction=decoded)

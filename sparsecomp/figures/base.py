@@ -34,10 +34,12 @@ LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bi
 
 def provenance(records: list[RunRecord]) -> str:
     """One line under a figure: profile, pictures, device and commit of what it shows."""
+    pictured = [r for r in records if "picture" in r.rows[0]]
+    budgets = [r.config.get("fit", r.config.get("descent")) for r in records]
     said = {
         "profile": sorted({r.config["profile"] for r in records}),
-        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in records}),
-        "steps": sorted({f"{r.config['fit']['steps']:,}" for r in records if "fit" in r.config}),
+        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in pictured}),
+        "steps": sorted({f"{budget['steps']:,}" for budget in budgets if budget}),
         "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
         "device": sorted({r.environment["device"] for r in records}),
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),

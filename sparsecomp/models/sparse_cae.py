@@ -108,7 +108,7 @@ class Decoder(nn.Module):
 
 
 class SparseCAE(nn.Module):
-    """Encoder and decoder. The quantiser and the prior stand in `coding.prior`; sparsity comes from outside."""
+    """Encoder and decoder. The quantiser and the prior stand in `coding.entropy`; sparsity comes from outside."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
@@ -120,12 +120,12 @@ class SparseCAE(nn.Module):
 
 
 SLOPE = 0.01  # of PyTorch's leaky ReLU
-GAIN = 1 / 4  # of the first latent, whose transform's coefficients are at most 2 in size
+GAIN = 1 / 4  # of the first latent; the DC of white is sqrt(12) / 2, so the tanh squeezes the lowest frequency alone
 
 
 @torch.no_grad()
 def first_values(model: SparseCAE) -> None:
-    """Begin as a transform codec: the latent is a DCT of 4x4 blocks, and the decoder is its inverse.
+    """Begin as a transform codec: the latent is a DCT of 4x4 blocks, and the decoder is its inverse, but for the tanh.
 
     Nothing in this network normalises, and from random first values it spends most of a short training on what has
     been known since JPEG. Measured at width 48, on validation pictures rounded at 1/64: 1,000 steps from a DCT reach

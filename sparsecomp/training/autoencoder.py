@@ -1,4 +1,4 @@
-"""Training of an autoencoder: one descent of ``huber(x_hat - x) + lambda H(z)`` over crops of a set of pictures.
+"""Training of an autoencoder: one descent of ``huber(x_hat - x) + lam Delta^2 bpp`` over crops of a set of pictures.
 
 The quantiser is replaced by uniform noise of one step's width (Ballé et al. 2017), or by rounding whose gradient is
 passed straight through. The step Delta is drawn anew for every crop, so that one model serves a range of them; lambda

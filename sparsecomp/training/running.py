@@ -64,7 +64,7 @@ class Watch:
         return now
 
     def after_step(self) -> None:
-        """To be called after every step but the last: saves once a minute, and pauses when the time is over."""
+        """To be called after every step: saves once a minute, pauses when the time is over; nothing after the last."""
         now = self.look()
         if self.checkpoint is None or self.training.step >= self.steps:
             return

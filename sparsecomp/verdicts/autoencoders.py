@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sparsecomp import metrics, results
 from sparsecomp.results import RunRecord
+from sparsecomp.verdicts import networks
 from sparsecomp.verdicts.base import Claim
 
 PAPER = "Sparse CAE"
 CONSTRAINTS = {"l1": "l1", "bilevel_l11": "l1,1", "l1inf": "l1,inf"}  # ours: the paper's names in Table I
-SPREAD = 2.0  # a difference within so many standard errors of the seeds is called none
+BEYOND = (
+    "filters, then l1, rewound"  # what goes beyond the paper; fixed before any second descent was measured on Kodak
+)
 
 
 def dense(label: str = "high", seed: int = 0, profile: str = "laptop") -> RunRecord:
@@ -34,25 +39,48 @@ def seeds_of(label: str, profile: str = "laptop") -> list[int]:
     return sorted(r.config["seed"] for r in found)
 
 
-def relative_loss(label: str, seed: int = 0) -> float:
-    """The paper's relative loss in dB, without a quantiser: mean over pictures of ``10 log10 (MSE_ref / MSE)``.
+def reference(label: str, seed: int = 0) -> RunRecord:
+    """The dense model that had as many steps: of what goes on from trained weights the one that went on, too."""
+    constraint = sparse(label, seed).config["constraint"]
+    went_on = constraint is not None and constraint["restart"] == "trained" and "dense" not in label
+    return sparse("dense, trained on", seed) if went_on else dense(seed=seed)
 
-    Below 0 is a loss, as the paper prints it. The reference is the dense model of the same seed.
+
+def relative_loss(label: str, seed: int = 0) -> float:
+    """The paper's relative loss in dB, no quantiser: mean over pictures of ``10 log10 (MSE_ref / MSE)``.
+
+    Below 0 is a loss, as the paper prints it. Of 8-bit reconstructions; the reference is the dense model of the same
+    seed and as many steps. It compares models at whatever rates they have.
     """
-    theirs, ours = (
-        {r["picture"]: r["mse_unquantised"] for r in record.rows} for record in (dense(seed=seed), sparse(label, seed))
-    )
+    records = reference(label, seed), sparse(label, seed)
+    theirs, ours = ({row["picture"]: row["mse_unquantised"] for row in record.rows} for record in records)
     if set(ours) != set(theirs):
         raise LookupError(f"the records of {label} and the dense model are of different pictures")
     return float(np.mean([10 * np.log10(theirs[name] / ours[name]) for name in ours]))
 
 
-def loss_at_rate(label: str, seed: int = 0) -> float:
-    """Mean difference in PSNR to the dense model at equal bytes of files, in dB (BD-PSNR); below 0 is a loss."""
-    (anchor, theirs), (test, ours) = (rising(r) for r in (dense(seed=seed), sparse(label, seed)))
-    if min(len(anchor), len(test)) < 4 or anchor[0] >= test[-1] or test[0] >= anchor[-1]:
+def at_rate(label: str, seed: int = 0) -> metrics.BD:
+    """Mean difference in PSNR to the dense model of as many steps at equal bytes of files (BD-PSNR), and over which
+    rates.
+
+    Both curves have the steps that both were measured at. Where the dense model would have to work beyond the steps it
+    was trained for, because the other has so few channels that its rates are low, the best of all dense models stands
+    in its place.
+    """
+    ours, theirs = sparse(label, seed), reference(label, seed)
+    shared = {row["setting"] for row in ours.rows} & {row["setting"] for row in theirs.rows}
+    ours, theirs = (replace(r, rows=[row for row in r.rows if row["setting"] in shared]) for r in (ours, theirs))
+    test, known = rising(ours), theirs.config["descent"]["coarsest"] * 2**14
+    low = test[0][-1] < min(theirs.mean("bpp", setting=s) for s in shared if s <= known)
+    anchor = hull() if low else rising(theirs)
+    if min(len(anchor[0]), len(test[0])) < 4 or anchor[0][0] >= test[0][-1] or test[0][0] >= anchor[0][-1]:
         raise LookupError(f"the curves of {label} and the dense model have too few points in common")
-    return metrics.bd_psnr(rate_anchor=anchor, quality_anchor=theirs, rate_test=test, quality_test=ours).value
+    return metrics.bd_psnr(rate_anchor=anchor[0], quality_anchor=anchor[1], rate_test=test[0], quality_test=test[1])
+
+
+def loss_at_rate(label: str, seed: int = 0) -> float:
+    """`at_rate` in dB; below 0 is a loss."""
+    return at_rate(label, seed).value
 
 
 def over_seeds(label: str, measure: object) -> tuple[float, float]:
@@ -70,14 +98,13 @@ def macs_saved(label: str, seed: int = 0, accounting: str = "macs") -> float:
 
 def memory_saved(label: str, seed: int = 0) -> float:
     """Per cent fewer bytes of the encoder: its sparse file against its dense weights, 16 bits each."""
-    found = sparse(label, seed).result
-    return 100 * (1 - found["encoder_bytes"] / found["dense_bytes"])
+    return 100 * (1 - sparse(label, seed).result["encoder_bytes"] / dense(seed=seed).result["dense_bytes"])
 
 
 def speedup(label: str, profile: str = "laptop") -> dict:
     """The row of `cae_speed`: median and quartiles of dense over pruned."""
-    record = results.record("cae_speed", profile=profile, data="kodak")
-    for row in record.rows:
+    rows = [row for record in results.records("cae_speed", profile=profile, data="kodak") for row in record.rows]
+    for row in rows:
         if row["label"] == label:
             return row
     raise LookupError(f"cae_speed has not timed {label}: make it anew with `sparsecomp study cae_speed`")
@@ -130,67 +157,77 @@ def psnr_near(bpp: float, label: str | None = None) -> float:
 
 
 def claims() -> list[Claim]:
-    """Table I, and what the text promises."""
-    size = "profile laptop: width 48 in place of 128, BSDS500 in place of Flickr, one descent a few thousand steps"
+    """Table I, what the text promises, and our own aims."""
+    size = "profile laptop: width 48 in place of 128, BSDS500 in place of Flickr, 4,000 steps a descent"
+    taps = "our groups are filters, the released projection empties input taps: another method; "
     table = []
     for kind, name in CONSTRAINTS.items():
         rows = results.published("sparse_cae", where="Table I", series=name)
         printed = {row["metric"]: row["value"] for row in rows}
         macs, memory, loss = (printed[key] for key in ("macc_reduction", "memory_reduction", "relative_loss"))
+        why = taps + size if kind == "l1inf" else size
         table += [
             Claim(f"cae-{kind}-macs", PAPER, f"{name}: fewer MACCs near S = 83 %, the paper's count", f"{macs:g} %",
-                  "5 points", lambda kind=kind: macs_saved(kind, accounting="macs_paper"),
-                  lambda ours, macs=macs: abs(ours - macs) <= 5, "{:.1f} %", size),
+                  "at most 5 points less", lambda kind=kind: macs_saved(kind, accounting="macs_paper"),
+                  lambda ours, macs=macs: ours >= macs - 5, "{:.1f} %", why),
             Claim(f"cae-{kind}-memory", PAPER, f"{name}: memory of the encoder near S = 83 %, bytes of a sparse file",
-                  f"{memory:g} % less", "5 points", lambda kind=kind: memory_saved(kind),
-                  lambda ours, memory=memory: abs(ours - memory) <= 5, "{:.1f} % less",
+                  f"{memory:g} % less", "at most 5 points less", lambda kind=kind: memory_saved(kind),
+                  lambda ours, memory=memory: ours >= memory - 5, "{:.1f} % less",
                   "positions are paid for: the share of zeros is not the share of bytes; " + size),
             Claim(f"cae-{kind}-loss", PAPER, f"{name}: relative loss near S = 83 %, no quantiser", f"{loss:g} dB",
-                  "0.5 dB", lambda kind=kind: over_seeds(kind, relative_loss)[0],
-                  lambda ours, loss=loss: abs(ours - loss) <= 0.5, "{:.2f} dB", size),
+                  "at most 0.5 dB more", lambda kind=kind: over_seeds(kind, relative_loss)[0],
+                  lambda ours, loss=loss: ours >= loss - 0.5, "{:.2f} dB", "mean over pictures; " + why),
         ]  # fmt: skip
     return [
         *table,
         Claim("cae-86", PAPER, "l1,1: MACCs at S = 86 %, counted as the paper does, no second descent (Fig. 2)",
-              "30 % fewer", "5 points", lambda: macs_at_density("bilevel_l11", 0.86),
-              lambda ours: abs(ours - 30) <= 5, "{:.1f} % fewer", size),
+              "30 % fewer", "at most 5 points less", lambda: macs_at_density("bilevel_l11", 0.86),
+              lambda ours: ours >= 25, "{:.1f} % fewer", size),
         Claim("cae-l21", PAPER, "l2,1 gives no structured sparsity", "yes (text; no number)",
-              "no more MACs saved than l1,1 at S = 83 %, after surgery",
-              lambda: macs_saved("l21") - macs_saved("bilevel_l11"), lambda ours: ours <= 0, "{:+.1f} points",
-              "the group soft threshold removes whole filters and nothing else; the released l2,1 takes l1 norms"),
+              "MACs saved at S = 83 %, after surgery: no more than by l1 and 5 points",
+              lambda: macs_saved("l21"), lambda ours: ours <= macs_saved("l1") + 5, "{:.1f} % fewer MACs",
+              "group soft thresholding makes no single zeros; the released l2,1 takes l1 norms"),
         Claim("cae-less-than-1-db", PAPER, "l1,1 loses less than 1 dB (files on Kodak, same bytes)", "< 1 dB",
               "none", lambda: over_seeds("bilevel_l11", loss_at_rate)[0], lambda ours: ours > -1, "{:.2f} dB", size),
-        Claim("cae-47", PAPER, "47 dB near 4 bpp (l1,1, Kodak, bytes of files)", "47 dB at 4.28 bpp", "1 dB",
-              lambda: psnr_near(4.28, "bilevel_l11"), lambda ours: ours >= 46, "{:.2f} dB", size),
+        Claim("cae-47", PAPER, "47 dB at about 4 bpp (l1,1, Kodak, bytes of files)", "47 dB", "1 dB",
+              lambda: psnr_near(4.0, "bilevel_l11"), lambda ours: ours >= 46, "{:.2f} dB", size),
+        Claim("cae-4-db-jpeg", PAPER, "at least 4 dB above JPEG at about 4 bpp: the paper's own 47 dB", "4 dB",
+              "none", lambda: 47 - standard_at("jpeg", 4.0), lambda ours: ours >= 4, "{:+.1f} dB",
+              "against JPEG as fairly as in chapter 00, files on Kodak"),
+        Claim("cae-4-db-jpeg2000", PAPER, "at least 4 dB above JPEG 2000 at about 4 bpp: the paper's own 47 dB",
+              "4 dB", "none", lambda: 47 - standard_at("jpeg2000", 4.0), lambda ours: ours >= 4, "{:+.1f} dB",
+              "JPEG 2000 with its colour transform; the curve that the paper cites ends at 2.40 bpp"),
+        Claim("cae-over-jpeg2000", PAPER, "our dense models against JPEG 2000 at 4 bpp, files on Kodak", "+4 dB",
+              "none", lambda: psnr_near(4.0) - standard_at("jpeg2000", 4.0), lambda ours: ours >= 4, "{:+.1f} dB",
+              "a factorised prior on a latent at a quarter of the resolution; " + size),
         Claim("cae-energy", PAPER, "25 % less energy", "25 %", "a measurement", _energy, bool, "{}", ""),
-        Claim("cae-40-macs", "beyond the papers", "S near 83 %: 40 % fewer MACs for at most 0.5 dB (bytes of files)",
-              "our own aim", "none", best_beyond, lambda ours: ours >= 40, "{:.1f} % fewer MACs",
-              "the most that a variant within 0.5 dB saves, after surgery; " + size),
-        Claim("cae-faster", "beyond the papers", "the pruned encoder is 1.3 times as fast as the dense one on a CPU",
-              "our own aim", "none", fastest, lambda ours: ours >= 1.3, "{:.2f} times",
-              "wall-clock, whole pictures, pairs in turn; the quickest variant within 0.5 dB"),
+        *(claim for label, name in (("bilevel_l11", "the paper's l1,1"), (BEYOND, "whole filters, then l1"))
+          for claim in _aims(label, name, size)),
     ]  # fmt: skip
+
+
+def _aims(label: str, name: str, size: str) -> list[Claim]:
+    """Our own aims for one way of making the encoder sparse, over three seeds."""
+    return [
+        Claim(f"cae-aim-macs-{label}", "beyond the papers", f"{name}, S near 83 %: 40 % fewer MACs, after surgery",
+              "our own aim", "none", lambda: over_seeds(label, macs_saved)[0], lambda ours: ours >= 40,
+              "{:.1f} % fewer", size),
+        Claim(f"cae-aim-loss-{label}", "beyond the papers", f"{name}, S near 83 %: at most 0.5 dB (same bytes)",
+              "our own aim", "none", lambda: over_seeds(label, loss_at_rate)[0], lambda ours: ours >= -0.5,
+              "{:.2f} dB", "mean of three seeds; " + size),
+        Claim(f"cae-aim-speed-{label}", "beyond the papers", f"{name}: the encoder 1.3 times as fast on a CPU",
+              "our own aim", "the lower quartile", lambda: speedup(label)["lower"], lambda ours: ours >= 1.3,
+              "{:.2f} times", "wall-clock, one whole picture of Kodak, one thread, pairs of calls in turn"),
+    ]  # fmt: skip
+
+
+def standard_at(codec: str, bpp: float) -> float:
+    """Mean PSNR in dB of JPEG or JPEG 2000 on Kodak at a rate, high ones too."""
+    rates, qualities = networks.curve(codec, high=True)
+    if not rates[0] <= bpp <= rates[-1]:
+        raise LookupError(f"{codec} was measured from {rates[0]:.2f} to {rates[-1]:.2f} bpp, not at {bpp}")
+    return float(np.interp(bpp, rates, qualities))
 
 
 def _energy() -> float:
     raise LookupError("energy is nowhere measured, in the paper or here; it does not follow from multiply-accumulates")
-
-
-def within(loss: float = 0.5) -> list[str]:
-    """Second descents (no dense nets) that lose at most so many dB at equal bytes of files."""
-    found = [label for label in labels() if "dense" not in label]
-    return [label for label in found if over_seeds(label, loss_at_rate)[0] >= -loss]
-
-
-def best_beyond() -> float:
-    """The most MACs, in per cent, that a variant within 0.5 dB saves."""
-    if not labels():
-        raise LookupError("no records of study 'cae_sparse'")
-    return max((macs_saved(label) for label in within()), default=0.0)
-
-
-def fastest() -> float:
-    """The greatest speed-up of a variant within 0.5 dB; 0 if none is within."""
-    if not labels():
-        raise LookupError("no records of study 'cae_sparse'")
-    return max((speedup(label)["speedup"] for label in within()), default=0.0)
