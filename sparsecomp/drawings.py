@@ -261,9 +261,9 @@ def autoencoder(shape: Shape | None = None) -> Figure:
     for number, layer in enumerate(layers_of):
         if layer in in_decoder and layers_of[number - 1] not in in_decoder:
             axes.text(x / 2, -0.62, "encoder: what is made sparse", ha="center", fontsize=9)
-            start = x = x + 0.25
-            axes.text(x - 0.03, 0, "z\nround(z / Δ)\nH(z)", ha="center", va="center", fontsize=8, color="#D55E00")
-            x += 0.25
+            start = x = x + 0.4
+            axes.text(x - 0.04, 0, "z\nround(z / Δ)\nH(z)", ha="center", va="center", fontsize=8, color="#D55E00")
+            x += 0.35
         height, width = sizes[layer], 0.04 + 0.05 * np.log2(layer.out_channels)
         blue = (macs(layer) / total) ** 0.5
         colour = tuple(1 - blue * (1 - c) for c in (0.0, 0.45, 0.70))

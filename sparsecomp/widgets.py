@@ -398,7 +398,7 @@ def _encoder_frame(
         f"<b>this detail</b>: {len(code):,} bytes of code, {psnr:.2f} dB"
     )
     pictures = {
-        "original": detail,
+        "original\n24 bpp": detail,
         f"decoded\n{psnr:.2f} dB": shown,
         "weights of the encoder\nwhite: zero": alive_filters(model, (height, width)),
     }

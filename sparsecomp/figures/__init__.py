@@ -20,6 +20,7 @@ from sparsecomp.figures.autoencoders import (
     cae_training,
     cae_variants_table,
     macs_over_density,
+    surgery_table,
 )
 from sparsecomp.figures.base import (
     STANDARD,
@@ -78,6 +79,7 @@ __all__ = [
     "loonie_reconstructions",
     "loonie_table",
     "macs_over_density",
+    "surgery_table",
     "pictures",
     "projections_table",
     "provenance",

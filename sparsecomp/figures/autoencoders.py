@@ -10,6 +10,7 @@ from sparsecomp.drawings import Figure
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
+from sparsecomp.sparsify import surgery
 from sparsecomp.studies.autoencoders import MODELS
 from sparsecomp.verdicts import autoencoders as numbers
 from sparsecomp.verdicts.networks import baselines, curve
@@ -51,7 +52,7 @@ def macs_over_density() -> Figure:
     Left as the paper counts, layer by layer; right what surgery leaves. One trained encoder, projected; no second
     descent.
     """
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
     record = results.record("cae_density", profile="laptop")
     for axes, (column, title) in zip(
         figure.subplots(1, 2, sharey=True),
@@ -68,7 +69,8 @@ def macs_over_density() -> Figure:
         axes.grid(color="#e4e4e4", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("relative MACs of the encoder")
-    figure.axes[1].legend(frameon=False, fontsize=8)
+    figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False,
+                  fontsize=8)  # fmt: skip
     sign(figure, [record])
     return figure
 
@@ -155,8 +157,8 @@ def cae_variants_table() -> Table:
         rows.append({
             "second descent": name_of(label),
             "S %": f"{100 * record.result.get('sparsity', 0):.1f}",
-            "fewer MACs %": f"{numbers.macs_saved(label):.0f}",
-            "less memory %": f"{numbers.memory_saved(label):.0f}",
+            "fewer MACs %": f"{round(numbers.macs_saved(label))}",
+            "less memory %": f"{round(numbers.memory_saved(label))}",
             "times as fast": quicker,
             "steps": f"{record.config['descent']['steps'] * (1 + _went_on(record)):,}",
             "relative loss dB": _with_spread(*numbers.over_seeds(label, numbers.relative_loss)),
@@ -183,6 +185,18 @@ def _at_rate(label: str) -> dict[str, str]:
 
 def _with_spread(mean: float, deviation: float) -> str:
     return f"{mean:+.2f}" if np.isnan(deviation) else f"{mean:+.2f} ± {deviation:.2f}"
+
+
+def surgery_table(stored: store.Stored) -> Table:
+    """What surgery leaves of an encoder, layer by layer."""
+    rows = []
+    for row in surgery.report(stored.model.encoder):
+        inputs = "" if "inputs" not in row else f"{row['inputs']:.0f} of {row['all_inputs']:.0f}"
+        rows.append({
+            "layer": row["layer"], "filters": f"{row['filters']} of {row['all_filters']}", "inputs": inputs,
+            "MACs a pixel": f"{row['macs']:,.0f} of {row['all_macs']:,.0f}",
+        })  # fmt: skip
+    return Table(rows)
 
 
 def cae_training() -> Figure:
