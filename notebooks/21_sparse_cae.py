@@ -267,7 +267,7 @@ figures.cae_rate_distortion("ssim")
 figures.cae_rate_distortion("ms_ssim")
 
 # %% [markdown]
-# Figure 5, on the astronaut, at our $S = 83$ %; the paper's panels have 88 % and 34 % fewer MACs ($\ell_{1,1}$), and
+# Figure 5, at our $S = 83$ %; the paper's panels have 88 % and 34 % fewer MACs ($\ell_{1,1}$), and
 # 86 % and 42 % ($\ell_{1,\infty}$).
 
 # %%
@@ -362,7 +362,7 @@ figures.cae_high_rates()
 # Figure 7, details at 4.28 bpp.
 
 # %%
-figures.cae_pictures(4.28, crop=(96, 196, 64, 64))
+figures.cae_pictures(4.28, side=64)
 
 # %% [markdown]
 # ## Verdict

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sparsecomp import figures, results, verdicts
+from sparsecomp.models import store
 
 
 def rows_of(study: str, **where) -> list[dict]:
@@ -303,3 +304,43 @@ def test_gain_at_equal_bits_is_between_the_neighbours(monkeypatch):
     monkeypatch.setattr(verdicts.networks, "loonie", lambda method, bpp: record(0.1, 23.0))
     with pytest.raises(LookupError, match="both sides"):
         verdicts.networks.gain_at_rate()
+
+
+# Sparse CAE -----------------------------------------------------------------------------------------------------------
+
+
+def test_table_i_is_its_records():
+    table = figures.cae_table()
+    assert list(table["constraint"]) == ["l1", "l1,1 (bilevel)", "l1,inf"]
+    record = results.record("cae_sparse", label="bilevel_l11", seed=0, profile="laptop", data="kodak")
+    dense = results.record("cae", label="high", seed=0, profile="laptop", data="kodak")
+    row = table.iloc[1]
+    assert row["S %"] == f"{100 * record.result['sparsity']:.2f} (83.05)"
+    assert row["after surgery"] == f"{100 * (1 - record.result['macs'] / dense.result['macs']):.0f}"
+    assert row["less memory %"].startswith(f"{100 * (1 - record.result['encoder_bytes'] / 387616):.1f}"), "fp16, dense"
+    assert "±" in row["relative loss dB"] and row["relative loss dB"].endswith("(-1.2)")
+
+
+def test_variants_are_sorted_and_controls_say_so():
+    table = figures.cae_variants_table()
+    losses = [float(text.split()[0]) for text in table["dB at the same bytes"]]
+    assert losses == sorted(losses, reverse=True) and len(table) == 15
+    controls = [name for name in table["second descent"] if name.startswith("control")]
+    assert len(controls) == 5 and any("small dense" in name for name in controls)
+    steps = dict(zip(table["second descent"], table["steps"], strict=True))
+    assert steps["l1,1 (bilevel)"] == "4,000" and steps["l1,1, going on"] == "8,000"
+
+
+def test_surgery_table_adds_up():
+    stored = store.find("cae-bilevel-l11-seed-0-laptop")
+    table = figures.surgery_table(stored)
+    left = [float(text.split(" of ")[0].replace(",", "")) for text in table["MACs a pixel"]]
+    assert sum(left[:-1]) == pytest.approx(left[-1], abs=len(left) / 2)
+    assert table["filters"].iloc[0] == "24 of 24" and table["inputs"].iloc[-1] == ""
+
+
+def test_models_that_are_kept_are_those_of_their_records():
+    kept = {store.load(path).key for path in store.available().values()}
+    made = {r.result["model"] for study in ("cae", "cae_sparse") for r in results.records(study, profile="laptop")}
+    assert len(kept) >= 8 and kept <= made
+    assert sum(path.stat().st_size for path in store.available().values()) < 15e6

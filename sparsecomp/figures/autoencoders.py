@@ -214,10 +214,15 @@ def cae_training() -> Figure:
     return figure
 
 
-def cae_pictures(bpp: float = 2.25, crop: tuple[int, int, int, int] = (90, 180, 128, 128)) -> Figure:
-    """Figure 5 (and, near 4.28 bpp, 7): dense, l1,1 and l1,inf at about one rate, details of the astronaut as files."""
-    original, panels = data.bundled()["astronaut"], {}
-    panels["original"] = original
+def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
+    """Figure 5 (and, near 4.28 bpp, 7): dense, l1,1 and l1,inf at about one rate, as files; ``side`` pixels of them.
+
+    Of Kodak's kodim23, or of the astronaut where Kodak is not at hand.
+    """
+    name, (row, column) = ("kodim23", (190, 470)) if data.available("kodak") else ("astronaut", (128, 228))
+    original = (data.kodak if name == "kodim23" else data.bundled)()[name]
+    crop = row - side // 2, column - side // 2, side, side
+    panels = {f"{name}, original\n24 bpp": original}
     for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
         if store.find(record.result["file"]).key != record.result["model"]:
             raise LookupError(f"the model {record.result['file']} is not the one of its record")
