@@ -278,6 +278,8 @@ def study(
     function = studies.STUDIES[name]
     if of is not None and "pictures_of" not in inspect.signature(function).parameters:
         raise ValueError(f"study {name} has its own pictures: leave out --data {of}")
+    if train_on is not None and not name.startswith("cae"):
+        raise ValueError(f"study {name} trains no autoencoder: leave out --train {train_on}")
     out = results.folder() / "runs" if out is None else out
     setup = studies.Setup(
         chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,

@@ -144,10 +144,7 @@ def median_latency(fn: Callable[[], object], *, repeats: int = 5, warmup: int = 
     ------
     ValueError : if `repeats` or `warmup` is out of range.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats!r}")
-    if warmup < 0:
-        raise ValueError(f"warmup must be at least 0, got {warmup!r}")
+    _check_calls(repeats, warmup)
     return statistics.median([_seconds(fn) for _ in range(warmup + repeats)][warmup:])
 
 
@@ -178,10 +175,7 @@ def relative_latency(
     ------
     ValueError : if `repeats` or `warmup` is out of range.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats!r}")
-    if warmup < 0:
-        raise ValueError(f"warmup must be at least 0, got {warmup!r}")
+    _check_calls(repeats, warmup)
     ratios = []
     for pair in range(warmup + repeats):
         if pair % 2:
@@ -191,6 +185,13 @@ def relative_latency(
         ratios.append(of_a / max(of_b, 1e-9))
     measured = torch.tensor(ratios[warmup:], dtype=torch.float64)
     return Quartiles(*measured.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist())
+
+
+def _check_calls(repeats: int, warmup: int) -> None:
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats!r}")
+    if warmup < 0:
+        raise ValueError(f"warmup must be at least 0, got {warmup!r}")
 
 
 def _seconds(fn: Callable[[], object]) -> float:

@@ -206,8 +206,9 @@ class Descent:
         _among(self, "quantiser", QUANTISERS)
 
 
-# Chosen on astronaut, coffee, chelsea and the validation pictures of BSDS500, at width 48: of the rates 0.001, 0.003
-# and 0.01 for Muon the last is best after 1,000 steps; Adam, at the best of four rates, was 7 dB behind after 900.
+# Chosen on astronaut, coffee, chelsea and the validation pictures of BSDS500, at width 48, in trials that were not
+# kept: of the rates 0.001, 0.003 and 0.01 for Muon the last was best after 1,000 steps, and Adam, at the best of four,
+# far behind.
 CAE = Descent(steps=4000)
 # Adam, its rate, batch, crop and decay are the released code's; its 100 epochs are 605,000 steps with its split of the
 # 473 pictures, 757,000 on all. The noise, lambda and the first values are ours: the released code trains no rate.

@@ -28,11 +28,10 @@ from sparsecomp.drawings import PROJECTION_NAMES, duel, layer_picture, seeded_la
 from sparsecomp.figures import STANDARD, STYLE
 from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
-from sparsecomp.models.sparse_cae import SCALE, SparseCAE
+from sparsecomp.models.sparse_cae import SCALE, SparseCAE, to_input
 from sparsecomp.profiles import LOONIE, FitBudget
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
-from sparsecomp.training.autoencoder import to_input
 from sparsecomp.training.double_descent import Constraint, project, second_start
 
 Crop = tuple[int, int, int, int]  # top, left, height, width

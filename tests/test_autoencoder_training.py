@@ -16,10 +16,10 @@ from tiny_cae import model as drawn
 from sparsecomp import metrics
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
-from sparsecomp.models.sparse_cae import Shape, SparseCAE
+from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
 from sparsecomp.profiles import Descent
 from sparsecomp.training import autoencoder, running
-from sparsecomp.training.autoencoder import Training, reduced, to_input, train
+from sparsecomp.training.autoencoder import Training, reduced, train
 from sparsecomp.training.optim import orthogonalised
 from sparsecomp.training.running import Paused
 

@@ -17,11 +17,11 @@ from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.coding.bitstream import BitstreamError
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import Shape, SparseCAE
+from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
 from sparsecomp.profiles import Descent, FitBudget, Profile, as_dict
 from sparsecomp.sparsify.surgery import prune
 from sparsecomp.studies import autoencoders
-from sparsecomp.training.autoencoder import Training, to_input
+from sparsecomp.training.autoencoder import Training
 from sparsecomp.training.double_descent import Constraint, project
 from sparsecomp.training.running import Paused
 from sparsecomp.verdicts import autoencoders as verdicts
@@ -439,7 +439,17 @@ RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def record(
-    study: str, label: str, *, seed=0, shift=0.0, mse=2.0, profile="laptop", rates=RATES, restart=None, **result
+    study: str,
+    label: str,
+    *,
+    seed=0,
+    shift=0.0,
+    mse=2.0,
+    profile="laptop",
+    rates=RATES,
+    restart=None,
+    train="bsds500/train",
+    **result,
 ):
     """On two pictures, so many dB above 30 + 5 log2(bpp), the second 2 dB above the first."""
     rows = [
@@ -448,6 +458,7 @@ def record(
         for name, more in (("a", 0.0), ("b", 2.0)) for i, rate in enumerate(rates)
     ]  # fmt: skip
     config = {"label": label, "seed": seed, "profile": profile, "data": "kodak", "descent": {"coarsest": 1 / 64}}
+    config["train"] = {"data": train}
     config["constraint"] = None if study == "cae" else {"restart": restart or "rewind"}
     result = {"macs": 100.0, "macs_paper": 100.0, "encoder_bytes": 900, "dense_bytes": 1000} | result
     return results.RunRecord(study, f"{label}-{seed}", config, rows, 1.0, {}, result=result)
@@ -554,6 +565,14 @@ def test_what_goes_on_is_compared_with_what_went_on_too(kept):
     assert verdicts.loss_at_rate("l1") == pytest.approx(-1.5, abs=1e-2)
     assert verdicts.relative_loss("l1") == pytest.approx(-10 * math.log10(4))
     assert verdicts.loss_at_rate("dense, trained on") == pytest.approx(0.5, abs=1e-2), "itself beside the first descent"
+
+
+def test_models_of_a_folder_of_ones_own_are_left_out(kept):
+    kept(record("cae", "high"), record("cae_sparse", "l1", shift=-1.0), record("cae_sparse", "own", train="mine"))
+    kept(record("cae", "high", shift=9.0, train="mine"), record("cae_sparse", "l1", shift=5.0, train="mine"))
+    assert verdicts.labels() == ["l1"] and verdicts.seeds_of("l1") == [0]
+    assert verdicts.loss_at_rate("l1") == pytest.approx(-1, abs=1e-2)
+    assert verdicts.psnr_near(8.0) == pytest.approx(46), "the hull is of the others, too"
 
 
 def test_only_steps_that_both_were_measured_at_count(kept):

@@ -183,6 +183,7 @@ REFUSED = {
     "unknown study": "study nope --out runs",
     "study of an unknown profile": "study coin --profile nope --out runs",
     "study of unknown pictures": "study coin --profile smoke --data nope --out runs",
+    "study that trains nothing": "study coin --profile smoke --data bundled --train photos --out runs",
     "pictures for a study that has its own": "study gallery --profile smoke --data kodak --out runs",
     "no minutes": "study coin --max-minutes 0 --out runs",
     "no workers": "study coin --workers 0 --out runs",

@@ -16,9 +16,9 @@ from sparsecomp import codecs, data, drawings, metrics, widgets
 from sparsecomp.coding import entropy, sparse_weights, weights
 from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
+from sparsecomp.models.sparse_cae import to_input
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
-from sparsecomp.training.autoencoder import to_input
 from sparsecomp.training.double_descent import Constraint, project, second_start
 
 

@@ -9,9 +9,9 @@ import torch
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import Shape, SparseCAE
+from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
 from sparsecomp.profiles import Descent
-from sparsecomp.training.autoencoder import Training, to_input
+from sparsecomp.training.autoencoder import Training
 
 ABOUT = {"finest": 1 / 64, "coarsest": 1 / 16, "search": True}
 

@@ -79,12 +79,12 @@ __all__ = [
     "loonie_reconstructions",
     "loonie_table",
     "macs_over_density",
-    "surgery_table",
     "pictures",
     "projections_table",
     "provenance",
     "rate_distortion",
     "record_table",
+    "surgery_table",
     "verdict_table",
 ]
 

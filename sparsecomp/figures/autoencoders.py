@@ -11,6 +11,7 @@ from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, 
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
 from sparsecomp.sparsify import surgery
+from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.autoencoders import MODELS
 from sparsecomp.verdicts import autoencoders as numbers
 from sparsecomp.verdicts.networks import baselines, curve
@@ -24,9 +25,6 @@ CONSTRAINTS = {
     "l21": ("l2,1", "#009E73", "v"),
     "bilevel_l1inf": ("l1,inf (bilevel)", "#CC79A7", "D"),
 }
-ROWS = ("l1", "bilevel_l11", "l1inf", "l21", "bilevel_l1inf")
-
-
 NAMES = {
     "magnitude": "control: the largest weights of all layers",
     "random mask": "control: random weights",
@@ -59,7 +57,7 @@ def macs_over_density() -> Figure:
         (("macs_paper", "as the paper counts"), ("macs", "after surgery")),
         strict=True,
     ):
-        for kind in ROWS:
+        for kind in PROJECTIONS:
             name, colour, marker = CONSTRAINTS[kind]
             _line(axes, numbers.density(kind), column, "-", colour, marker, name)
         for kind in ("bilevel_l11", "bilevel_l1inf"):

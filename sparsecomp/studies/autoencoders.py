@@ -21,12 +21,12 @@ from sparsecomp.codecs import evaluate
 from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE, in_strips
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE, in_strips, to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, pictures_from, row_of
-from sparsecomp.training.autoencoder import Training, to_input, train
+from sparsecomp.training.autoencoder import Training, train
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.training.running import side_by_side
 
@@ -37,7 +37,7 @@ MODELS: dict[str, dict] = {
     "low": {"lam": 1.0, "finest": 1 / 64, "coarsest": 1 / 24},
     "lowest": {"lam": 4.0, "finest": 1 / 56, "coarsest": 1 / 24},
 }
-SEEDS = 3  # of the headline: the dense model, the paper's constraint, and what is best beyond it
+SEEDS = 3  # of the dense model for high rates, and of `HEADLINE`
 VALIDATION = 8  # pictures that are scored while a model trains
 S = 0.83  # the paper's sparsity
 # Second descents. The paper's three constraints, the other two projections, the controls, and what might do better.
@@ -57,7 +57,7 @@ SPARSE: dict[str, Constraint] = {
     "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),
     "filters, then l1, rewound": Constraint("l1", S, coupled=True, filters=0.23),
 }
-HEADLINE = ("bilevel_l11", "filters, then l1, rewound")
+HEADLINE = ("bilevel_l11", "filters, then l1, rewound")  # from three seeds: the paper's, and what goes beyond it
 STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # of the latent, in 1/16384: 1/256 .. 1/5
 
 
@@ -128,7 +128,7 @@ def _small(plan: Plan) -> Plan:
     trained = replace(plan.constraint, restart="trained")  # of first values some are zero, and would not be counted
     left = second_start(first, project(first, plan.constraint, plan.seed), trained, plan.seed)
     shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
-    shape = min(shapes, key=lambda shape: abs(_dense_macs(SparseCAE(shape)) - _encoder_macs(left)))
+    shape = min(shapes, key=lambda shape: abs(_whole_macs(SparseCAE(shape).encoder) - _encoder_macs(left)))
     label = f"small dense {shape.encoder_width}"
     return replace(plan, label=label, shape=shape, first=None, constraint=None)
 
@@ -213,14 +213,14 @@ def models_folder(setup: Setup) -> Path:
     return setup.out.parent / "models" if setup.out.name == "runs" else setup.out / "models"
 
 
-def model_path(setup: Setup, plan: Plan, pictures_of: str) -> Path:
+def model_path(setup: Setup, plan: Plan) -> Path:
     """The file of a plan's model."""
     return models_folder(setup) / f"{_name(setup, plan)}.safetensors"
 
 
 def _first(setup: Setup, pictures_of: str, seed: int) -> Path:
     """The model that a first descent left; `ValueError` if there is none yet."""
-    path = model_path(setup, _dense(setup, pictures_of, "high", seed), pictures_of)
+    path = model_path(setup, _dense(setup, pictures_of, "high", seed))
     if not path.exists():
         raise ValueError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
     return path
@@ -282,10 +282,7 @@ def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> li
         said = ", ".join(f"{key} {result[key]:.4g}" for key in ("psnr", "estimated_bpp", "sparsity") if key in result)
         setup.report(f"{_name(setup, plan)}: trained, {result['seconds']:.0f} s; {said}")
 
-    tasks = [
-        (plan, (plan, model_path(setup, plan, pictures_of), partial / f"{_name(setup, plan)}.safetensors"))
-        for plan in left
-    ]
+    tasks = [(plan, (plan, model_path(setup, plan), partial / f"{_name(setup, plan)}.safetensors")) for plan in left]
     _side_by_side(setup, _descend, tasks, trained)
     for plan in left:
         path, config = paths[plan]
@@ -295,7 +292,7 @@ def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> li
             rows[picture] = of_picture
 
         steps = STEPS[::4] if setup.profile.name == "smoke" else _steps(plan, setup)
-        model = model_path(setup, plan, pictures_of)
+        model = model_path(setup, plan)
         _side_by_side(
             setup, _measure, [(name, (model, name, picture, steps)) for name, picture in pictures.items()], measured
         )
@@ -400,12 +397,6 @@ def _whole_macs(encoder: nn.Module) -> float:
     """Multiply-accumulates a pixel of an encoder as it is, zeros and all."""
     side = 16 * SCALE
     return complexity.macs_per_pixel(encoder, (1, 3, side, side), pixels=side * side)
-
-
-def _dense_macs(model: SparseCAE) -> float:
-    """The same of an encoder as it stands, zeros and all."""
-    side = 16 * SCALE
-    return complexity.macs_per_pixel(model.encoder, (1, 3, side, side), pixels=side * side)
 
 
 def _paper_macs(model: SparseCAE) -> float:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from sparsecomp.coding import entropy
 from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
-from sparsecomp.models.sparse_cae import SCALE, SparseCAE, pad
+from sparsecomp.models.sparse_cae import SparseCAE, to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.training import checkpoint as checkpoints
 from sparsecomp.training.optim import orthogonalised
@@ -95,7 +95,7 @@ class Training:
     # One step ---------------------------------------------------------------------------------------------------------
 
     def advance(self) -> float:
-        """One step of Adam; returns the loss before it."""
+        """One step of the optimiser; returns the loss before it."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         x, delta = self._crops(generator), self._deltas(generator)
         z = self.model.encoder(x)
@@ -226,14 +226,6 @@ def reduced(picture: np.ndarray, by: int) -> torch.Tensor:
     height, width = (n // by * by for n in picture.shape[:2])
     cells = picture[:height, :width].reshape(height // by, by, width // by, by, 3)
     return torch.from_numpy(np.rint(cells.mean((1, 3))).astype(np.uint8))
-
-
-def to_input(picture: np.ndarray, device: str | torch.device = "cpu") -> torch.Tensor:
-    """A picture uint8 ``(H, W, 3)`` as the encoder takes it: ``(1, 3, H', W')`` in [0, 1], sides multiples of 4."""
-    x = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
-    padded = pad(x)
-    assert padded.shape[-1] % SCALE == 0
-    return padded.contiguous(memory_format=torch.channels_last)
 
 
 def train(
