@@ -165,3 +165,22 @@ def test_without_the_margin_there_are_seams(monkeypatch, network, short):
     torch.testing.assert_close(strips, whole, rtol=0, atol=1e-12)
     monkeypatch.setattr(sparse_cae, "MARGIN", short)
     assert not torch.allclose(in_strips(getattr(model, network), x, places=10, down=down), whole, rtol=0, atol=1e-12)
+
+
+def test_it_begins_as_a_transform_and_its_inverse():
+    """As many channels as a block of 4x4 pixels has numbers: nothing is lost but what the tanh squeezes."""
+    x, model = torch.rand(1, 3, 20, 32), SparseCAE(Shape(96, 48))
+    with torch.no_grad():
+        z = model.encoder(x)
+        assert torch.allclose(model.decoder(torch.atanh(z)), x, atol=1e-4)
+        # A latent of orthonormal coefficients has the energy of the picture, times the gain.
+        assert torch.atanh(z).norm() == pytest.approx(0.25 * float((x - 0.5).norm()), rel=1e-4)
+
+
+def test_seeds_turn_the_weights_and_not_the_function():
+    x, (one, other) = torch.rand(1, 3, 16, 24), (SparseCAE(Shape(48), seed) for seed in (0, 1))
+    with torch.no_grad():
+        assert torch.allclose(one.encoder(x), other.encoder(x), atol=1e-5)
+        assert torch.allclose(one.decoder(one.encoder(x)), other.decoder(other.encoder(x)), atol=1e-5)
+    for a, b in zip(one.encoder.conv2.weight, other.encoder.conv2.weight, strict=True):
+        assert not torch.allclose(a, b, atol=1e-3)
