@@ -28,20 +28,14 @@ sparsity = 0.83
 # %% tags=["hide-input"]
 import torch
 
-from sparsecomp import (
-    codecs,
-    complexity,
-    data,
-    drawings,
-    figures,
-    profiles,
-    widgets,
-)
+from sparsecomp import codecs, complexity, data, drawings, figures, profiles, widgets
 from sparsecomp.coding import bitstream, entropy
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import to_input
 from sparsecomp.sparsify import surgery
-from sparsecomp.training.autoencoder import Training, train
+from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.descent import train
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.verdicts import autoencoders as numbers
 
@@ -110,7 +104,7 @@ figures.cae_models_table()
 # %%
 within = codecs.evaluate(codecs.get_codec("cae"), picture, 1.0)
 print(f"at most 1 bpp: {within.bpp:.4f} bpp, {within.psnr:.2f} dB")
-z = dense.model.encoder(to_input(picture))
+z = dense.model.encoder(to_input(picture, SCALE))
 symbols = entropy.quantise(z, 512)[0].numpy()
 expected = entropy.bits(symbols, dense.counts, 512) / 8
 written = len(entropy.encode(symbols, dense.counts, 512))
@@ -167,7 +161,7 @@ figures.cae_training()
 # %%
 sparse = store.find("cae-bilevel-l11-seed-0-laptop")
 small = surgery.prune(sparse.model.encoder)
-x = to_input(picture)
+x = to_input(picture, SCALE)
 with torch.inference_mode():
     difference = float((small(x) - sparse.model.encoder(x)).abs().max())
 macs = {
@@ -385,7 +379,7 @@ figures.cae_pictures(4.28, side=64)
 figures.verdict_table("Sparse CAE")
 
 # %%
-figures.verdict_table("beyond the papers")
+figures.verdict_table("beyond the papers", keys="cae")
 
 # %% [markdown]
 # ## A widget

@@ -53,9 +53,11 @@ Device = Annotated[str, typer.Option(help="Where networks are fitted or run: cpu
 NAMES = ", ".join(profiles.PROFILES)
 # Known without PyTorch; the tests hold them against codecs and studies.
 FITTED = {"coin": "fit", "loonie": "loonie_file"}  # codecs that fit a network, and the field of a profile that says how
+TRAINED = ("cae", "cae-admm", "cae-theis")  # codecs that have networks, of results/models
 STUDIES = (
     "coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines",
     "cae", "cae_sparse", "cae_density", "cae_speed",
+    "cae_admm", "cae_admm_mixed",
 )  # fmt: skip
 
 
@@ -88,7 +90,10 @@ def encode(
     ] = None,
     codec: Annotated[
         str,
-        typer.Option(help="loonie (quantised in training), coin, cae (trained), jpeg, jpeg2000, webp, avif, jpegxl."),
+        typer.Option(
+            help="loonie (quantised in training), coin; cae, cae-admm, cae-theis (trained); "
+            "jpeg, jpeg2000, webp, avif, jpegxl."
+        ),
     ] = "coin",
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
@@ -102,15 +107,22 @@ def encode(
     device: Device = "cpu",
     coordinates: Annotated[str | None, typer.Option(help="Of networks: per_axis (the default) or coin.")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cae: this trained model of results/models; else the best.")
+        str | None,
+        typer.Option(metavar="NAME", help="Trained codecs: this model of results/models; else the best of them."),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="cae-admm, cae-theis: the share of the code's entries to keep, above 0 and up to 1."),
     ] = None,
 ) -> None:
     """Write a picture as an .spc file; --bpp is a ceiling, never passed.
 
-    COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke. cae has networks
-    that are trained already, which who decodes needs, too.
+    COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke. cae, cae-admm and
+    cae-theis have networks that are trained already, which who decodes needs, too.
     """
     fit = _budget(codec, profile)
+    if keep is not None and bpp is not None:
+        raise ValueError(f"--keep {keep:g} and --bpp {bpp:g}: give one of them, each says how long the file will be")
     if out is None:
         out = Path(Path(picture).stem + ".spc")
         if out.exists():
@@ -119,9 +131,9 @@ def encode(
     image = data.load_picture(picture)
     from sparsecomp import codecs
 
-    given = (("arch", arch), ("coordinates", coordinates), ("model", model))
+    given = (("arch", arch), ("coordinates", coordinates), ("model", model), ("keep", keep))
     options = {name: value for name, value in given if value is not None}
-    if codec == "cae":
+    if codec in TRAINED:
         options["device"] = _device(device)
     with _progress(fit.steps) as on_score:
         if codec in FITTED:
@@ -140,7 +152,7 @@ def decode(
     file: File,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="The picture to write, lossless.")],
 ) -> None:
-    """Write the picture of an .spc file as PNG; nothing but the file is needed (for cae: and its model)."""
+    """Write the picture of an .spc file as PNG; nothing but the file is needed (of a trained codec: and its model)."""
     if out.suffix.lower() != ".png":
         raise ValueError(f"output {str(out)!r}: a name that ends in .png is needed, because nothing more may be lost")
     _check_out(out, file)
@@ -157,7 +169,7 @@ def info(file: File) -> None:
     """Say what is in an .spc file and what its bytes are spent on."""
     written = file.read_bytes()
     from sparsecomp import metrics
-    from sparsecomp.codecs import autoencoder
+    from sparsecomp.codecs import autoencoder, cae_admm
     from sparsecomp.codecs.inr import Coin, read_network
     from sparsecomp.codecs.loonie import Loonie
     from sparsecomp.coding import bitstream, entropy, weights
@@ -188,6 +200,14 @@ def info(file: File) -> None:
         lines.append(("model", f"{stored.name}, {stored.key}, width {shape.width}, latent {shape.latent}"))
         lines.append(("step", f"{step} / {entropy.UNIT} = {step / entropy.UNIT:.5f}"))
         lines.append(("cost", f"{autoencoder.Cae().macs_per_pixel(written):,.0f} MAC/px"))
+    if container.codec in ("cae-admm", "cae-theis"):
+        stored, symbols = cae_admm.read(container)
+        shape, zeros = stored.model.shape, float((symbols == 0).mean())
+        text = f"{stored.name}, {stored.key}, width {shape.width}, latent {shape.latent}, depth {shape.depth}"
+        lines.append(("model", text))
+        lines.append(("threshold", f"{cae_admm.read_network(container)[1]}, the least magnitude beside zero"))
+        lines.append(("zeros", f"{100 * zeros:.2f} % of {symbols.size:,} entries"))
+        lines.append(("cost", f"{cae_admm.CaeAdmm().macs_per_pixel(written):,.0f} MAC/px"))
     for name, text in lines:
         print(f"{name:<13}{text}")
 
@@ -220,7 +240,7 @@ def compare(
         with _progress(fits[name].steps if name in fits else 1) as on_score:
             if name in fits:
                 options = {"budget": fits[name], "seed": seed, "device": _device(device), "on_score": on_score}
-            elif name == "cae":
+            elif name in TRAINED:
                 options = {"device": _device(device)}
             try:
                 measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
@@ -235,7 +255,7 @@ def compare(
         + (f" (profile {profile})" if profile else "")
         + f", seed {seed}",
         "loonie: our files, weights quantised in training; not the paper's gates",
-        "cae: trained before on other pictures; its model is not in the file",
+        f"{', '.join(TRAINED)}: trained before on other pictures; the model is not in the file",
         "encode: the whole search for the best file that fits",
         *map(str, refused),
     ]

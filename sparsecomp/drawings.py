@@ -5,20 +5,25 @@ What shows a result is in `figures`, and has a record behind it.
 
 from __future__ import annotations
 
+import copy
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from matplotlib import figure as matplotlib_figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import nn
 
-from sparsecomp import data
-from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
+from sparsecomp import data, metrics
+from sparsecomp.models import cae_admm, sparse_cae
+from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.models.sparse_cae import SparseCAE
+from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, top_l
 from sparsecomp.sparsify.gates import HardConcrete
 from sparsecomp.sparsify.lagrangian import Multipliers
-from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, project_l1
 
 
 class Figure(matplotlib_figure.Figure):
@@ -231,49 +236,255 @@ def projection_courses(v: torch.Tensor) -> Figure:
     return figure
 
 
-# Chapter 21 -----------------------------------------------------------------------------------------------------------
+# Chapters 21 and 30: the networks -------------------------------------------------------------------------------------
 
 
-def autoencoder(shape: Shape | None = None) -> Figure:
-    """Figure 1 of Sparse CAE, drawn from the model itself: every layer's filters, resolution and share of the MACs.
+def autoencoder(model: SparseCAE | CaeAdmm | None = None) -> Figure:
+    """Figure 1 of Sparse CAE or of CAE-ADMM, drawn from the model itself: every layer's filters, resolution and share
+    of the MACs. By default Sparse CAE in the paper's size.
 
     A box is as high as its maps are (the side of the picture is 1) and as wide as their number, by its logarithm; blue
-    is the layer's share of all multiply-accumulates.
+    is the layer's share of all multiply-accumulates. A residual block of CAE-ADMM, three layers, is one thin box.
     """
-    model = SparseCAE(shape or Shape())
-    side = 16 * SCALE
-    layers_of, sizes = [], {}
-    for layer in (*model.encoder.modules(), *model.decoder.modules()):
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            layer.register_forward_hook(lambda layer, _, output: sizes.update({layer: output.shape[-1] / side}))
-            layers_of.append(layer)
-    with torch.no_grad():
-        model.decoder(model.encoder(torch.zeros(1, 3, side, side)))
+    model = copy.deepcopy(SparseCAE(sparse_cae.Shape()) if model is None else model).eval()
+    gille = isinstance(model, SparseCAE)
+    side = 16 * (sparse_cae if gille else cae_admm).SCALE
+    sizes = _sizes(model, side)
 
     def macs(layer: nn.Module) -> float:
         # A tap of a transposed convolution whose stride is its kernel reaches one place; all others read every tap.
         taps = 1 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
         return layer.in_channels * layer.out_channels * taps * sizes[layer] ** 2
 
-    total, in_decoder = sum(macs(layer) for layer in layers_of), set(model.decoder.modules())
+    total, names = sum(map(macs, sizes)), ("encoder: what is made sparse" if gille else "encoder", "decoder")
     figure = Figure(figsize=(8.4, 3.6), layout="constrained", facecolor="white")
-    axes, x, start = figure.subplots(), 0.0, 0.0
-    for number, layer in enumerate(layers_of):
-        if layer in in_decoder and layers_of[number - 1] not in in_decoder:
-            axes.text(x / 2, -0.62, "encoder: what is made sparse", ha="center", fontsize=9)
-            start = x = x + 0.4
-            axes.text(x - 0.04, 0, "z\nround(z / Δ)\nH(z)", ha="center", va="center", fontsize=8, color="#D55E00")
-            x += 0.35
-        height, width = sizes[layer], 0.04 + 0.05 * np.log2(layer.out_channels)
-        blue = (macs(layer) / total) ** 0.5
-        colour = tuple(1 - blue * (1 - c) for c in (0.0, 0.45, 0.70))
-        axes.add_patch(Rectangle((x, -height / 2), width, height, facecolor=colour, edgecolor="#555555", lw=0.8))
-        k, stride = layer.kernel_size[0], layer.stride[0]
-        scale = "" if stride == 1 else (f" ×{stride}" if isinstance(layer, nn.ConvTranspose2d) else f" /{stride}")
-        text = f"{layer.in_channels}→{layer.out_channels}, {k}x{k}{scale}, {100 * macs(layer) / total:.1f} %"
-        axes.text(x + width / 2, height / 2 + 0.03, text, rotation=90, ha="center", va="bottom", fontsize=7)
-        x += width + 0.06
-    axes.text((start + x) / 2, -0.62, "decoder", ha="center", fontsize=9)
-    axes.set(xlim=(-0.1, x), ylim=(-0.75, 1.5), aspect="auto")
+    axes, x = figure.subplots(), 0.0
+    for half, name in zip((model.encoder, model.decoder), names, strict=True):
+        if half is model.decoder:
+            x += 0.4
+            code = "z\nround(z / Δ)\nH(z)" if gille else "z\nround(z)"
+            axes.text(x - 0.04, 0, code, ha="center", va="center", fontsize=8, color="#D55E00")
+        start, x, blocks, after_block = x, x + (0.35 if half is model.decoder else 0), [], None
+        for inside, told in _boxes(half):
+            share, height, block = sum(map(macs, inside)) / total, sizes[inside[0]], len(inside) > 1
+            x += 0 if after_block is None else 0.015 if block and after_block else 0.06
+            width = 0.07 if block else 0.04 + 0.05 * np.log2(inside[0].out_channels)
+            colour = tuple(1 - share**0.5 * (1 - c) for c in (0.0, 0.45, 0.70))
+            axes.add_patch(Rectangle((x, -height / 2), width, height, facecolor=colour, edgecolor="#555555", lw=0.8))
+            if block:
+                blocks.append((x + width / 2, height, share, inside))
+            else:
+                text = f"{told}, {_percent(share)}"
+                axes.text(x + width / 2, height / 2 + 0.03, text, rotation=90, ha="center", va="bottom", fontsize=7)
+            x, after_block = x + width, block
+        x += 0.06
+        if blocks:
+            middle, (_, height, share, inside) = (blocks[0][0] + blocks[-1][0]) / 2, blocks[0]
+            kernels = ", ".join(f"{layer.kernel_size[0]}x{layer.kernel_size[0]}" for layer in inside)
+            text = (
+                f"{len(blocks)} residual blocks\nof {kernels}\nat {inside[0].out_channels} channels\n"
+                f"{_percent(share)} each, {_percent(share * len(blocks))} in all"
+            )
+            axes.text(middle, height / 2 + 0.03, text, ha="center", va="bottom", fontsize=7)
+        axes.text((start + x) / 2, -0.62, name, ha="center", fontsize=9)
+    if not gille:
+        words = "behind every layer batch normalisation; ×2: sub-pixel, four channels become 2x2 pixels; last a tanh"
+        axes.text(x / 2, -0.75, words, ha="center", fontsize=8, color="#555555")
+    axes.set(xlim=(-0.1, x), ylim=(-0.75 if gille else -0.8, 1.5), aspect="auto")
     axes.axis("off")
     return figure
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
+
+
+@torch.no_grad()
+def _sizes(model: SparseCAE | CaeAdmm, side: int) -> dict[nn.Module, float]:
+    """Every convolution in the order in which it computes, and the side of its maps as a share of the picture's."""
+    sizes: dict[nn.Module, float] = {}
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda layer, _, output: sizes.update({layer: output.shape[-1] / side}))
+    model.decoder(model.encoder(torch.zeros(1, 3, side, side)))
+    return sizes
+
+
+def _boxes(module: nn.Module) -> list[tuple[list[nn.Module], str]]:
+    """The layers of every box, and what is said of it."""
+    boxes: list[tuple[list[nn.Module], str]] = []
+    for child in module.children():
+        if isinstance(child, cae_admm.Block):
+            boxes.append(([layer for layer in child.modules() if isinstance(layer, nn.Conv2d)], ""))
+        elif isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)):
+            k, stride = child.kernel_size[0], child.stride[0]
+            scale = "" if stride == 1 else (f" ×{stride}" if isinstance(child, nn.ConvTranspose2d) else f" /{stride}")
+            boxes.append(([child], f"{child.in_channels}→{child.out_channels}, {k}x{k}{scale}"))
+        elif isinstance(child, nn.PixelShuffle):
+            boxes[-1] = (boxes[-1][0], f"{boxes[-1][1]} ×{child.upscale_factor}")
+        elif isinstance(child, nn.PReLU):
+            boxes[-1] = (boxes[-1][0], f"{boxes[-1][1]}, PReLU")
+        else:
+            boxes += _boxes(child)
+    return boxes
+
+
+# Chapter 30: a code with few numbers, two sets and a valley -----------------------------------------------------------
+
+
+def block_dct(picture: np.ndarray) -> torch.Tensor:
+    """A code that needs no training: the orthonormal DCT of every block of 8x8 pixels and channel.
+
+    A picture uint8 ``(H, W, 3)``, sides multiples of 8, to ``(1, 192, H/8, W/8)``; its squared norm is the picture's.
+    """
+    x = torch.from_numpy(picture.astype(np.float64)).permute(2, 0, 1)
+    blocks = x.unflatten(2, (-1, 8)).unflatten(1, (-1, 8))  # (3, h, y, w, x)
+    return torch.einsum("uy,vx,chywx->cuvhw", _cosines(), _cosines(), blocks).flatten(0, 2)[None]
+
+
+def from_block_dct(code: torch.Tensor) -> np.ndarray:
+    """The picture of a code of `block_dct`, rounded and clipped to 8 bits."""
+    blocks = torch.einsum("uy,vx,cuvhw->chywx", _cosines(), _cosines(), code[0].unflatten(0, (3, 8, 8)))
+    return blocks.flatten(3).flatten(1, 2).permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def _cosines() -> torch.Tensor:
+    k, i = torch.arange(8).double()[:, None], torch.arange(8).double()
+    cosines = torch.cos(torch.pi * (2 * i + 1) * k / 16) / 2
+    cosines[0] /= 2**0.5
+    return cosines
+
+
+CHOSEN = {"top_l": "the largest", "released": "chosen as in the released code"}
+
+
+def pruned_code(picture: np.ndarray, keep: float) -> Figure:
+    """A picture from a share of the numbers of its `block_dct`: the largest, and those the released code would take."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained", facecolor="white")
+    code, panels = block_dct(picture), figure.subplots(1, 3)
+    panels[0].imshow(picture)
+    panels[0].set_title(f"all {code.numel():,} numbers\nof the code", fontsize=9)
+    for axes, (name, update) in zip(panels[1:], Z_UPDATES.items(), strict=True):
+        shown = from_block_dct(update(code, keep))
+        psnr = metrics.psnr(reference=picture, reconstruction=shown)
+        axes.imshow(shown)
+        axes.set_title(f"{kept(keep, code.numel()):,}, {CHOSEN[name]}\n{psnr:.2f} dB", fontsize=9)
+    for axes in panels:
+        axes.axis("off")
+    return figure
+
+
+HESSIAN = torch.tensor([[3.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
+SLOPE = torch.tensor([3.0, 2.2], dtype=torch.float64)
+SETS = {"diamond": lambda v: project_l1(v, 1.0), "cross": lambda v: top_l(v, 0.5)}
+RHOS = (0.5, 1.0, 6.0)
+ORANGE, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
+
+
+def alternate(where: str, rho: float, steps: int) -> tuple[Admm, np.ndarray]:
+    """ADMM in the plane: ``min d(x)  subject to  x in S``, with ``d(x) = x'Hx/2 - h'x`` and exact x-steps.
+
+    H is `HESSIAN` and h is `SLOPE`: a valley whose lowest point is (7, 20)/11. On the axes, d is least at (0, 2.2); the
+    least point of the other axis is (1, 0).
+
+    Parameters
+    ----------
+    where : str
+        S, of `SETS`: the *diamond* ``|x1| + |x2| <= 1``, which is convex, or the *cross*, at most one entry not zero.
+    rho : float
+    steps : int
+
+    Returns
+    -------
+    admm : Admm
+    places : (steps + 1, 3, 2)
+        x, Z and U after every step. First x is the lowest point of all, Z and U are 0.
+    """
+    admm = Admm((1, 2), rho, SETS[where])
+    lhs, x = HESSIAN + rho * torch.eye(2), torch.linalg.solve(HESSIAN, SLOPE)
+    places = [torch.stack([x, *torch.zeros(2, 2)])]
+    for _ in range(steps):
+        x = torch.linalg.solve(lhs, SLOPE + rho * (admm.z - admm.u)[0])
+        admm.update(x[None])
+        places.append(torch.stack([x, admm.z[0], admm.u[0]]))
+    return admm, torch.stack(places).numpy()
+
+
+def alternating(where: str, steps: int, rhos: Sequence[float] = RHOS) -> Figure:
+    """The way of x and Z in the plane (`alternate`) after so many steps, a panel for each rho.
+
+    The green arrow is the U with which the step ended: it stands on Z, and its tip x + U (with the U before the step)
+    is what was projected. On the cross a tip beyond the dotted diagonals would be projected onto the other axis.
+    """
+    figure = Figure(figsize=(8.4, 3.5), layout="constrained", facecolor="white")
+    limits = (-0.5 if where == "cross" else -1.1, 3.5)
+    grid = np.stack(np.meshgrid(np.linspace(*limits, 81), np.linspace(*limits, 81)))
+    depth = np.einsum("iyx,ij,jyx->yx", grid, HESSIAN.numpy() / 2, grid) - np.einsum("i,iyx->yx", SLOPE.numpy(), grid)
+    depth -= depth.min()
+    for axes, rho in zip(figure.subplots(1, len(rhos), sharey=True, squeeze=False)[0], rhos, strict=True):
+        x, z, u = alternate(where, rho, steps)[1].transpose(1, 0, 2)
+        axes.contour(*grid, depth, levels=[0.1, 0.5, 1.2, 2.2, 3.5, 5, 7, 10], colors="#cccccc", linewidths=0.7)
+        if where == "cross":
+            axes.axhline(0, color=ORANGE, lw=2.5, alpha=0.35)
+            axes.axvline(0, color=ORANGE, lw=2.5, alpha=0.35)
+            axes.plot([0, 3.5], [0, 3.5], ":", color=ORANGE, lw=1)
+            axes.plot([0, -3.5], [0, 3.5], ":", color=ORANGE, lw=1)
+            axes.plot([0, 3.5], [0, -3.5], ":", color=ORANGE, lw=1)
+        else:
+            axes.fill([1, 0, -1, 0], [0, 1, 0, -1], color=ORANGE, alpha=0.25, lw=0)
+        axes.plot(*x.T, ".-", color=BLUE, lw=0.8, ms=4, alpha=0.6)
+        axes.plot(*z.T, "s", color=ORANGE, ms=3, alpha=0.6)
+        if u[-1].any():
+            axes.annotate("", z[-1] + u[-1], z[-1], arrowprops={"arrowstyle": "->", "color": GREEN, "lw": 1.4})
+        axes.plot(*x[-1], "o", color=BLUE, ms=7, label="x")
+        axes.plot(*z[-1], "s", color=ORANGE, ms=6, label="Z, on the set")
+        axes.plot([], [], color=GREEN, lw=1.4, label="U, from Z to what was projected")
+        axes.set_title(f"ρ = {rho:g}, {steps} steps\nZ = ({z[-1, 0]:.2f}, {z[-1, 1]:.2f})", fontsize=9)
+        ticks = range(int(limits[0]), 4)
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks, xlabel="$x_1$")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("$x_2$")
+    drawn = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*drawn, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def residuals(steps: int = 60, rhos: Sequence[float] = RHOS) -> Figure:
+    """Primal and dual residuals of `alternate` on both sets, step by step; what is below 1e-8 is drawn there."""
+    figure = Figure(figsize=(8.4, 3.0), layout="constrained", facecolor="white")
+    for axes, where in zip(figure.subplots(1, 2, sharey=True), SETS, strict=True):
+        for rho, colour in zip(rhos, (GREEN, BLUE, ORANGE), strict=False):
+            course = np.maximum(alternate(where, rho, steps)[0].history, 1e-8)
+            axes.semilogy(range(1, steps + 1), course[:, 0], color=colour, lw=1.5, label=f"ρ = {rho:g}, primal")
+            axes.semilogy(range(1, steps + 1), course[:, 1], "--", color=colour, lw=1.2, label="dual")
+        axes.set_title(f"the {where}", fontsize=10)
+        axes.set_xlabel("step")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("residual")
+    drawn = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*drawn, loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def code_map(symbols: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A code int ``(C, h, w)``, channel beside channel, as a picture uint8 of ``size``: zeros are black.
+
+    Blue is above zero, orange below, the brighter the larger, by the logarithm and relative to the code's largest. All
+    channels are as large as fits, an entry whole pixels where there is room for one.
+    """
+    channels, rows, columns = symbols.shape
+    across = max(
+        range(1, channels + 1), key=lambda n: min(size[1] / (n * columns), size[0] / (-(-channels // n) * rows))
+    )
+    side = min(size[1] / (across * columns), size[0] / (-(-channels // across) * rows))
+    side = int(side) if side >= 1 else side
+    height, width = max(1, int(side * rows)), max(1, int(side * columns))
+    strength = np.log1p(np.abs(symbols)) / max(np.log1p(np.abs(symbols).max()), 1e-9)
+    bright = np.where(symbols[..., None] > 0, (86, 180, 233), (255, 150, 40)) * (0.35 + 0.65 * strength[..., None])
+    coloured = np.where(symbols[..., None] == 0, 0, bright).round().astype(np.uint8)
+    canvas = np.full((*size, 3), 205, np.uint8)
+    for number, channel in enumerate(coloured):
+        top, left = number // across * size[0] // -(-channels // across), number % across * size[1] // across
+        scaled = Image.fromarray(channel).resize((width, height), Image.Resampling.NEAREST)
+        canvas[top : top + height, left : left + width] = scaled
+    return canvas

@@ -206,10 +206,126 @@ class Descent:
         _among(self, "quantiser", QUANTISERS)
 
 
+@dataclass(frozen=True)
+class CodeDescent:
+    """How an autoencoder whose code is to be pruned is trained, once through (`training.cae_admm`).
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps, at least 1.
+    lr : float
+        Learning rate, in (0, 1); the paper's 4e-3 for Adam.
+    optimiser : {"muon", "adam"}
+        As of `Descent`.
+    schedule : {"cosine", "plateau", "constant"}
+        "plateau", the paper's, halves it when ten epochs, each once through the crops, have brought no lower loss.
+    warmup : int
+        First steps over which the learning rate rises linearly.
+    weight_decay : float
+        L2 penalty, its gradient added to the loss's; the released code's 1e-10.
+    batch, crop : int
+        Crops a step, and their side in pixels: a multiple of 8, and at least 104, where MS-SSIM begins to be defined
+        with a window of 7 pixels.
+    codes : int
+        How many crops there are: a list drawn once from the seed, at random places, flipped or not along both sides.
+        Each has a code of its own to come back to.
+    mse_steps : int
+        First steps, in which the distortion is 1e5 MSE alone, and nothing draws codes to Z.
+    settle : int
+        First steps, in which batch normalisations take the statistics of their batch; then the running ones, as in use.
+        In four crops a flat one changes the code of its neighbours.
+    momentum : float
+        Of the running statistics.
+    score_every : int
+        Steps between two scorings on validation pictures.
+    """
+
+    steps: int
+    lr: float = 0.04
+    optimiser: str = "muon"
+    schedule: str = "cosine"
+    warmup: int = 50
+    weight_decay: float = 0.0
+    batch: int = 4
+    crop: int = 128
+    codes: int = 1024
+    mse_steps: int = 100
+    settle: int = 100
+    momentum: float = 0.1
+    score_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("steps", 1), ("warmup", 0), ("batch", 1), ("crop", 104), ("codes", 1), ("mse_steps", 0),
+            ("settle", 1), ("score_every", 1),
+        ):  # fmt: skip
+            _whole(self, name, least)
+        if self.crop % 8:
+            raise ValueError(f"crop={self.crop!r}: a multiple of 8 is needed")
+        if self.batch > self.codes:
+            raise ValueError(f"batch={self.batch!r}: at most codes={self.codes} is needed")
+        if not 0 < self.lr < 1 or not 0 <= self.weight_decay < 1 or not 0 < self.momentum <= 1:
+            raise ValueError(
+                f"lr={self.lr!r}, weight_decay={self.weight_decay!r}, momentum={self.momentum!r}: "
+                "in (0, 1), [0, 1), (0, 1]"
+            )
+        _among(self, "optimiser", ("adam", "muon"))
+        _among(self, "schedule", ("constant", "cosine", "plateau"))
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How ADMM prunes codes (`sparsify.admm`) while an autoencoder is trained.
+
+    Parameters
+    ----------
+    keep : float
+        l as a share of a code's entries, in (0, 1]; the paper's 0.1.
+    rho : float
+        Penalty, above 0; not in the paper, 0.1 in the released code.
+    interval : int
+        Optimiser steps between two updates of Z and U, the first after as many.
+    z_update : {"top_l", "released"}
+        The projection, or what the released code does in its place.
+    state : {"per_code", "data_set"}
+        Z and U for each crop, as the paper's equations say; or one pair for the mean code, as the released code has it,
+        divided by 20 with ``z_update="released"``, as there.
+    penalty : {"square", "norm"}
+        ``rho/2 ||.||^2`` of each code, as in the paper; or ``rho/2 ||.||`` of the batch, the released code's.
+    """
+
+    keep: float = 0.1
+    rho: float = 0.1
+    interval: int = 100
+    z_update: str = "top_l"
+    state: str = "per_code"
+    penalty: str = "square"
+
+    def __post_init__(self) -> None:
+        _whole(self, "interval", 1)
+        if not 0 < self.keep <= 1 or not 0 < self.rho < math.inf:
+            raise ValueError(f"keep={self.keep!r}, rho={self.rho!r}: in (0, 1], and above 0, are needed")
+        _among(self, "z_update", ("top_l", "released"))
+        _among(self, "state", ("per_code", "data_set"))
+        _among(self, "penalty", ("square", "norm"))
+
+
 # Chosen on astronaut, coffee, chelsea and the validation pictures of BSDS500, at width 48, in trials that were not
 # kept: of the rates 0.001, 0.003 and 0.01 for Muon the last was best after 1,000 steps, and Adam, at the best of four,
 # far behind.
 CAE = Descent(steps=4000)
+# Chosen on eight validation pictures of BSDS500 at 800 steps, in trials that were not kept: Muon over Adam; the rate of
+# 0.01, 0.02 and 0.04; batch normalisations that settle after 100 steps, which a third of the rate hangs on.
+CODE = CodeDescent(steps=4000)
+PRUNING = Pruning()
+# 300 epochs, ADMM's updates every 20 of them, batch and rate are the paper's; 1,600 crops, eight a picture, make its
+# epoch, because codes of new random crops would have no Z and U to come back to.
+PAPER_CODE = CodeDescent(
+    steps=15_000, lr=4e-3, optimiser="adam", schedule="plateau", warmup=0, weight_decay=1e-10, batch=32, codes=1600,
+    mse_steps=50, settle=15_000,
+)  # fmt: skip
+PAPER_PRUNING = Pruning(interval=1000)
 # Adam, its rate, batch, crop and decay are the released code's; its 100 epochs are 605,000 steps with its split of the
 # 473 pictures, 757,000 on all. The noise, lambda and the first values are ours: the released code trains no rate.
 PAPER_CAE = Descent(
@@ -238,6 +354,10 @@ class Profile:
         How an autoencoder is trained, once through.
     cae_width : int
         Filters of its residual stream.
+    code, pruning : CodeDescent, Pruning
+        How an autoencoder is trained whose code is to be short, and how ADMM prunes it.
+    code_width, code_depth : int
+        Filters of its residual stream, and residual blocks of encoder and decoder each.
     """
 
     name: str
@@ -249,6 +369,10 @@ class Profile:
     loonie_parts: FitBudget = LOONIE
     cae: Descent = CAE
     cae_width: int = 128
+    code: CodeDescent = CODE
+    pruning: Pruning = PRUNING
+    code_width: int = 128
+    code_depth: int = 15
 
 
 # The paper's own way (Dupont et al. 2021, and the released code): every pixel in every step, Adam at 2e-4, 50,000
@@ -289,15 +413,18 @@ PROFILES = {
     "smoke": Profile(
         "smoke", QUICK, ("5x20",), 1, QUICK_LOONIE, QUICK_LOONIE, QUICK_LOONIE,
         replace(CAE, steps=20, warmup=5, batch=4, score_every=10), 16,
+        replace(CODE, steps=16, warmup=4, batch=2, codes=8, mse_steps=4, settle=8, score_every=8),
+        replace(PRUNING, interval=1), 16, 1,
     ),
     "laptop": Profile(
         "laptop", FAST, PAPER_ARCHITECTURES[:3], 24, LOONIE, replace(LOONIE, steps=8_000), replace(LOONIE, steps=5_000),
-        CAE, 48,
+        CAE, 48, CODE, PRUNING, 64, 2,
     ),
-    "paper-fast": Profile("paper-fast", FAST, PAPER_ARCHITECTURES, pictures=24, cae=replace(CAE, steps=60_000)),
+    "paper-fast": Profile("paper-fast", FAST, PAPER_ARCHITECTURES, pictures=24, cae=replace(CAE, steps=60_000),
+                          code=replace(CODE, steps=30_000, batch=16), pruning=replace(PRUNING, interval=500)),
     "paper": Profile(
         "paper", REFERENCE, PAPER_ARCHITECTURES, 24, LOONIE, replace(REFERENCE, lr=1e-3), replace(REFERENCE, lr=1e-3),
-        PAPER_CAE,
+        PAPER_CAE, 128, PAPER_CODE, PAPER_PRUNING,
     ),
 }  # fmt: skip
 

@@ -149,14 +149,16 @@ def record(study: str, out: Path | None = None, **where: object) -> RunRecord:
 
 
 def thin(history: list[Sequence[float]], names: tuple[str, ...] = ("step", "psnr")) -> dict:
-    """A history as columns of at most 200 points, evenly spaced, the last one always among them; dB are the last.
+    """A history as columns of at most 200 points, evenly spaced, the last one always among them.
 
     A fit that has just collapsed may score -inf dB, which JSON cannot hold; no picture is under 0 dB, so 0 stands
     there.
     """
     keep = sorted({round(i) for i in np.linspace(0, len(history) - 1, min(len(history), HISTORY_POINTS))})
     columns = {name: [history[i][column] for i in keep] for column, name in enumerate(names)}
-    return columns | {"psnr": [round(max(0.0, value), 3) for value in columns["psnr"]]}
+    if "psnr" in columns:
+        columns["psnr"] = [round(max(0.0, value), 3) for value in columns["psnr"]]
+    return columns
 
 
 def environment(device: str, commit: str | None = None) -> dict:

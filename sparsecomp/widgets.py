@@ -20,15 +20,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sparsecomp import codecs, data, metrics, results
-from sparsecomp.codecs import BudgetError, inr
+from sparsecomp.codecs import BudgetError, cae_admm, inr
 from sparsecomp.codecs.loonie import Loonie
 from sparsecomp.coding import bitstream, entropy, sparse_weights, weights
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
-from sparsecomp.drawings import PROJECTION_NAMES, duel, layer_picture, seeded_layer
+from sparsecomp.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
 from sparsecomp.figures import STANDARD, STYLE
 from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
-from sparsecomp.models.sparse_cae import SCALE, SparseCAE, to_input
+from sparsecomp.models.sparse_cae import SCALE, SparseCAE
+from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import LOONIE, FitBudget
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
@@ -380,12 +381,8 @@ def _encoder_frame(
     model: SparseCAE, counts: np.ndarray, step: int, original: np.ndarray, crop: Crop = FACE
 ) -> ipywidgets.VBox:
     """What is left of an encoder, and what it makes of a detail; one step for all, so that their codes compare."""
-    top, left, height, width = crop
-    detail, small = (
-        np.ascontiguousarray(original[top : top + height, left : left + width]),
-        surgery.prune(model.encoder),
-    )
-    symbols = entropy.quantise(small(to_input(detail)), step)
+    (_, _, height, width), detail, small = crop, _detail(original, crop), surgery.prune(model.encoder)
+    symbols = entropy.quantise(small(to_input(detail, SCALE)), step)
     shown = model.decoder(symbols * (step / entropy.UNIT))[0, :, :height, :width].clamp(0, 1)
     shown = (shown * 255).round().byte().permute(1, 2, 0).numpy()
     code = entropy.encode(symbols[0].numpy(), counts, step)
@@ -436,6 +433,78 @@ def _live_filters(dense: store.Stored) -> ipywidgets.VBox:
         control.observe(draw, "value")
     draw()
     return _needs_kernel([ipywidgets.HBox([picture, kind]), share, shown])
+
+
+# Chapter 30: two sets, and a share of the code ------------------------------------------------------------------------
+
+UPDATES = (0, 1, 2, 3, 4, 5, 6, 7, 10, 20, 60)
+
+
+def two_sets() -> ipywidgets.VBox:
+    """ADMM in the plane, on a valley and a cross, after so many updates; one frame a step."""
+    pictures = [alternating("cross", steps)._repr_png_() for steps in UPDATES]
+    frames = [ipywidgets.Image(value=png, format="png", layout={"max_width": "100%"}) for png in pictures]
+    return sliding("updates", [str(steps) for steps in UPDATES], frames, index=len(UPDATES) - 1)
+
+
+KEPT = (1.0, 0.4, 0.2, 0.1, 0.05, 0.02)
+TRAINED = {
+    "pruned, 10 %": "code-keep-10-seed-0-laptop",
+    "not pruned": "code-unpruned-seed-0-laptop",
+    "entropy estimated": "code-lambda-400-seed-0-laptop",
+}
+
+
+def code_shares(models: Mapping[str, str] | None = None) -> ipywidgets.VBox:
+    """The code of a detail with ever fewer entries kept: bytes, SSIM, what is decoded, and the code, zeros in black."""
+    found = {name: store.find(model) for name, model in (models or TRAINED).items()}
+    face = _detail(data.bundled()["astronaut"], FACE)
+    frames = [_code_frame(next(iter(found.values())), share, face) for share in KEPT]
+    options = [f"{share:.0%}" for share in KEPT]
+    return ipywidgets.VBox([sliding("kept", options, frames, index=0), _live_code(found)])
+
+
+def _detail(picture: np.ndarray, crop: Crop) -> np.ndarray:
+    top, left, height, width = crop
+    return np.ascontiguousarray(picture[top : top + height, left : left + width])
+
+
+def _code_frame(stored: store.Stored, share: float, detail: np.ndarray) -> ipywidgets.VBox:
+    """A file of a detail alone, of whose code a share is kept, and what is in it."""
+    file = codecs.get_codec(stored.codec, model=stored.name, keep=share).encode(detail)
+    symbols, decoded = cae_admm.read(bitstream.unpack(file))[1], codecs.decode(file)
+    pair = {"reference": detail, "reconstruction": decoded}
+    text = (
+        f"<b>this detail</b>: {len(file):,} bytes, "
+        f"{metrics.bpp(data=file, height=detail.shape[0], width=detail.shape[1]):.3f} bpp, "
+        f"SSIM {metrics.ssim(**pair):.3f}, {metrics.psnr(**pair):.2f} dB; "
+        f"<b>its code</b>: {np.count_nonzero(symbols):,} of {symbols.size:,} entries are not zero"
+    )
+    shown = {
+        "original\n24 bpp": detail,
+        f"decoded\n{len(file):,} bytes": decoded,
+        f"the code\nblack: zero, {np.mean(symbols == 0):.0%}": code_map(symbols, detail.shape[:2]),
+    }
+    return ipywidgets.VBox([ipywidgets.HTML(text), tiles(shown, (0, 0, *detail.shape[:2]))])
+
+
+def _live_code(models: Mapping[str, store.Stored]) -> ipywidgets.VBox:
+    """With a kernel: any share, any bundled picture, any of the models; a fifth of a second."""
+    picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
+    model = ipywidgets.Dropdown(options=list(models), description="trained")
+    share = ipywidgets.FloatSlider(
+        value=0.1, min=0.01, max=1, step=0.01, description="kept", continuous_update=False, readout_format=".0%"
+    )
+    shown = ipywidgets.VBox()
+
+    def draw(_: object = None) -> None:
+        original = data.bundled()[picture.value]
+        shown.children = [_code_frame(models[model.value], share.value, _detail(original, _middle(original)))]
+
+    for control in (picture, model, share):
+        control.observe(draw, "value")
+    draw()
+    return _needs_kernel([ipywidgets.HBox([picture, model]), share, shown])
 
 
 def _needs_kernel(children: Sequence[ipywidgets.Widget]) -> ipywidgets.VBox:

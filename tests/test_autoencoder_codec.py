@@ -12,11 +12,11 @@ import tiny_cae
 import torch
 
 from sparsecomp import codecs, metrics
-from sparsecomp.codecs import BudgetError, autoencoder, get_codec
+from sparsecomp.codecs import BudgetError, autoencoder, get_codec, trained
 from sparsecomp.coding import entropy
 from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
-from sparsecomp.models import sparse_cae, store
+from sparsecomp.models import store, whole
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_file_byte_by_byte():
     assert (unpack(written).height, unpack(written).width) == (33, 70)
     assert list(sections) == ["network", "values"]
     assert sections["network"] == bytes.fromhex(stored.key) + struct.pack("<H", 700)
-    x = sparse_cae.pad(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    x = whole.to_input(image, 4)
     with torch.no_grad():
         symbols = entropy.quantise(stored.model.encoder(x), 700)[0].numpy()
         decoded = stored.model.decoder(torch.from_numpy(symbols)[None] * (700 / 2**14))
@@ -79,9 +79,9 @@ def test_any_size_comes_back(size, step):
 
 
 def test_strips_do_not_show(monkeypatch):
-    image, whole = crop("coffee", 130, 90), sparse_cae.in_strips
+    image, in_strips = crop("coffee", 130, 90), whole.in_strips
     written = get_codec("cae", model="fine").encode(image)
-    monkeypatch.setattr(autoencoder, "in_strips", lambda network, x, down: whole(network, x, places=100, down=down))
+    monkeypatch.setattr(trained, "in_strips", lambda *a, **options: in_strips(*a, **options, pixels=1600))
     assert np.abs(codecs.decode(written).astype(int) - reference(written)).max() <= 1
     again = get_codec("cae", model="fine").encode(image)
     assert abs(len(again) - len(written)) <= 2
@@ -116,7 +116,7 @@ np.save(sys.argv[3], codecs.decode(Path(sys.argv[2]).read_bytes()))
 
 def test_a_finer_step_is_a_longer_and_better_file():
     image, lengths, errors = crop("chelsea", 64, 64), [], []
-    x = sparse_cae.pad(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+    x = whole.to_input(image, 4)
     with torch.no_grad():
         best = store.find("fine").model.decoder(store.find("fine").model.encoder(x))[0].permute(1, 2, 0).numpy()
     for step in (64, 400, 3000, 12_000):
@@ -330,10 +330,10 @@ def test_models_too_costly_for_a_picture_neither_write_nor_read(monkeypatch):
     macs = round(get_codec("cae").macs_per_pixel(written) * 16) * places
     for name, limit in (("MOST_MACS", macs), ("MOST_SYMBOLS", 6 * places)):
         with monkeypatch.context() as patch:
-            patch.setattr(autoencoder, name, limit)
+            patch.setattr(trained, name, limit)
             assert get_codec("cae", model="fine").encode(image) == written
             codecs.decode(written)
-            patch.setattr(autoencoder, name, limit - 1)
+            patch.setattr(trained, name, limit - 1)
             with pytest.raises(ValueError, match="model='fine' does not go with 33 x 40 pixels"):
                 get_codec("cae", model="fine").encode(image)
             with pytest.raises(BitstreamError, match="absurd size"):
@@ -342,7 +342,7 @@ def test_models_too_costly_for_a_picture_neither_write_nor_read(monkeypatch):
 
 def test_the_papers_network_takes_the_largest_picture():
     macs, places = 279_088, 2**26 // 16
-    assert 16 * macs * places <= autoencoder.MOST_MACS and 32 * places <= autoencoder.MOST_SYMBOLS
+    assert 16 * macs * places <= trained.MOST_MACS and 32 * places <= trained.MOST_SYMBOLS
 
 
 def test_no_memory_is_a_fault_of_the_file(monkeypatch):
@@ -351,6 +351,6 @@ def test_no_memory_is_a_fault_of_the_file(monkeypatch):
     def full(*arguments, **options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(autoencoder, "in_strips", full)
+    monkeypatch.setattr(trained, "in_strips", full)
     with pytest.raises(BitstreamError, match="no memory to draw 16 x 16 pixels"):
         codecs.decode(written)

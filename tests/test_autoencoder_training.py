@@ -16,10 +16,13 @@ from tiny_cae import model as drawn
 from sparsecomp import metrics
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
-from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
-from sparsecomp.training import autoencoder, running
-from sparsecomp.training.autoencoder import Training, reduced, train
+from sparsecomp.training import descent as descents
+from sparsecomp.training import running
+from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.descent import reduced, train
 from sparsecomp.training.optim import orthogonalised
 from sparsecomp.training.running import Paused
 
@@ -394,12 +397,12 @@ def test_nothing_and_next_to_nothing_have_no_direction_but_are_numbers(size):
 
 def test_a_taller_matrix_steps_farther():
     drawn = torch.randn(64, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    step = torch.linalg.svdvals(autoencoder._orthogonal_filters(drawn, False).flatten(1))
+    step = torch.linalg.svdvals(descents._orthogonal_filters(drawn, False).flatten(1))
     plain = torch.linalg.svdvals(orthogonalised(drawn.flatten(1)))
     torch.testing.assert_close(step, plain * (64 / 9) ** 0.5)
     turned = drawn.transpose(0, 1)
     assert torch.equal(
-        autoencoder._orthogonal_filters(turned, True), autoencoder._orthogonal_filters(drawn, False).transpose(0, 1)
+        descents._orthogonal_filters(turned, True), descents._orthogonal_filters(drawn, False).transpose(0, 1)
     )
 
 
@@ -423,8 +426,8 @@ def test_reduced_pictures_are_means_of_squares(by, size):
 @pytest.mark.parametrize("size", [(8, 12), (5, 9), (1, 1), (4, 3)])
 def test_an_input_is_the_picture_with_its_edge_repeated(size):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    picture = picture[::-1] if size[0] > 1 else picture  # of negative strides, which PyTorch knows nothing of
-    x = to_input(picture)
+    picture = picture[::-1]  # of negative strides, which PyTorch knows nothing of
+    x = to_input(picture, SCALE)
     assert x.shape == (1, 3, 4 * math.ceil(size[0] / 4), 4 * math.ceil(size[1] / 4)) and x.dtype == torch.float32
     expected = np.pad(picture, [(0, -n % 4) for n in size] + [(0, 0)], mode="edge") / 255
     np.testing.assert_allclose(x[0].permute(1, 2, 0).numpy(), expected, atol=1e-7)
@@ -440,7 +443,7 @@ def test_a_score_is_that_of_pictures_rounded_at_the_middle_step():
     for picture in PICTURES.values():
         small = reduced(picture, 2).numpy()
         assert small.shape[0] % 4 or small.shape[1] % 4, "nothing is cut off: nothing is tested"
-        symbols = torch.round(training.model.encoder(to_input(small)) * 16)
+        symbols = torch.round(training.model.encoder(to_input(small, SCALE)) * 16)
         drawn = training.model.decoder(symbols / 16)[0].permute(1, 2, 0)[: small.shape[0], : small.shape[1]]
         shown = metrics.to_uint8(drawn.numpy())
         psnrs.append(metrics.psnr(reference=small, reconstruction=shown))
@@ -461,7 +464,7 @@ def test_the_histogram_counts_every_place_of_every_picture():
     assert found.shape == (3, entropy.CELLS) and found.dtype == torch.long
     expected = np.zeros((3, entropy.CELLS), int)
     for picture in PICTURES.values():
-        z = training.model.encoder(to_input(reduced(picture, 2).numpy()))[0].flatten(1).double().numpy()
+        z = training.model.encoder(to_input(reduced(picture, 2).numpy(), SCALE))[0].flatten(1).double().numpy()
         for channel in range(3):
             expected[channel] += np.histogram(z[channel], bins=512, range=(-1, 1))[0]
     places = sum(math.ceil(p.shape[0] // 2 / 4) * math.ceil(p.shape[1] // 2 / 4) for p in PICTURES.values())
@@ -474,8 +477,8 @@ def test_scores_come_when_they_should(tmp_path):
     told, training = [], make()
     train(training, on_score=lambda step, scores: told.append((step, scores[0])))
     assert [step for step, _ in told] == [3, 6, 8] == [point[0] for point in training.history]
-    assert [psnr for _, psnr in told] == [point[3] for point in training.history]
-    assert training.history[-1][2:] == list(reversed(training.score()))
+    assert [psnr for _, psnr in told] == [point[2] for point in training.history]
+    assert training.history[-1][2:] == list(training.score())
     assert training.seconds > 0
 
 

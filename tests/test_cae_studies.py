@@ -17,10 +17,11 @@ from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.coding.bitstream import BitstreamError
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent, FitBudget, Profile, as_dict
 from sparsecomp.sparsify.surgery import prune
-from sparsecomp.studies import autoencoders
+from sparsecomp.studies import autoencoders, base, trainings
 from sparsecomp.training.autoencoder import Training
 from sparsecomp.training.double_descent import Constraint, project
 from sparsecomp.training.running import Paused
@@ -34,6 +35,7 @@ STUDIED = dict(autoencoders.SPARSE)
 FEW = {label: STUDIED[label] for label in ("l1", *autoencoders.HEADLINE)}
 SECONDS = ("encode_seconds", "decode_seconds", "seconds")
 POINTS = 4  # of a history, here
+SETS = {name: getattr(data, name) for name in ("kodak", "bsds500")}  # before they are replaced
 
 
 def pictures() -> dict[str, np.ndarray]:
@@ -54,7 +56,9 @@ def tiny():
         patch.setattr(results, "HISTORY_POINTS", POINTS)
         patch.setattr(store, "folder", lambda: Path("no such folder"))
         patch.setattr(autoencoders, "SPARSE", FEW)
+        trainings.pictures.cache_clear()
         yield patch
+    trainings.pictures.cache_clear()
 
 
 def setup(out: Path, **options) -> studies.Setup:
@@ -73,7 +77,7 @@ def made(tiny, tmp_path_factory) -> dict[str, list[results.RunRecord] | Path]:
     return found
 
 
-def trainings(made) -> list[results.RunRecord]:
+def trained(made) -> list[results.RunRecord]:
     return [*made["cae"], *made["cae_sparse"]]
 
 
@@ -102,7 +106,7 @@ def test_configurations_say_all_that_decides(made):
     sparse = [r.config["label"] for r in made["cae_sparse"]]
     assert sparse[: len(FEW)] == list(FEW) and all(label.startswith("small dense ") for label in sparse[len(FEW) :])
     first = made["cae"][0].result["model"]
-    for record in trainings(made):
+    for record in trained(made):
         label, descent = record.config["label"], replace(CAE, **autoencoders.MODELS.get(record.config["label"], {}))
         width = int(label.split()[-1]) if label.startswith("small") else None
         constraint = FEW.get(label)
@@ -117,13 +121,13 @@ def test_configurations_say_all_that_decides(made):
         }))  # fmt: skip
         assert record.schema == results.SCHEMA and record.environment["commit"] == "abc"
         assert record.wall_seconds == pytest.approx(record.result["seconds"], abs=0.06)
-    names = [record.name for record in trainings(made)]
+    names = [record.name for record in trained(made)]
     assert len(set(names)) == len(names) and all("-smoke" in name for name in names)
     assert [p for s in ("cae", "cae_sparse") for p in (made["out"] / s).rglob(".partial/*")] == []
 
 
 def test_rows_are_of_real_files(made):
-    for record in trainings(made):
+    for record in trained(made):
         path = model_of(made, record)
         stored = store.load(path)
         steps = sorted({row["setting"] for row in record.rows})
@@ -141,8 +145,8 @@ def test_rows_are_of_real_files(made):
                 assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
                 assert 0 < 8 * row["bytes"] - row["estimated_bits"] < 8 * 60, "the estimate has no header"
                 with torch.no_grad():
-                    drawn = stored.model.decoder(stored.model.encoder(to_input(image)))[0].permute(1, 2, 0)[:41, :50]
-                error = np.square(metrics.to_uint8(drawn.numpy()).astype(float) - image).mean()
+                    drawn = stored.model.decoder(stored.model.encoder(to_input(image, SCALE)))[0, :, :41, :50]
+                error = np.square(metrics.to_uint8(drawn.permute(1, 2, 0).numpy()).astype(float) - image).mean()
                 assert row["mse_unquantised"] == pytest.approx(error, rel=1e-3)
                 assert row["ms_ssim"] is None and row["ssim"] is not None
         rate, quality = record.curve("psnr")
@@ -154,7 +158,7 @@ def test_rows_are_of_real_files(made):
 
 def test_models_are_there_and_named_by_their_key(made):
     keys = {}
-    for record in trainings(made):
+    for record in trained(made):
         stored, result, plan = store.load(model_of(made, record)), record.result, record.config
         assert stored.key == result["model"] and stored.name == result["file"]
         assert stored.model.shape == Shape(24, encoder_width=plan["shape"]["encoder_width"])
@@ -164,11 +168,11 @@ def test_models_are_there_and_named_by_their_key(made):
         )
         assert stored.about["sparsity"] == result.get("sparsity", 0)
         keys[stored.key] = record
-    assert len(keys) == len(trainings(made))
+    assert len(keys) == len(trained(made))
 
 
 def test_results_are_those_of_the_stored_model(made):
-    for record in trainings(made):
+    for record in trained(made):
         stored, result = store.load(model_of(made, record)), record.result
         encoder, shape, pixels = stored.model.encoder, (1, 3, 128, 128), 128 * 128
         assert result["macs"] == complexity.count_macs(prune(encoder), shape) / pixels
@@ -186,7 +190,7 @@ def test_results_are_those_of_the_stored_model(made):
 
 
 def test_histories_are_thinned(made):
-    for record in trainings(made):
+    for record in trained(made):
         history = record.result["history"]
         assert set(history) == {"step", "loss", "estimated_bpp", "psnr"}
         assert {len(column) for column in history.values()} == {POINTS} and history["step"][-1] == CAE.steps
@@ -243,7 +247,7 @@ def test_small_dense_controls_cost_what_pruned_encoders_do(made):
 
 def test_the_headline_has_three_seeds_and_the_controls_the_first(made, tmp_path, monkeypatch):
     asked, first = [], model_of(made, made["cae"][0])
-    monkeypatch.setattr(autoencoders, "_models", lambda setup, study, pictures_of, plans: asked.extend(plans) or [])
+    monkeypatch.setattr(autoencoders, "make", lambda setup, study, pictures_of, plans, *how: asked.extend(plans) or [])
     monkeypatch.setattr(autoencoders, "model_path", lambda *arguments: first)
     laptop = replace(setup(tmp_path, seed=5), profile=replace(TINY, name="laptop"))
     autoencoders.cae_sparse(laptop, "kodak")
@@ -311,7 +315,7 @@ def test_speed_is_dense_over_pruned_and_leaves_shared_models_alone(made, tmp_pat
     monkeypatch.setattr(results, "path_of", lambda out, study, name, config: tmp_path / study / f"{name}-0.json")
     autoencoders.cae_speed(setup(made["out"]), "bundled")
     assert [p.stride() for p in dense.parameters()] == strides, "a stored model is shared: copy it"
-    x = to_input(PICTURES["astronaut"])
+    x = to_input(PICTURES["astronaut"], SCALE)
     for record, (whole, small) in zip(
         sorted(made["cae_sparse"], key=lambda r: f"{r.name}-{r.key}"), calls, strict=True
     ):
@@ -333,7 +337,7 @@ def test_finished_studies_do_nothing(made, monkeypatch):
         paths = studies.STUDIES[name](setup(made["out"], report=said.append), "bundled")
         assert [results.read(path) for path in paths] == made[name]
     assert files(made["out"]) == before
-    assert sum("the record is there" in line for line in said) == len(trainings(made))
+    assert sum("the record is there" in line for line in said) == len(trained(made))
 
 
 def test_of_the_dense_models_the_codec_may_choose_those_of_the_first_seed():
@@ -403,8 +407,31 @@ def test_what_needs_an_earlier_study_says_so(tiny, tmp_path):
 
 
 def test_models_stand_beside_the_records(tmp_path):
-    assert autoencoders.models_folder(setup(tmp_path / "runs")) == tmp_path / "models"
-    assert autoencoders.models_folder(setup(tmp_path / "out")) == tmp_path / "out" / "models"
+    assert trainings.models_folder(setup(tmp_path / "runs")) == tmp_path / "models"
+    assert trainings.models_folder(setup(tmp_path / "out")) == tmp_path / "out" / "models"
+
+
+@pytest.mark.skipif(
+    not (data.available("kodak") and data.available("bsds500")),
+    reason="Kodak and BSDS500 are not on this machine (set SPARSECOMP_DATA)",
+)
+def test_the_records_there_are_are_found_again(monkeypatch):
+    """By what a plan says of itself: else all of them would be made anew."""
+    for name, function in SETS.items():
+        monkeypatch.setattr(data, name, function)
+    trainings.pictures.cache_clear()
+    own, shown = studies.Setup(profiles.get("laptop"), results.folder() / "runs"), base.pictures_from("kodak", 24)
+    high = autoencoders._dense(own, "kodak", "high", 0)
+    dense = [("cae", autoencoders._dense(own, "kodak", label, 0)) for label in autoencoders.MODELS]
+    dense += [("cae", replace(high, seed=seed, search=False)) for seed in (1, 2)]
+    first = trainings.model_path(own, high)
+    sparse = [("cae_sparse", replace(high, label=label, first=first, constraint=constraint))
+              for label, constraint in STUDIED.items()]  # fmt: skip
+    for study, plan in (*dense, *sparse):
+        config = base.config_of(replace(own, seed=plan.seed), "kodak", shown) | plan.config()
+        path = results.path_of(own.out, study, plan.name("laptop"), config)
+        assert results.read(path).config == json.loads(json.dumps(config)), plan.label
+    trainings.pictures.cache_clear()
 
 
 def test_models_of_another_folder_are_there_for_a_while(made):

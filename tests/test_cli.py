@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_cae
+import tiny_cae_admm
 from PIL import Image
 
 from sparsecomp import __version__, cli, codecs, data, results, studies
+from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import bitstream
 from sparsecomp.models import store
 from sparsecomp.training.running import Paused
@@ -157,6 +159,10 @@ REFUSED = {
     "autoencoder without a model": "encode photo.png -o out.spc --codec cae --bpp 0.5",
     "unknown model": "encode photo.png -o out.spc --codec cae --model nope",
     "model for another codec": "encode photo.png -o out.spc --codec jpeg --model nope",
+    "pruning autoencoder without a model": "encode photo.png -o out.spc --codec cae-admm --keep 0.5",
+    "nothing kept": "encode photo.png -o out.spc --codec cae-theis --keep 0",
+    "a share for another codec": "encode photo.png -o out.spc --codec cae --keep 0.5",
+    "a share and a budget": "encode photo.png -o out.spc --codec cae-admm --keep 0.5 --bpp 1",
     "unknown codec": "encode photo.png -o out.spc --codec gif",
     "unknown profile": "encode photo.png -o out.spc --profile huge",
     "unknown coordinates": "encode photo.png -o out.spc --coordinates polar",
@@ -255,8 +261,36 @@ def test_autoencoder_from_picture_to_file_and_back(capsys, folder):
         assert (status, out) == (2, "") and f"made with model {stored.key}, which is not here; here are tiny" in err
 
 
+@pytest.mark.parametrize("codec", ["cae-admm", "cae-theis"])
+def test_pruning_autoencoder_from_picture_to_file_and_back(capsys, folder, codec):
+    tiny_cae_admm.write(folder / "models", "tiny", codec=codec)
+    tiny_cae_admm.write(folder / "models", "other", codec=codec, seed=1, search=False)
+    for options in (("--bpp", 0.2), ("--bpp", 0.2, "--model", "other"), ("--model", "other"), ("--keep", 0.25)):
+        status, out, _ = run(capsys, "encode", "photo.png", "-o", "a.spc", "--codec", codec, *options)
+        written = Path("a.spc").read_bytes()
+        rate = 8 * len(written) / (96 * 128)
+        assert status == 0 and f"{rate:.4f} bpp" in out and (rate <= 0.2 or "--bpp" not in options)
+        _, out, _ = run(capsys, "info", "a.spc")
+        said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
+        stored, symbols = cae_admm.read(bitstream.unpack(written))
+        assert stored.name == ("other" if "other" in options else "tiny") and said["codec"] == codec
+        assert said["model"] == f"{stored.name}, {stored.key}, width 8, latent 3, depth 2"
+        smallest = np.abs(symbols[symbols != 0]).min()
+        assert said["threshold"] == f"{smallest}, the least magnitude beside zero"
+        assert said["zeros"] == f"{100 * np.mean(symbols == 0):.2f} % of 576 entries" and symbols.size == 576
+        assert "--keep" not in options or said["zeros"].startswith("75.00 %")
+        assert said["cost"] == f"{codecs.get_codec(codec).macs_per_pixel(written):,.0f} MAC/px"
+        assert run(capsys, "decode", "a.spc", "-o", "a.png")[0] == 0
+        assert np.array_equal(read("a.png"), codecs.decode(written))
+    (folder / "models" / "tiny.safetensors").unlink()
+    for command in (("decode", "a.spc", "-o", "b.png"), ("info", "a.spc")):
+        status, out, err = run(capsys, *command)
+        assert (status, out) == (2, "") and f"made with model {stored.key}, which is not here; here are other" in err
+
+
 def test_names_that_are_known_without_pytorch():
     assert cli.STUDIES == tuple(studies.STUDIES)
+    assert set(cli.TRAINED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "model")}
     assert set(cli.FITTED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "budget")}
 
 
@@ -302,13 +336,17 @@ def test_compare_has_a_dash_for_a_codec_that_cannot_go_so_low(capsys):
     rows = {first: rest for first, *rest in filter(None, cells) if first in codecs.NAMES}
     assert status == 0 and tuple(rows) == codecs.NAMES
     assert rows["jpeg"] == ["-"] * 8 and "jpeg: bpp=0.2 is too small" in out
-    assert rows["cae"] == ["-"] * 8 and "`sparsecomp study cae --profile laptop` trains them" in out
+    for name, study in (("cae", "cae"), ("cae-admm", "cae_admm"), ("cae-theis", "cae_admm")):
+        assert rows[name] == ["-"] * 8
+        assert re.search(rf"^{name}: .*`sparsecomp study {study} --profile laptop` trains them$", out, re.MULTILINE)
     assert float(rows["coin"][1]) <= 0.2 and int(rows["coin"][-1]) > 0
     assert "coin: 300 steps; loonie: 300 steps (profile smoke), seed 0" in out
 
 
 def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, monkeypatch, folder):
     tiny_cae.write(folder / "models", "tiny")
+    for codec in ("cae-admm", "cae-theis"):
+        tiny_cae_admm.write(folder / "models", codec, codec=codec)
     kept, evaluate = [], codecs.evaluate
     monkeypatch.setattr(codecs, "evaluate", lambda *a: kept.append(evaluate(*a)) or kept[-1])
     Path("photo.png").rename("a&<b>.png")

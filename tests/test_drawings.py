@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sparsecomp import drawings
+from sparsecomp import complexity, data, drawings, metrics
+from sparsecomp.models import cae_admm
+from sparsecomp.sparsify.admm import Z_UPDATES, kept
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 
@@ -94,3 +96,145 @@ def test_the_autoencoder_is_drawn_from_the_model():
     assert len(layers) == len(figure.axes[0].patches) == 21 and abs(sum(shares) - 100) < 1
     encoder = sum(shares[:9])
     assert abs(encoder - 100 * 75.7 / (75.7 + 279.1)) < 0.5, "as complexity counts"
+
+
+def told(figure: drawings.Figure) -> tuple[list[str], list[float]]:
+    """What is written on a network: the layers, and every share in %."""
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    layers = [text for text in texts if "→" in text]
+    return layers, [0.0 if "<" in text else float(text.split(", ")[-1].removesuffix(" %")) for text in layers]
+
+
+@pytest.mark.parametrize(("latent", "depth"), [(32, 15), (16, 15), (16, 2)])
+def test_cae_admm_is_drawn_from_the_model(latent, depth):
+    model = cae_admm.CaeAdmm(cae_admm.Shape(latent=latent, depth=depth))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    figure = drawings.autoencoder(model)
+    layers, shares = told(figure)
+    assert layers[0].startswith("3→32, 3x3, PReLU") and layers[-1].startswith("32→3, 1x1, ")
+    assert layers[5].startswith(f"32→{latent}, 3x3, ") and layers[6].startswith(f"{latent}→32, 1x1, ")
+    assert layers[7].startswith("32→256, 1x1 ×2, ") and "64→512, 1x1 ×2, PReLU" in layers[8]
+    assert sum("×2" in layer for layer in layers) == 3 == sum("/2" in layer for layer in layers), "1/8, and back"
+    assert len(layers) == 12 and len(figure.axes[0].patches) == 12 + 2 * depth
+    # The shares against MACs as they are counted elsewhere; a block has as many in the encoder as in the decoder.
+    side = 16 * cae_admm.SCALE
+    encoder = complexity.count_macs(model.encoder, (1, 3, side, side))
+    total = encoder + complexity.count_macs(model.decoder, (1, latent, 16, 16))
+    block = complexity.count_macs(cae_admm.Block(128), (1, 128, side // 2, side // 2)) / total
+    bundles = [text.get_text() for text in figure.axes[0].texts if "residual blocks" in text.get_text()]
+    expected = f"{depth} residual blocks\nof 1x1, 3x3, 1x1\nat 128 channels\n"
+    assert bundles == [f"{expected}{100 * block:.1f} % each, {100 * block * depth:.1f} % in all"] * 2
+    assert abs(sum(shares) / 100 + 2 * depth * block - 1) < 0.005
+    assert abs(sum(shares[:6]) / 100 + depth * block - encoder / total) < 0.005
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items()), "the reader's model is left alone"
+    assert model.training and not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_boxes_of_cae_admm_do_not_overlap():
+    for depth in (15, 0):
+        figure = drawings.autoencoder(cae_admm.CaeAdmm(cae_admm.Shape(depth=depth)))
+        edges = sorted((box.get_x(), box.get_x() + box.get_width()) for box in figure.axes[0].patches)
+        assert all(right < left for (_, right), (left, _) in zip(edges, edges[1:], strict=False))
+        assert figure.axes[0].get_xlim()[1] > edges[-1][1]
+
+
+def test_the_block_transform_is_orthonormal():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    code = drawings.block_dct(picture)
+    assert code.shape == (1, 192, 3, 5) and np.array_equal(drawings.from_block_dct(code), picture)
+    assert float(code.square().sum()) == pytest.approx(float((picture.astype(float) ** 2).sum()), rel=1e-12)
+    flat = drawings.block_dct(np.full((8, 8, 3), 100, np.uint8))
+    assert flat[0, [0, 64, 128], 0, 0].tolist() == pytest.approx([800] * 3) and int((flat.abs() > 1e-9).sum()) == 3
+
+
+def test_the_pruned_code_is_told_with_its_quality():
+    detail = np.ascontiguousarray(data.bundled()["astronaut"][10:74, 130:194])
+    figure = drawings.pruned_code(detail, 0.1)
+    titles, code = [axes.get_title() for axes in figure.axes], drawings.block_dct(detail)
+    assert titles[0] == "all 12,288 numbers\nof the code"
+    for title, update in zip(titles[1:], Z_UPDATES.values(), strict=True):
+        psnr = metrics.psnr(reference=detail, reconstruction=drawings.from_block_dct(update(code, 0.1)))
+        assert title.startswith(f"{kept(0.1, 12288):,}, ") and title.endswith(f"\n{psnr:.2f} dB")
+
+
+def valley(x: np.ndarray) -> float:
+    return float(x @ drawings.HESSIAN.numpy() @ x / 2 - drawings.SLOPE.numpy() @ x)
+
+
+def test_the_diamond_has_one_answer_for_every_rho():
+    """On the edge x1 + x2 = 1 the slope of d stands at right angles to it: (3/7, 4/7)."""
+    slopes = []
+    for rho in drawings.RHOS:
+        _, places = drawings.alternate("diamond", rho, 200)
+        assert places.shape == (201, 3, 2)
+        assert places[-1, 0] == pytest.approx([3 / 7, 4 / 7], abs=1e-6) == places[-1, 1]
+        slopes.append(rho * places[-1, 2])
+    expected = drawings.SLOPE.numpy() - drawings.HESSIAN.numpy() @ [3 / 7, 4 / 7]
+    assert expected[0] == pytest.approx(expected[1])
+    assert all(slope == pytest.approx(expected, abs=1e-5) for slope in slopes)
+    around = np.linspace(0, 2 * np.pi, 1001)
+    border = np.stack([np.cos(around), np.sin(around)], 1)
+    border /= np.abs(border).sum(1, keepdims=True)
+    assert min(map(valley, border)) >= valley(np.array([3 / 7, 4 / 7])) - 1e-12
+
+
+def test_on_the_cross_the_answer_hangs_on_rho():
+    """The lowest points of the axes are (1, 0) and (0, 2.2), the second is lower; they can be points of rest where
+    ``rho >= |slope of d across| / |x|``, from 1.6 and from 0.76 on.
+    """
+    ends = {}
+    for rho in (*drawings.RHOS, 0.7, 0.8, 1.5, 12.0):
+        admm, places = drawings.alternate("cross", rho, 400)
+        ends[rho] = (max(admm.history[-1]) < 1e-6, places[-1, 1])
+        assert ((places[:, 1] == 0).sum(1) >= 1).all(), "Z is on the cross at all times"
+        assert np.allclose(np.diff(places[:, 2], axis=0), (places[:, 0] - places[:, 1])[1:], atol=1e-12)
+    assert not ends[0.5][0] and not ends[0.7][0], "nothing is at rest"
+    for rho in (0.8, 1.0, 1.5):
+        assert ends[rho][0] and ends[rho][1] == pytest.approx([0, 2.2], abs=1e-6)
+    for rho in (6.0, 12.0):
+        assert ends[rho][0] and ends[rho][1] == pytest.approx([1, 0], abs=1e-6)
+    best = {axis: min(valley(t * np.eye(2)[axis]) for t in np.linspace(-4, 4, 8001)) for axis in (0, 1)}
+    assert best[0] == pytest.approx(valley(np.array([1, 0]))) and best[1] == pytest.approx(valley(np.array([0, 2.2])))
+    assert best[1] < best[0]
+
+
+def test_the_way_is_drawn_as_it_was_gone():
+    figure = drawings.alternating("cross", 7, (0.5, 6.0))
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"ρ = {rho:g}, 7 steps\nZ = ({z[0]:.2f}, {z[1]:.2f})"
+        for rho, z in ((rho, drawings.alternate("cross", rho, 7)[1][-1, 1]) for rho in (0.5, 6.0))
+    ]
+    x, z, _ = drawings.alternate("cross", 0.5, 7)[1].transpose(1, 0, 2)
+    drawn = [line.get_xydata() for line in figure.axes[0].lines]
+    assert any(np.array_equal(line, x) for line in drawn) and any(np.array_equal(line, z) for line in drawn)
+    start = drawings.alternating("diamond", 0).axes
+    assert len(start) == len(drawings.RHOS) and all("Z = (0.00, 0.00)" in axes.get_title() for axes in start)
+    low, high = figure.axes[0].get_xlim()
+    for where in drawings.SETS:
+        _, places = drawings.alternate(where, 0.5, 60)
+        tips = places[:, 1] + places[:, 2]
+        assert (places[:, :2] >= -0.5).all() and (tips <= high).all(), "the arrows end inside the panel"
+
+
+def test_residuals_are_those_of_the_runs():
+    figure = drawings.residuals(30)
+    for axes, where in zip(figure.axes, drawings.SETS, strict=True):
+        for pair, rho in zip((axes.lines[:2], axes.lines[2:4], axes.lines[4:]), drawings.RHOS, strict=True):
+            history = np.maximum(drawings.alternate(where, rho, 30)[0].history, 1e-8)
+            assert all(np.array_equal(line.get_ydata(), history[:, place]) for place, line in enumerate(pair))
+
+
+def test_a_code_map_is_black_where_the_code_is_zero():
+    code = np.zeros((6, 4, 5), np.int32)
+    code[1, 2, 3], code[4, 0, 0], code[5, 3, 4] = 9, -9, 1
+    shown = drawings.code_map(code, (192, 192)).astype(int)
+    background = (shown == 205).all(2)
+    black = (shown == 0).all(2)
+    assert 0.9 < black.sum() / (~background).sum() < 1
+    bright = shown[~background & ~black]
+    assert {tuple(c) for c in bright} == {(86, 180, 233), (255, 150, 40), tuple(bright[bright.sum(1).argmin()])}
+    assert bright.sum(1).min() < (86 + 180 + 233), "a small entry is darker"
+    assert len(bright) % 3 == 0, "all entries are drawn alike large"
+    assert not drawings.code_map(np.zeros((3, 2, 2), np.int32), (40, 60))[:8, :8].any()

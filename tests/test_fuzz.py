@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_cae
+import tiny_cae_admm
 import torch
 
 from sparsecomp.codecs import NAMES, decode, get_codec, inr
@@ -39,8 +40,10 @@ SEEDS = {
         TINY | {"bpp": 2.0, "sparsity": Sparsity("file", gates="median", structured=True, log_alpha=-1.55)},
     ],
     "cae": [{"model": "one"}, {"model": "one", "step": 64}, {"model": "two", "step": 40_000}],  # the last: no code
+    "cae-admm": [{"model": "plain"}, {"model": "plain", "keep": 0.2}, {"model": "escapes"}],
+    "cae-theis": [{"model": "theis"}, {"model": "theis", "keep": 0.05}],
 }
-OURS = ("coin", "loonie", "cae")  # whose decoders are our own
+OURS = ("coin", "loonie", "cae", "cae-admm", "cae-theis")  # whose decoders are our own
 FILES_A_CODEC = -(-10_000 // len(SEEDS))
 MEGABYTES = 200
 
@@ -168,6 +171,9 @@ def folder(tmp_path_factory) -> Path:
     image = np.ascontiguousarray(bundled()["coffee"][100:124, 100:140])
     tiny_cae.write(folder, "one")
     tiny_cae.write(folder, "two", seed=1, latent=2)
+    tiny_cae_admm.write(folder, "plain")
+    tiny_cae_admm.write(folder, "escapes", seed=1, spread=500.0)
+    tiny_cae_admm.write(folder, "theis", seed=2, latent=2, codec="cae-theis")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "folder", lambda: folder)
         for name, settings in SEEDS.items():

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
 from sparsecomp import profiles
+from sparsecomp.models.cae_admm import Shape
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import Descent, FitBudget, Sparsity, sparsity_at
+from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Pruning, Sparsity, sparsity_at
 
 
 @pytest.mark.parametrize(
@@ -245,3 +246,90 @@ def test_profiles_say_how_autoencoders_are_trained():
     assert laptop.cae_width < paper.cae_width == fast.cae_width == 128, "the paper's, and less on a CPU"
     assert (paper.cae.optimiser, paper.cae.lr, paper.cae.weight_decay) == ("adam", 1e-4, 1e-5)
     assert (paper.cae.batch, paper.cae.crop, paper.cae.schedule, paper.cae.warmup) == (16, 128, "constant", 0)
+
+
+# Short codes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("steps", "batch", "codes", "settle") for value in (0, -1, 1.5, True, None)),
+        *((name, value) for name in ("warmup", "mse_steps") for value in (-1, 0.5, False)),
+        ("score_every", 0),
+        *(("crop", value) for value in (0, 96, 103, 108, 112.0)),
+        ("batch", 9),
+        *(("lr", value) for value in (0, 1, -1e-3, math.nan)),
+        *(("weight_decay", value) for value in (-1e-9, 1, math.nan)),
+        *(("momentum", value) for value in (0, -0.1, 1.01, math.nan)),
+        ("optimiser", "soap"),
+        ("optimiser", None),
+        ("schedule", "quadratic"),
+    ],
+)
+def test_a_value_of_a_descent_to_a_code_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}=") as caught:
+        CodeDescent(**({"steps": 10, "batch": 2, "codes": 8} | {name: value}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("interval", value) for value in (0, -1, 1.5, True, None)),
+        *(("keep", value) for value in (0, -0.1, 1.01, math.nan)),
+        *(("rho", value) for value in (0, -1, math.inf, math.nan)),
+        ("z_update", "paper"),
+        ("z_update", None),
+        ("state", "batch"),
+        ("penalty", "l1"),
+    ],
+)
+def test_a_value_of_a_pruning_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}=") as caught:
+        Pruning(**{name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_edges_of_a_descent_to_a_code_and_of_a_pruning_are_legal():
+    least = {"warmup": 0, "batch": 1, "codes": 1, "crop": 104, "mse_steps": 0, "settle": 1, "score_every": 1}
+    for schedule in ("constant", "cosine", "plateau"):
+        descent = CodeDescent(1, lr=1e-9, schedule=schedule, weight_decay=0, momentum=1, **least)
+        assert CodeDescent(**json.loads(json.dumps(profiles.as_dict(descent)))) == descent
+    assert set(profiles.as_dict(descent)) == {field.name for field in fields(CodeDescent)}
+    for z_update in ("top_l", "released"):
+        for state in ("per_code", "data_set"):
+            pruning = Pruning(1, 1e-9, 1, z_update, state, "norm")
+            assert Pruning(**json.loads(json.dumps(profiles.as_dict(pruning)))) == pruning
+    assert set(profiles.as_dict(pruning)) == {field.name for field in fields(Pruning)}
+    for frozen in (descent, pruning):
+        with pytest.raises(FrozenInstanceError):
+            frozen.steps = 2
+
+
+def test_pruning_is_the_papers_by_default():
+    """Zhao & Liao 2019: a tenth of the code is kept; each code has its Z and U; the squared penalty, the projection."""
+    pruning = Pruning()
+    assert (pruning.keep, pruning.z_update, pruning.state, pruning.penalty) == (0.1, "top_l", "per_code", "square")
+    assert pruning.rho == 0.1, "the released code's"
+
+
+def test_profiles_say_how_short_codes_are_trained():
+    admm = profiles.get("paper").pruning
+    for profile in profiles.PROFILES.values():
+        code, pruning = profile.code, profile.pruning
+        assert isinstance(code, CodeDescent) and isinstance(pruning, Pruning)
+        assert Shape(profile.code_width, 32, profile.code_depth).depth == profile.code_depth
+        assert code.steps // pruning.interval >= 15 and code.steps >= 4 * code.mse_steps
+        assert code.codes % code.batch == 0, "in an epoch every crop has its turn"
+        assert code.score_every <= code.steps and code.settle <= code.steps
+        assert replace(pruning, interval=admm.interval) == admm, "of ADMM only how often differs"
+    smoke, laptop, fast, paper = profiles.PROFILES.values()
+    assert smoke.code.steps <= 50 and smoke.code_width <= 16 and smoke.code_depth <= 2
+    assert laptop.code_width < paper.code_width == fast.code_width == 128
+    assert laptop.code_depth < paper.code_depth == fast.code_depth == 15
+    assert (paper.code.optimiser, paper.code.lr, paper.code.schedule) == ("adam", 4e-3, "plateau")
+    assert (paper.code.batch, paper.code.crop, paper.code.warmup) == (32, 128, 0)
+    epoch = paper.code.codes // paper.code.batch
+    assert (paper.code.steps, paper.pruning.interval) == (300 * epoch, 20 * epoch), "300 epochs, an update every 20"
+    assert paper.code.settle == paper.code.steps, "as PyTorch has it: the batch's statistics to the end"

@@ -182,6 +182,16 @@ def test_other_histories_have_their_own_columns():
         assert loss == pytest.approx(1 / (step / 10 + 1), abs=1e-4) and rate == 2.0 + step / 10
 
 
+@pytest.mark.parametrize("points", [0, 1, 500])
+def test_a_history_without_db(points):
+    names = ("step", "primal", "zeros")
+    thin = results.thin([[20 * i, 1 / (i + 1), 0.12345] for i in range(points)], names)
+    assert tuple(thin) == names and {len(column) for column in thin.values()} == {min(points, 200)}
+    if points:
+        assert thin["step"][-1] == 20 * (points - 1) and thin["primal"][-1] == 1 / points, "nothing is rounded"
+        assert set(thin["zeros"]) == {0.12345}
+
+
 def test_the_environment_says_what_made_a_record():
     told = results.environment("cuda", commit="abc")
     assert told["commit"] == "abc" and told["clean"] is None and told["device"] == "cuda"

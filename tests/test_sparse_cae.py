@@ -9,10 +9,11 @@ import tiny_cae
 import torch
 
 from sparsecomp import complexity
-from sparsecomp.models import sparse_cae
-from sparsecomp.models.sparse_cae import MARGIN, Shape, SparseCAE, in_strips, pad
+from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import in_strips, pad
 
 PAPER = Shape(128, 32)
+OF = {"scale": SCALE, "margin": PAPER.margin}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_smallest_and_the_default_shape():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 def test_pad_repeats_the_last_row_and_column(size, dtype):
     x = (255 * noise(1, 3, *size)).to(dtype)
-    padded = pad(x)
+    padded = pad(x, SCALE)
     rows, columns = ([min(i, n - 1) for i in range(4 * math.ceil(n / 4))] for n in size)
     assert padded.dtype == dtype and torch.equal(padded, x[:, :, rows][:, :, :, columns])
 
@@ -111,7 +112,7 @@ SIZES = [(1, 1), (3, 50), (50, 3), (41, 7), (13, 64)]
 def test_strips_have_no_seam(tiny, size, places):
     picture, latent = noise(1, 3, 4 * size[0], 4 * size[1]), 2 * noise(1, 3, *size) - 1
     for network, x, down in ((tiny.encoder, picture, True), (tiny.decoder, latent, False)):
-        whole, strips = network(x), in_strips(network, x, places=places, down=down)
+        whole, strips = network(x), in_strips(network, x, **OF, pixels=16 * places, down=down)
         assert strips.shape == whole.shape
         torch.testing.assert_close(strips, whole, rtol=0, atol=1e-5)
 
@@ -125,7 +126,7 @@ def test_strips_are_small_whatever_the_shape_of_the_picture(tiny, size):
         seen.append(z.shape[2] * z.shape[3])
         return tiny.decoder(z)
 
-    in_strips(watched, noise(1, 3, *size), places=100, down=False)
+    in_strips(watched, noise(1, 3, *size), **OF, pixels=1600, down=False)
     assert len(seen) > 1 and max(seen) <= 100 + 2 * MARGIN * min(size)
 
 
@@ -157,14 +158,14 @@ def test_the_margin_is_enough_and_not_far_too_much():
 
 
 @pytest.mark.parametrize(("network", "short"), [("encoder", 6), ("decoder", 3)])
-def test_without_the_margin_there_are_seams(monkeypatch, network, short):
+def test_without_the_margin_there_are_seams(network, short):
     model, down = positive().requires_grad_(False), network == "encoder"
     x = noise(1, 3, 160, 8).double() if down else noise(1, 2, 40, 2).double()
     whole = getattr(model, network)(x)
-    strips = in_strips(getattr(model, network), x, places=10, down=down)
+    strips = in_strips(getattr(model, network), x, **OF, pixels=160, down=down)
     torch.testing.assert_close(strips, whole, rtol=0, atol=1e-12)
-    monkeypatch.setattr(sparse_cae, "MARGIN", short)
-    assert not torch.allclose(in_strips(getattr(model, network), x, places=10, down=down), whole, rtol=0, atol=1e-12)
+    strips = in_strips(getattr(model, network), x, scale=SCALE, margin=short, pixels=160, down=down)
+    assert not torch.allclose(strips, whole, rtol=0, atol=1e-12)
 
 
 def test_it_begins_as_a_transform_and_its_inverse():

@@ -9,12 +9,14 @@ import re
 import numpy as np
 import pytest
 import tiny_cae
+import tiny_cae_admm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sparsecomp import data
 from sparsecomp.models import store
+from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.models.sparse_cae import SparseCAE
 
 
@@ -88,6 +90,27 @@ def test_the_key_stays_what_it_is(folder):
             parameter.copy_((torch.arange(parameter.numel()) % 7 - 3).view(parameter.shape) / 8)
     store.save(folder / "a.safetensors", made, torch.full((1, 512), 2**15), {"finest": 0.1, "coarsest": 0.1})
     assert store.find("a").key == "c2fbf9156e228ccd"
+
+
+# Of the models in results/models, before there was a second family.
+KEYS = {
+    "cae-bilevel-l11-seed-0-laptop": "3563fe69e9744e95",
+    "cae-filters-then-l1-rewound-seed-0-laptop": "60c456632ae2636b",
+    "cae-high-seed-0-laptop": "dfd3a24d93a65879",
+    "cae-l1-seed-0-laptop": "b07c4195658732ae",
+    "cae-l1inf-seed-0-laptop": "65a2bca214ea9ec5",
+    "cae-low-seed-0-laptop": "a3dbbf3189744f81",
+    "cae-lowest-seed-0-laptop": "d0420a3dfa596c9b",
+    "cae-middle-seed-0-laptop": "227b07cf3238e9a9",
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_models_that_files_name_keep_their_keys(name, monkeypatch):
+    monkeypatch.undo()
+    stored = store.find(name)
+    assert (stored.key, stored.kind, stored.codec, stored.scale) == (KEYS[name], "sparse_cae", "cae", 4)
+    assert stored.about["search"] in (True, False) and 64 <= stored.step < 2**16
 
 
 def test_a_file_that_took_anothers_place_is_noticed(folder):
@@ -177,6 +200,134 @@ def test_what_is_not_loaded(folder, change):
     assert "\n" not in str(caught.value)
 
 
+# The second family ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pruning_autoencoder_comes_back_as_fp16(folder):
+    made, about = tiny_cae_admm.model(), {"codec": "cae-theis", "keep": 0.1, "lam": 4.0, "label": "x", "search": False}
+    counts, path = tiny_cae_admm.counts(made), folder / "a.safetensors"
+    store.save(path, made, counts, about)
+    stored = store.load(path)
+    assert (stored.kind, stored.codec, stored.scale, stored.about) == ("cae_admm", "cae-theis", 8, about)
+    assert isinstance(stored.model, CaeAdmm) and stored.model.shape == made.shape == Shape(8, 3, 2)
+    assert not stored.model.training and not any(p.requires_grad for p in stored.model.parameters())
+    assert stored.counts.dtype == np.int64 and np.array_equal(stored.counts, counts.numpy())
+    state = made.state_dict()
+    assert set(load_file(path)) == {*state, "counts"} and any(name.endswith("running_var") for name in state)
+    for name, tensor in stored.model.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, state[name].half().float())
+    x = torch.rand(1, 3, 16, 24)
+    store.round_(made)
+    with torch.no_grad():
+        assert torch.equal(stored.model.encoder(x), made.encoder(x)), "what is rounded is what is stored"
+
+
+def test_rounding_keeps_variances_above_zero(folder):
+    made = tiny_cae_admm.model()
+    with torch.no_grad():
+        made.encoder[0][1].running_var[:2] = torch.tensor([0.0, 1e-12])
+    store.save(folder / "a.safetensors", made, tiny_cae_admm.counts(made), tiny_cae_admm.ABOUT)
+    assert (store.find("a").model.encoder[0][1].running_var[:2] == 2.0**-24).all()
+    assert float(made.encoder[0][1].running_var[0]) == 0, "the model itself is as it was"
+    store.round_(made)
+    assert float(made.encoder[0][1].running_var[0]) == 2.0**-24
+
+
+def test_the_key_of_a_pruning_autoencoder_stays_what_it_is(folder):
+    made = CaeAdmm(Shape(8, 1, 1))
+    with torch.no_grad():
+        for tensor in made.state_dict().values():
+            tensor.copy_((torch.arange(tensor.numel()) % 7 + 1).view(tensor.shape) / 8)
+    for name, about in (("a", {"codec": "cae-admm"}), ("b", {"codec": "cae-theis", "lam": 2})):
+        store.save(folder / f"{name}.safetensors", made, torch.full((1, 512), 2**15), about)
+    assert store.find("a").key == store.find("b").key == "c89a5872a8ff103a"
+    with torch.no_grad():
+        made.decoder[0][1].running_mean[0] += 0.125
+    store.save(folder / "c.safetensors", made, torch.full((1, 512), 2**15), {"codec": "cae-admm"})
+    assert store.find("c").key != store.find("a").key
+
+
+ABOUTS = {
+    "no codec": ({}, "codec=None"),
+    "another codec": ({"codec": "cae"}, "codec='cae': one of cae-admm, cae-theis"),
+    "nothing kept": ({"codec": "cae-admm", "keep": 0}, "keep=0"),
+    "more than all kept": ({"codec": "cae-admm", "keep": 1.5}, "keep=1.5"),
+    "a share that is text": ({"codec": "cae-admm", "keep": "all"}, "keep='all'"),
+    "a price below zero": ({"codec": "cae-theis", "lam": -1.0}, "lam=-1.0"),
+    "a price that is none": ({"codec": "cae-theis", "lam": float("nan")}, "lam=nan"),
+    "a price without end": ({"codec": "cae-theis", "lam": float("inf")}, "lam=inf"),
+    "depth": ({"codec": "cae-theis", "more": [1]}, "plain values"),
+}
+
+
+@pytest.mark.parametrize(("about", "message"), ABOUTS.values(), ids=ABOUTS)
+def test_what_is_said_of_a_pruning_autoencoder_must_be_so(folder, about, message):
+    made = tiny_cae_admm.model()
+    with pytest.raises(ValueError, match=message):
+        store.save(folder / "a.safetensors", made, tiny_cae_admm.counts(made), about)
+    assert not list(folder.iterdir())
+    path = rewritten(tiny_cae_admm.write(folder, "a"), lambda tensors, said: said.update(about=about))
+    with pytest.raises(ValueError, match=f"a.safetensors' cannot be read: .*{message}"):
+        store.load(path)
+
+
+WRONG_ADMM = {
+    "variance of zero": lambda tensors, said: tensors["encoder.0.1.running_var"][0].zero_(),
+    "variance below zero": lambda tensors, said: tensors["decoder.0.1.running_var"][0].neg_(),
+    "variance without end": lambda tensors, said: tensors["decoder.0.1.running_var"][0].fill_(float("inf")),
+    "mean that is none": lambda tensors, said: tensors["encoder.0.1.running_mean"][0].fill_(float("nan")),
+    "no variance": lambda tensors, said: tensors.pop("encoder.0.1.running_var"),
+    "a count of batches": lambda tensors, said: tensors.update({"encoder.0.1.num_batches_tracked": torch.tensor(3)}),
+    "another depth": lambda tensors, said: said["shape"].update(depth=3),
+    "impossible depth": lambda tensors, said: said["shape"].update(depth=33),
+    "another family": lambda tensors, said: said.update(kind="sparse_cae"),
+    "a list of families": lambda tensors, said: said.update(kind=["cae_admm"]),
+    "counts": lambda tensors, said: tensors["counts"].add_(1),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_ADMM.values(), ids=WRONG_ADMM)
+def test_what_is_not_loaded_of_a_pruning_autoencoder(folder, change):
+    path = rewritten(tiny_cae_admm.write(folder, "a"), change)
+    with pytest.raises(ValueError, match="a.safetensors' cannot be read: ") as caught:
+        store.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_statistics_that_fp16_cannot_hold_are_not_saved(folder):
+    made = tiny_cae_admm.model()
+    made.decoder[0][1].running_var[0] = 1e6
+    with pytest.raises(ValueError, match="decoder.0.1.running_var: a weight is not a finite fp16 number"):
+        store.save(folder / "a.safetensors", made, tiny_cae_admm.counts(made), tiny_cae_admm.ABOUT)
+
+
+def test_a_model_of_neither_family_is_not_saved(folder):
+    with pytest.raises(ValueError, match="model=Linear: one of SparseCAE, CaeAdmm"):
+        store.save(folder / "a.safetensors", torch.nn.Linear(2, 2), torch.full((1, 512), 2**15), {})
+
+
+def test_a_model_larger_than_any_file_is_not_saved(folder):
+    with torch.device("meta"):
+        largest, papers = CaeAdmm(Shape(512, 256, 32)), CaeAdmm(Shape())
+    sizes = [2 * sum(t.numel() for t in m.state_dict().values()) + 2048 * m.shape.latent for m in (largest, papers)]
+    assert sizes[0] > store.MOST_BYTES > 10 * sizes[1]
+    for shape, fits in ((Shape(512, 256, 10), True), (Shape(512, 256, 11), False), (Shape(296, 256, 32), True)):
+        with torch.device("meta"):
+            model = CaeAdmm(shape)
+        size = 2 * sum(t.numel() for t in model.state_dict().values()) + 2048 * shape.latent
+        assert (size <= store.MOST_BYTES - 2**17) == fits
+
+
+def test_a_model_too_large_is_refused_before_it_is_written(folder, monkeypatch):
+    monkeypatch.setattr(store, "MOST_BYTES", 2**17 + 100)
+    with pytest.raises(ValueError, match=r"model: Shape\(width=8, latent=3, depth=2\) makes [\d,]+ bytes"):
+        tiny_cae_admm.write(folder, "a")
+    assert not list(folder.iterdir())
+
+
+# What there is --------------------------------------------------------------------------------------------------------
+
+
 def test_files_that_are_no_models(folder, monkeypatch):
     path = tiny_cae.write(folder, "a")
     good = path.read_bytes()
@@ -192,7 +343,7 @@ def test_files_that_are_no_models(folder, monkeypatch):
             store.load(path)
         assert "\n" not in str(caught.value)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="does not say that it is a sparse_cae"):
+    with pytest.raises(ValueError, match="does not say that it is one of sparse_cae, cae_admm"):
         store.load(path)
     with pytest.raises(ValueError, match="cannot be read"):
         store.load(folder / "nope.safetensors")

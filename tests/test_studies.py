@@ -17,7 +17,7 @@ from sparsecomp import codecs, data, metrics, results, studies
 from sparsecomp.codecs import inr
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
-from sparsecomp.studies import autoencoders, base, networks
+from sparsecomp.studies import autoencoders, base, cae_admm, networks
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import running
 from sparsecomp.training.fit import FitResult, fit
@@ -338,5 +338,6 @@ def test_all_studies_are_in_the_table():
         "coin": networks.coin, "gallery": networks.gallery, "search": networks.search, "baselines": networks.baselines,
         "ingredients": networks.ingredients, "loonie": networks.loonie, "loonie_parts": networks.loonie_parts,
         "loonie_race": networks.loonie_race, "cae": autoencoders.cae, "cae_sparse": autoencoders.cae_sparse,
-        "cae_density": autoencoders.cae_density, "cae_speed": autoencoders.cae_speed,
+        "cae_density": autoencoders.cae_density, "cae_speed": autoencoders.cae_speed, "cae_admm": cae_admm.cae_admm,
+        "cae_admm_mixed": cae_admm.cae_admm_mixed,
     }  # fmt: skip

@@ -9,14 +9,17 @@ import ipywidgets
 import numpy as np
 import pytest
 import tiny_cae
+import tiny_cae_admm
 import torch
 from PIL import Image
 
 from sparsecomp import codecs, data, drawings, metrics, widgets
+from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import entropy, sparse_weights, weights
 from sparsecomp.models import store
 from sparsecomp.models.siren import Architecture, layers
-from sparsecomp.models.sparse_cae import to_input
+from sparsecomp.models.sparse_cae import SCALE
+from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -211,7 +214,7 @@ def test_the_first_frame_is_the_model_as_it_is(trained):
     top, left, height, width = widgets.FACE
     detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
     with torch.inference_mode():
-        symbols = entropy.quantise(trained.model.encoder(to_input(detail)), trained.step)[0].numpy()
+        symbols = entropy.quantise(trained.model.encoder(to_input(detail, SCALE)), trained.step)[0].numpy()
     code = entropy.encode(symbols, trained.counts, trained.step)
     assert f"{len(code):,} bytes of code" in inside(frame, ipywidgets.HTML)[0].value
 
@@ -229,3 +232,51 @@ def test_live_filters_follow_their_controls(trained):
     constraint = Constraint("l1inf", 0.9, restart="trained")
     left = second_start(trained.model, project(trained.model, constraint), constraint, 0)
     assert f"{len(sparse_weights.encode(dict(left.encoder.state_dict()))):,} bytes" in told
+
+
+# Chapter 30 -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_sets_have_a_frame_for_every_update():
+    frames = inside(widgets.two_sets(), ipywidgets.Image)
+    assert len(frames) == len(widgets.UPDATES) == len({each.value for each in frames})
+
+
+@pytest.fixture
+def coded(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    tiny_cae_admm.write(tmp_path, "pruned", seed=0)
+    tiny_cae_admm.write(tmp_path, "other", seed=1)
+    return {"pruned, 10 %": "pruned", "not pruned": "other"}
+
+
+def test_a_share_of_the_code_is_what_a_file_holds(coded):
+    frames = inside(widgets.code_shares(coded), ipywidgets.Stack)[0].children
+    top, left, height, width = widgets.FACE
+    detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
+    assert len(frames) == len(widgets.KEPT)
+    for share, frame in zip(widgets.KEPT, frames, strict=True):
+        told, (original, shown, code) = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
+        measured = codecs.evaluate(codecs.get_codec("cae-admm", model="pruned", keep=share), detail)
+        symbols = cae_admm.pruned(cae_admm.code_of(store.find("pruned"), detail), share)
+        assert f"{measured.bytes:,} bytes" in told and f"SSIM {measured.ssim:.3f}" in told
+        assert f"{np.count_nonzero(symbols):,} of {symbols.size:,} entries" in told
+        assert np.array_equal(pixels(original), detail)
+        assert np.array_equal(pixels(shown), measured.reconstruction)
+        assert np.array_equal(pixels(code), drawings.code_map(symbols, (height, width)))
+
+
+def test_live_codes_follow_their_controls(coded):
+    live = inside(widgets.code_shares(coded), ipywidgets.VBox)
+    live = next(box for box in live if "needs-kernel" in box._dom_classes)
+    picture, model = inside(live, ipywidgets.Dropdown)
+    (share,) = inside(live, ipywidgets.FloatSlider)
+    before = [image.value for image in inside(live, ipywidgets.Image)]
+    share.value = 0.5
+    fuller = [image.value for image in inside(live, ipywidgets.Image)]
+    assert before[0] == fuller[0] and before[2] != fuller[2]
+    model.value = "not pruned"
+    other = [image.value for image in inside(live, ipywidgets.Image)]
+    assert other[0] == fuller[0] and other[2] != fuller[2]
+    picture.value = "coffee"
+    assert inside(live, ipywidgets.Image)[0].value != other[0]

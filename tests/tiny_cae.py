@@ -9,7 +9,8 @@ import torch
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import Shape, SparseCAE, to_input
+from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
 from sparsecomp.training.autoencoder import Training
 
@@ -30,7 +31,7 @@ def model(seed: int = 0, width: int = 8, latent: int = 3) -> SparseCAE:
 
 @torch.no_grad()
 def counts(of: SparseCAE) -> torch.Tensor:
-    cells = entropy.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200])))[0].flatten(1)
+    cells = entropy.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE)))[0].flatten(1)
     histogram = torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
     return entropy.counts_of(entropy.FactorizedPrior(of.shape.latent), histogram)
 

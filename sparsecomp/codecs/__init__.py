@@ -10,6 +10,7 @@ import numpy as np
 from sparsecomp import metrics
 from sparsecomp.codecs.autoencoder import Cae, decode_cae
 from sparsecomp.codecs.base import BudgetError, Codec, Measurement
+from sparsecomp.codecs.cae_admm import CaeAdmm, CaeTheis, decode_cae_admm
 from sparsecomp.codecs.inr import Coin, decode_coin
 from sparsecomp.codecs.loonie import Loonie, decode_loonie
 from sparsecomp.codecs.standard import Avif, Jpeg, Jpeg2000, JpegXL, WebP, decode_standard
@@ -17,9 +18,10 @@ from sparsecomp.coding.bitstream import MAX_PIXELS, unpack
 
 __all__ = ["NAMES", "BudgetError", "Codec", "Measurement", "decode", "evaluate", "get_codec", "measure"]
 
-_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie, Cae)}
+_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie, Cae, CaeAdmm, CaeTheis)}
 _DECODERS = {name: decode_standard for name in _CODECS}
 _DECODERS |= {"coin": decode_coin, "loonie": decode_loonie, "cae": decode_cae}
+_DECODERS |= {"cae-admm": decode_cae_admm, "cae-theis": decode_cae_admm}
 NAMES = tuple(_CODECS)
 
 

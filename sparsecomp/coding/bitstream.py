@@ -26,7 +26,10 @@ from dataclasses import dataclass
 MAGIC = b"SPC\x1a"
 VERSION = 1
 MAX_PIXELS = 2**26
-CODECS = {"jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5, "coin": 16, "loonie": 17, "cae": 18}
+CODECS = {
+    "jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5, "coin": 16, "loonie": 17, "cae": 18, "cae-admm": 19,
+    "cae-theis": 20,
+}  # fmt: skip
 SECTIONS = {"payload": 1, "network": 2, "weights": 3, "tables": 4, "positions": 5, "values": 6}
 
 _CODEC_NAMES = {number: name for name, number in CODECS.items()}

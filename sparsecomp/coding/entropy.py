@@ -14,6 +14,8 @@ is summed up from them in integer arithmetic (`table`): one set of counts serves
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import constriction
 import numpy as np
 import torch
@@ -181,12 +183,25 @@ def encode(symbols: np.ndarray, counts: np.ndarray, step: int) -> bytes:
 def decode(data: bytes, shape: tuple[int, int, int], counts: np.ndarray, step: int) -> np.ndarray:
     """The symbols ``(C, h, w)`` that `encode` wrote; `BitstreamError` if it never writes these bytes."""
     most, decoder = largest_symbol(step), reader(data)
-    symbols = np.zeros(shape, np.int32)
-    try:
+
+    def read() -> np.ndarray:
+        symbols = np.zeros(shape, np.int32)
         if most:
             for channel, own in zip(symbols, counts, strict=True):
                 channel[:] = decoder.decode(categorical(table(own, step)), channel.size).reshape(shape[1:]) - most
-        same = encode(symbols, counts, step) == data
+        return symbols
+
+    return checked(read, lambda symbols: encode(symbols, counts, step), data)
+
+
+def checked(read: Callable[[], np.ndarray], write: Callable[[np.ndarray], bytes], data: bytes) -> np.ndarray:
+    """What ``read()`` makes of the code, if ``write`` of it gives ``data`` again; else `BitstreamError`.
+
+    The coder decodes anything; that its own encoder writes the same bytes is the proof that they are a code.
+    """
+    try:
+        symbols = read()
+        same = write(symbols) == data
     except (AssertionError, ValueError) as error:  # AssertionError: constriction knows no symbol of this code
         raise BitstreamError(f"the code is damaged: {error}") from error
     if not same:

@@ -234,10 +234,12 @@ def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
 
 
 def cae_models_table() -> Table:
-    """The trained models in ``results/models``: what a file can name."""
+    """The trained models of Sparse CAE in ``results/models``: what a file can name."""
     rows = []
     for name, path in store.available().items():
         stored = store.load(path)
+        if stored.codec != "cae":
+            continue
         rows.append({
             "model": name, "key": stored.key, "sparsity": f"{100 * stored.about.get('sparsity', 0):.0f} %",
             "steps": f"1/{1 / stored.about['finest']:.0f} to 1/{1 / stored.about['coarsest']:.0f}",

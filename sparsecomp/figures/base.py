@@ -90,8 +90,11 @@ def pictures(
     return figure
 
 
-def verdict_table(paper: str | None = None) -> Table:
-    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short."""
-    rows = [v for v in weigh_all() if paper in (None, v.paper)]
+def verdict_table(paper: str | None = None, keys: str = "") -> Table:
+    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short.
+
+    ``keys`` is how the keys of the claims begin that are shown.
+    """
+    rows = [v for v in weigh_all() if paper in (None, v.paper) and v.key.startswith(keys)]
     columns = ("claim", "published", "ours", "tolerance", "verdict", "why") if paper else SHORT
     return Table([{name: getattr(row, name) for name in columns} for row in rows])

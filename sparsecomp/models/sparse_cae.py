@@ -8,17 +8,14 @@ of Theis et al. (2017).
 
 At ``width=128``, ``latent=32``, the paper's, the encoder has 1,197,728 parameters and 75.7 kMAC a pixel of the picture,
 the decoder 1,044,131 and 279.1 (277.2 in the released code, which leaves out some padding). All layers pad with zeros,
-so the network takes a whole picture of any size whose sides are multiples of 4; `pad` makes one, and `in_strips` bounds
-the memory without a seam.
+so the network takes a whole picture of any size whose sides are multiples of 4 (`models.whole`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -53,6 +50,11 @@ class Shape:
                 raise ValueError(f"{name}={value!r}: a multiple of 8 from 8 to {MAX_WIDTH} is needed")
         if not isinstance(self.latent, int) or not 1 <= self.latent <= MAX_LATENT:
             raise ValueError(f"latent={self.latent!r}: a whole number from 1 to {MAX_LATENT} is needed")
+
+    @property
+    def margin(self) -> int:
+        """`MARGIN`, whatever the width."""
+        return MARGIN
 
 
 class Block(nn.Module):
@@ -214,47 +216,3 @@ def _set(
     taps = matrix.shape[-1]
     first = 0 if isinstance(layer, nn.ConvTranspose2d) else weight.shape[-1] // 2
     weight[: len(matrix), : matrix.shape[1], first : first + taps, first : first + taps] = matrix
-
-
-def pad(x: torch.Tensor) -> torch.Tensor:
-    """A picture ``(B, 3, H, W)`` with its last row and column repeated until both sides are multiples of 4."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % SCALE, 0, -height % SCALE), mode="replicate")
-
-
-def to_input(picture: np.ndarray, device: str | torch.device = "cpu") -> torch.Tensor:
-    """A picture uint8 ``(H, W, 3)`` as the encoder takes it: ``(1, 3, H', W')`` in [0, 1], sides multiples of 4."""
-    x = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
-    return pad(x).contiguous(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def in_strips(
-    network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, places: int = 2**16, down: bool
-) -> torch.Tensor:
-    """``network(x)``, computed in strips of about ``places`` places of the latent, so that memory is bounded.
-
-    A strip runs across the shorter side. It is computed with `MARGIN` places of the latent more on both sides, farther
-    than the layers look, and these are cut off: there is no seam. (Rounding may differ in the last bit of a float,
-    because other sizes are summed in another order.)
-
-    Parameters
-    ----------
-    network : callable
-        An encoder (``down=True``: its output has a quarter of the rows) or a decoder (four times the rows).
-    x : ``(1, channels, rows, columns)``
-    places : int
-    """
-    into, out = (SCALE, 1) if down else (1, SCALE)
-    along = 2 if x.shape[2] >= x.shape[3] else 3
-    length, across = x.shape[along] // into, x.shape[5 - along] // into
-    each = max(1, places // across)
-    if each >= length:
-        return network(x)
-    strips = []
-    for first in range(0, length, each):
-        last = min(length, first + each)
-        low, high = max(0, first - MARGIN), min(length, last + MARGIN)
-        strip = network(x.narrow(along, into * low, into * (high - low)))
-        strips.append(strip.narrow(along, out * (first - low), out * (last - first)))
-    return torch.cat(strips, along)

@@ -1,7 +1,10 @@
 """Trained autoencoders as files: safetensors that hold the weights as fp16 and the counts of the tables.
 
-A ``.spc`` file of the codec `cae` names its model by `Stored.key`, a hash of what is in the model's file. So a model is
+A ``.spc`` file of a trained codec names its model by `Stored.key`, a hash of what is in the model's file. So a model is
 measured and hashed as it is stored: what `load` gives has the fp16 values, whatever was trained.
+
+There are two families of networks, `FAMILIES`, and three codecs: `cae` uses the one, `cae-admm` and `cae-theis` share
+the other. A model serves one codec.
 """
 
 from __future__ import annotations
@@ -24,11 +27,17 @@ from safetensors.torch import save_file
 
 from sparsecomp.coding import entropy
 from sparsecomp.data import results_folder
-from sparsecomp.models.sparse_cae import Shape, SparseCAE
+from sparsecomp.models import cae_admm, sparse_cae
+from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.models.sparse_cae import SparseCAE
 
-KIND = "sparse_cae"
-MOST_BYTES = 2**27  # of a model's file; the largest `Shape` needs 90 MB
+FAMILIES = {"sparse_cae": (sparse_cae, SparseCAE), "cae_admm": (cae_admm, CaeAdmm)}
+ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
+# Of a model's file. Of sparse_cae the largest `Shape` needs 75 MB. Of cae_admm the paper's needs 12 MB and the largest
+# 385: not every legal shape can be stored. At width 512 there may be 10 blocks, at width 296 all 32.
+MOST_BYTES = 2**27
 FINEST = entropy.FINEST / entropy.UNIT
+LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,56 +50,78 @@ class Stored:
         The file's, without its suffix.
     key : str
         First 16 hexadecimal digits of a SHA-256 over the tensors and the shape of the network, not over `about`.
-    model : SparseCAE
+    kind : {"sparse_cae", "cae_admm"}
+        The family of the network.
+    model : SparseCAE or CaeAdmm
         In evaluation mode; float32, but every value is an fp16 number. It is shared by all who load the file: copy it
         before you change it.
     counts : int64 (C, 512)
-        Of the tables (`coding.entropy`).
+        Of the tables (`coding.entropy`; `coding.histograms` for cae_admm).
     about : dict
-        Plain values that its maker wrote. Always there: ``finest`` and ``coarsest``, the steps Delta it was trained
-        for. ``search`` is true where a codec may choose the model by itself; it prefers a small ``sparsity``.
+        Plain values that its maker wrote. ``search`` is true where a codec may choose the model by itself.
+
+        Of sparse_cae always ``finest`` and ``coarsest``, the steps Delta it was trained for; `encode` prefers a small
+        ``sparsity``. Of cae_admm always ``codec``, "cae-admm" or "cae-theis"; `encode` prefers a large ``keep``, the
+        share of a code that training left, and a small ``lam``, the price of a bit.
     """
 
     name: str
     key: str
-    model: SparseCAE
+    kind: str
+    model: SparseCAE | CaeAdmm
     counts: np.ndarray
     about: dict
 
     @property
+    def codec(self) -> str:
+        """The codec that the model is for."""
+        return self.about["codec"] if self.kind == "cae_admm" else "cae"
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the picture, along one side, for one place of the code."""
+        return FAMILIES[self.kind][0].SCALE
+
+    @property
     def step(self) -> int:
-        """The geometric mean of the steps it was trained for, as a file has it: in 1/16384."""
+        """Of sparse_cae: the geometric mean of the steps it was trained for, as a file has it: in 1/16384."""
         delta = math.sqrt(self.about["finest"] * self.about["coarsest"])
         return min(entropy.COARSEST, max(entropy.FINEST, round(delta * entropy.UNIT)))
 
 
-def save(path: Path, model: SparseCAE, counts: np.ndarray | torch.Tensor, about: dict) -> None:
+def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tensor, about: dict) -> None:
     """Write a model, whole or not at all.
 
     Parameters
     ----------
     path : Path
         ``NAME.safetensors``.
-    model : SparseCAE
-        Its weights are rounded to fp16.
+    model : SparseCAE or CaeAdmm
+        Its weights and running statistics are rounded to fp16 (`rounded`).
     counts : whole numbers (C, 512)
-        From `entropy.counts_of`.
+        From `entropy.counts_of`, or `histograms.counts_of`.
     about : dict
-        Plain values (text, numbers, true or false) under any names; ``finest`` and ``coarsest`` are needed.
+        Plain values (text, numbers, true or false) under any names. ``finest`` and ``coarsest`` are needed for
+        sparse_cae, ``codec`` for cae_admm.
 
     Raises
     ------
     ValueError
-        If the name has another suffix, a weight is not finite as fp16, or the counts or `about` cannot be.
+        If the name has another suffix, a weight is not finite as fp16, the counts or `about` cannot be, or the file
+        would be larger than any may be.
     """
     if path.suffix != ".safetensors":
         raise ValueError(f"path={str(path)!r}: a name that ends in .safetensors is needed")
     counts = torch.as_tensor(counts)
-    _check(model.shape, counts, about)
-    tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
-    _check_finite(tensors)
+    kind = _kind(model)
+    _check(kind, model.shape, counts, about)
+    tensors = rounded(model)
+    _check_values(tensors)
     tensors["counts"] = counts.cpu().to(torch.int32).contiguous()
-    said = {"kind": KIND, "shape": asdict(model.shape), "about": about}
+    said = {"kind": kind, "shape": asdict(model.shape), "about": about}
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    if size > MOST_BYTES - 2**17:  # room for the header
+        raise ValueError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}-{os.getpid()}.part")
     try:
@@ -98,6 +129,23 @@ def save(path: Path, model: SparseCAE, counts: np.ndarray | torch.Tensor, about:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def rounded(model: SparseCAE | CaeAdmm) -> dict[str, torch.Tensor]:
+    """The state of a model as `save` writes it: fp16, on the CPU.
+
+    A variance too small for fp16 becomes the smallest number above 0. (Batch normalisation adds 1e-5 to it.)
+    """
+    tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
+    return {name: t.clamp(min=LEAST_VARIANCE) if _is_variance(name) else t for name, t in tensors.items()}
+
+
+@torch.no_grad()
+def round_(model: SparseCAE | CaeAdmm) -> None:
+    """Give a model, in place, the values that its file will have: what is measured then is what is stored."""
+    state = model.state_dict()
+    for name, tensor in rounded(model).items():
+        state[name].copy_(tensor)
 
 
 def load(path: Path) -> Stored:
@@ -118,39 +166,52 @@ def _load(path: Path, modified: int, size: int) -> Stored:
     """`load`; time and size of the file are there to notice that another one took its place."""
     with safe_open(path, "pt") as file:
         said = json.loads((file.metadata() or {}).get("model", "null"))
-        if not isinstance(said, dict) or said.get("kind") != KIND or set(said) != {"kind", "shape", "about"}:
-            raise ValueError(f"it does not say that it is a {KIND}")
-        shape = Shape(**said["shape"])
+        if not isinstance(said, dict) or set(said) != {"kind", "shape", "about"} or said["kind"] not in FAMILIES:
+            raise ValueError(f"it does not say that it is one of {', '.join(FAMILIES)}")
+        kind, (module, network) = said["kind"], FAMILIES[said["kind"]]
+        shape = module.Shape(**said["shape"])
         with torch.device("meta"):
-            model = SparseCAE(shape)
+            model = network(shape)
         expected = {name: ("F16", list(t.shape)) for name, t in model.state_dict().items()}
         expected["counts"] = ("I32", [shape.latent, entropy.CELLS])
         there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if {name: (t.get_dtype(), t.get_shape()) for name, t in there.items()} != expected:
-            raise ValueError(f"its tensors are not those of width {shape.width} and latent {shape.latent}")
+            raise ValueError(f"its tensors are not those of {shape}")
         tensors = {name: file.get_tensor(name) for name in sorted(expected)}
-    key = _key(shape, tensors)
+    key = _key(kind, shape, tensors)
     counts = tensors.pop("counts").long()
-    _check(shape, counts, said["about"])
-    _check_finite(tensors)
-    model.load_state_dict({name: t.float() for name, t in tensors.items()}, assign=True)
-    return Stored(path.stem, key, model.eval().requires_grad_(False), counts.numpy(), said["about"])
+    _check(kind, shape, counts, said["about"])
+    _check_values(tensors)
+    # The names are those expected. (A strict load would miss the count of batches, which no batch normalisation keeps.)
+    model.load_state_dict({name: t.float() for name, t in tensors.items()}, assign=True, strict=False)
+    return Stored(path.stem, key, kind, model.eval().requires_grad_(False), counts.numpy(), said["about"])
 
 
-def _key(shape: Shape, tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256(f"{KIND} {shape.width} {shape.latent} {shape.encoder_width}\n".encode())
+def _kind(model: object) -> str:
+    for kind, (_, network) in FAMILIES.items():
+        if isinstance(model, network):
+            return kind
+    raise ValueError(f"model={type(model).__name__}: one of {', '.join(n.__name__ for _, n in FAMILIES.values())}")
+
+
+def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(" ".join(map(str, (kind, *asdict(shape).values()))).encode() + b"\n")
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _check(shape: Shape, counts: torch.Tensor, about: object) -> None:
+def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: object) -> None:
     entropy.check_counts(counts, shape.latent)
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):
         raise ValueError(f"about={about!r:.80}: a dict of plain values is needed")
+    (_check_steps if kind == "sparse_cae" else _check_codec)(about)
+
+
+def _check_steps(about: dict) -> None:
     finest, coarsest = about.get("finest"), about.get("coarsest")
     if not all(isinstance(number, int | float) for number in (finest, coarsest, about.get("sparsity", 0))):
         raise ValueError(f"about={about!r:.200}: finest, coarsest and, if it is there, sparsity must be numbers")
@@ -158,10 +219,26 @@ def _check(shape: Shape, counts: torch.Tensor, about: object) -> None:
         raise ValueError(f"about: finest={finest!r}, coarsest={coarsest!r}: 1/256 <= finest <= coarsest <= 4 is needed")
 
 
-def _check_finite(tensors: dict[str, torch.Tensor]) -> None:
+def _check_codec(about: dict) -> None:
+    if about.get("codec") not in ADMM_CODECS:
+        raise ValueError(f"about: codec={about.get('codec')!r}: one of {', '.join(ADMM_CODECS)} is needed")
+    keep, lam = about.get("keep"), about.get("lam")
+    if keep is not None and (not isinstance(keep, int | float) or not 0 < keep <= 1):
+        raise ValueError(f"about: keep={keep!r}: nothing, or a share above 0 and up to 1, is needed")
+    if lam is not None and (not isinstance(lam, int | float) or not 0 <= lam < math.inf):
+        raise ValueError(f"about: lam={lam!r}: nothing, or a finite number of at least 0, is needed")
+
+
+def _check_values(tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name}: a weight is not a finite fp16 number")
+        if _is_variance(name) and bool((tensor <= 0).any()):
+            raise ValueError(f"{name}: a variance is not above 0")
+
+
+def _is_variance(name: str) -> bool:
+    return name.endswith(".running_var")
 
 
 # The models there are -------------------------------------------------------------------------------------------------
@@ -202,9 +279,12 @@ def find(name_or_path: str | Path) -> Stored:
     raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(names) or 'none'}")
 
 
-def by_key(key: str) -> Stored:
-    """The model in `folder` that has this key; `LookupError` that lists those there are. A broken file is left out."""
-    here = []
+def by_key(key: str, codec: str | None = None) -> Stored:
+    """The model in `folder` that has this key; `LookupError` that lists those there are. A broken file is left out.
+
+    What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+    """
+    here, found = [], []
     for name, path in available().items():
         try:
             stored = load(path)
@@ -212,6 +292,8 @@ def by_key(key: str) -> Stored:
             here.append(f"{name} (broken)")
             continue
         if stored.key == key:
-            return stored
+            found.append(stored)
         here.append(f"{name} {stored.key}")
+    if found:
+        return min(found, key=lambda stored: stored.codec != codec)
     raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")

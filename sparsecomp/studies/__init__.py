@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sparsecomp.studies import cae_admm  # a module, and the name of one of its studies
 from sparsecomp.studies.autoencoders import cae, cae_density, cae_sparse, cae_speed
 from sparsecomp.studies.base import Setup, pack
 from sparsecomp.studies.networks import (
@@ -38,4 +39,6 @@ STUDIES: dict[str, Callable[..., list[Path]]] = {
     "cae_sparse": cae_sparse,
     "cae_density": cae_density,
     "cae_speed": cae_speed,
+    "cae_admm": cae_admm.cae_admm,
+    "cae_admm_mixed": cae_admm.cae_admm_mixed,
 }

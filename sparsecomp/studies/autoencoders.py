@@ -6,9 +6,7 @@ the model of a first one, so `cae` comes before the others.
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,19 +14,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparsecomp import complexity, data, profiles, results
+from sparsecomp import complexity, results
 from sparsecomp.codecs import evaluate
 from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.models import store
-from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE, in_strips, to_input
+from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
+from sparsecomp.models.whole import in_strips, to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, pictures_from, row_of
-from sparsecomp.training.autoencoder import Training, train
+from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, sets
+from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.descent import train
 from sparsecomp.training.double_descent import Constraint, project, second_start
-from sparsecomp.training.running import side_by_side
 
 # Models for high rates, as the paper's, and for lower ones: what they change in the profile's descent.
 MODELS: dict[str, dict] = {
@@ -38,7 +38,6 @@ MODELS: dict[str, dict] = {
     "lowest": {"lam": 4.0, "finest": 1 / 56, "coarsest": 1 / 24},
 }
 SEEDS = 3  # of the dense model for high rates, and of `HEADLINE`
-VALIDATION = 8  # pictures that are scored while a model trains
 S = 0.83  # the paper's sparsity
 # Second descents. The paper's three constraints, the other two projections, the controls, and what might do better.
 SPARSE: dict[str, Constraint] = {
@@ -62,33 +61,30 @@ STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # of the
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One training and what is measured of it; all that a process needs.
+class CaePlan(Plan):
+    """One descent.
 
     Parameters
     ----------
-    label : str
     descent : Descent
     shape : Shape
-    seed : int
-    train_on, validate_on : str
-        Sets of pictures.
     first : Path, optional
         The model of the first descent, for a second one.
     constraint : Constraint, optional
-    search : bool
-        May the codec choose the model by itself?
     """
 
-    label: str
     descent: Descent
     shape: Shape
-    seed: int
-    train_on: str
-    validate_on: str
     first: Path | None = None
     constraint: Constraint | None = None
-    search: bool = False
+
+    def config(self) -> dict:
+        """What it adds to the configuration of its record."""
+        return super().config() | {
+            "codec": "cae", "descent": as_dict(self.descent), "shape": as_dict(self.shape),
+            "constraint": as_dict(self.constraint) if self.constraint else None,
+            "first": store.load(self.first).key if self.first else None,
+        }  # fmt: skip
 
 
 # The studies ----------------------------------------------------------------------------------------------------------
@@ -101,7 +97,7 @@ def cae(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     """
     plans = [_dense(setup, pictures_of, label, setup.seed) for label in MODELS]
     plans += [_dense(setup, pictures_of, "high", setup.seed + seed) for seed in range(1, _seeds(setup))]
-    return _models(setup, "cae", pictures_of, plans)
+    return make(setup, "cae", pictures_of, plans, _descend, _measure)
 
 
 def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
@@ -119,10 +115,10 @@ def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
             if label in HEADLINE and seed == setup.seed:
                 control = _small(plans[-1])
                 small[control.label] = control
-    return _models(setup, "cae_sparse", pictures_of, [*plans, *small.values()])
+    return make(setup, "cae_sparse", pictures_of, [*plans, *small.values()], _descend, _measure)
 
 
-def _small(plan: Plan) -> Plan:
+def _small(plan: CaePlan) -> CaePlan:
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
     first = store.load(plan.first).model
     trained = replace(plan.constraint, restart="trained")  # of first values some are zero, and would not be counted
@@ -186,7 +182,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     path = results.path_of(setup.out, "cae_speed", f"speed-{setup.profile.name}", config)
     if path.exists():
         return [path]
-    begun, rows, x = time.perf_counter(), [], to_input(picture, setup.device)
+    begun, rows, x = time.perf_counter(), [], to_input(picture, SCALE, setup.device)
     # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
     whole = surgery.prune(dense.model.encoder).to(setup.device)
     for record in made:
@@ -208,16 +204,6 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 # How they work --------------------------------------------------------------------------------------------------------
 
 
-def models_folder(setup: Setup) -> Path:
-    """Where models go: ``results/models`` beside ``results/runs``, else ``models`` in the folder of records."""
-    return setup.out.parent / "models" if setup.out.name == "runs" else setup.out / "models"
-
-
-def model_path(setup: Setup, plan: Plan) -> Path:
-    """The file of a plan's model."""
-    return models_folder(setup) / f"{_name(setup, plan)}.safetensors"
-
-
 def _first(setup: Setup, pictures_of: str, seed: int) -> Path:
     """The model that a first descent left; `ValueError` if there is none yet."""
     path = model_path(setup, _dense(setup, pictures_of, "high", seed))
@@ -226,113 +212,28 @@ def _first(setup: Setup, pictures_of: str, seed: int) -> Path:
     return path
 
 
-def _name(setup: Setup, plan: Plan) -> str:
-    label = plan.label.replace(",", "").replace(" ", "-").replace("_", "-")
-    trained_on = "" if plan.train_on.startswith("bsds500/") else f"-{_said(plan.train_on)}"
-    return f"cae-{label}-seed-{plan.seed}{trained_on}-{setup.profile.name}"
-
-
 def _seeds(setup: Setup) -> int:
     return 1 if setup.profile.name == "smoke" else SEEDS
 
 
-def _dense(setup: Setup, pictures_of: str, label: str, seed: int) -> Plan:
-    """A first descent. Where Kodak is measured, BSDS500 is trained on; where bundled photographs are, these."""
+def _dense(setup: Setup, pictures_of: str, label: str, seed: int) -> CaePlan:
+    """A first descent."""
     descent = replace(setup.profile.cae, **MODELS[label])
-    sets = ("bsds500/train", "bsds500/val") if pictures_of == "kodak" else (pictures_of, pictures_of)
-    if setup.train_on is not None:
-        sets = (str(setup.train_on), sets[1])
-    return Plan(
-        label,
-        descent,
-        Shape(setup.profile.cae_width),
-        seed,
-        *sets,
-        search=seed == setup.seed and setup.profile.name != "smoke",
-    )
+    search = seed == setup.seed and setup.profile.name != "smoke"
+    return CaePlan(label, seed, *sets(setup, pictures_of), search, descent, Shape(setup.profile.cae_width))
 
 
-@functools.lru_cache(maxsize=4)
-def _pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
-    """A set by name, ``bsds500/train`` too; ``count`` of it, evenly spread."""
-    if name.startswith("bsds500/"):
-        every = data.bsds500(name.split("/")[1])
-    else:
-        every = pictures_from(name, 10**6) if name in ("kodak", "bundled") else data.folder(name)
-    return {key: every[key] for key in profiles.spread(sorted(every), count or len(every))}
-
-
-def _models(setup: Setup, study: str, pictures_of: str, plans: list[Plan]) -> list[Path]:
-    """One record and one model a plan: trained side by side on a CPU, then measured picture by picture."""
-    pictures = pictures_from(pictures_of, setup.profile.pictures)
-    paths, left = {}, []
-    for plan in plans:
-        own = replace(setup, seed=plan.seed, started=setup.started)
-        config = config_of(own, pictures_of, pictures) | _config(plan)
-        paths[plan] = results.path_of(setup.out, study, _name(setup, plan), config), config
-        if paths[plan][0].exists():
-            setup.report(f"{_name(setup, plan)}: the record is there")
-        else:
-            left.append(plan)
-    partial = setup.out / study / ".partial"
-    found: dict[Plan, dict] = {}
-
-    def trained(plan: Plan, result: dict) -> None:
-        found[plan] = result
-        said = ", ".join(f"{key} {result[key]:.4g}" for key in ("psnr", "estimated_bpp", "sparsity") if key in result)
-        setup.report(f"{_name(setup, plan)}: trained, {result['seconds']:.0f} s; {said}")
-
-    tasks = [(plan, (plan, model_path(setup, plan), partial / f"{_name(setup, plan)}.safetensors")) for plan in left]
-    _side_by_side(setup, _descend, tasks, trained)
-    for plan in left:
-        path, config = paths[plan]
-        rows: dict[str, list[dict]] = {}
-
-        def measured(picture: str, of_picture: list[dict], rows: dict = rows) -> None:
-            rows[picture] = of_picture
-
-        steps = STEPS[::4] if setup.profile.name == "smoke" else _steps(plan, setup)
-        model = model_path(setup, plan)
-        _side_by_side(
-            setup, _measure, [(name, (model, name, picture, steps)) for name, picture in pictures.items()], measured
-        )
-        ordered = [row for name in pictures for row in rows[name]]
-        seconds = found[plan]["seconds"]
-        finish(
-            replace(setup, seed=plan.seed, started=setup.started), study, path, config, ordered, seconds, found[plan]
-        )
-        (partial / f"{_name(setup, plan)}.safetensors").unlink(missing_ok=True)
-    return [path for path, _ in paths.values()]
-
-
-def _steps(plan: Plan, setup: Setup) -> list[int]:
+def _steps(setup: Setup, plan: CaePlan) -> list[int]:
     """Steps to measure at: those that the model was trained for and up to a factor of two beyond; fewer of controls."""
+    if setup.profile.name == "smoke":
+        return list(STEPS[::4])
     low, high = (entropy.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
     steps = [step for step in STEPS if low <= step <= high]
     whole = plan.label in (*MODELS, "l1", "bilevel_l11", "l1inf", "filters, then l1") and plan.seed == setup.seed
     return steps if whole else steps[::2]
 
 
-def _said(name: str) -> str:
-    """A set's name; of a folder its last part alone, because its place on one machine says nothing."""
-    return name if name.startswith("bsds500/") else Path(name).name
-
-
-def _config(plan: Plan) -> dict:
-    """What a plan adds to the configuration of its record."""
-    train_on, scored = _pictures(plan.train_on), _pictures(plan.validate_on, VALIDATION)
-    return {
-        "codec": "cae", "label": plan.label, "descent": as_dict(plan.descent), "shape": as_dict(plan.shape),
-        "constraint": as_dict(plan.constraint) if plan.constraint else None,
-        "first": store.load(plan.first).key if plan.first else None,
-        "train": {"data": _said(plan.train_on), "pictures": len(train_on), "sha256": data.fingerprint(train_on)},
-        "validation": {
-            "data": plan.validate_on, "pictures": len(scored), "sha256": data.fingerprint(scored),
-        },
-    }  # fmt: skip
-
-
-def _descend(setup: Setup, plan: Plan, model_file: Path, checkpoint: Path) -> dict:
+def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) -> dict:
     """Train one model, store it, and say what became of it."""
     found: dict = {}
     masks = None
@@ -343,9 +244,9 @@ def _descend(setup: Setup, plan: Plan, model_file: Path, checkpoint: Path) -> di
         projected = project(first, plan.constraint, plan.seed)
         model, masks = second_start(first, projected, plan.constraint, plan.seed), projected.masks
         found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
-    scored = _pictures(plan.validate_on, VALIDATION)
+    scored = pictures(plan.validate_on, VALIDATION)
     training = Training(
-        model, _pictures(plan.train_on), scored, plan.descent, seed=plan.seed, masks=masks, device=setup.device
+        model, pictures(plan.train_on), scored, plan.descent, seed=plan.seed, masks=masks, device=setup.device
     )
     train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     model.half().float()  # what is stored is what is measured, and what the tables are made for
@@ -365,20 +266,20 @@ def _descend(setup: Setup, plan: Plan, model_file: Path, checkpoint: Path) -> di
         "estimated_bpp": round(rate, 4), "macs": _encoder_macs(stored.model), "macs_paper": _paper_macs(stored.model),
         "macs_decoder": _decoder_macs(stored.model), "encoder_bytes": len(sparse_weights.encode(weights)),
         "dense_bytes": dense_bytes,
-        "history": results.thin(training.history, ("step", "loss", "estimated_bpp", "psnr")),
+        "history": results.thin(training.history, ("step", "loss", "psnr", "estimated_bpp")),
     }  # fmt: skip
 
 
-def _measure(setup: Setup, model_file: Path, name: str, picture: np.ndarray, steps: list[int]) -> list[dict]:
+def _measure(setup: Setup, plan: CaePlan, model_file: Path, name: str, picture: np.ndarray) -> list[dict]:
     """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
     stored, rows = store.load(model_file), []
     with torch.inference_mode():
-        z = in_strips(stored.model.encoder, to_input(picture), down=True)
-        shown = in_strips(stored.model.decoder, z, down=False)[0, :, : picture.shape[0], : picture.shape[1]]
-        shown = (shown.clamp(0, 1) * 255).round().permute(1, 2, 0)
+        z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
+        shown = in_strips(stored.model.decoder, z, scale=SCALE, margin=MARGIN, down=False)[0]
+        shown = (shown[:, : picture.shape[0], : picture.shape[1]].clamp(0, 1) * 255).round().permute(1, 2, 0)
     mse = float((shown - torch.from_numpy(picture)).square().double().mean())
     with store.also(model_file.parent):
-        for step in steps:
+        for step in _steps(setup, plan):
             measured = evaluate(Cae(model=str(model_file), step=step), picture)
             symbols = entropy.quantise(z, step)[0].numpy()
             row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
@@ -407,17 +308,3 @@ def _paper_macs(model: SparseCAE) -> float:
 def _decoder_macs(model: SparseCAE) -> float:
     side = 16
     return complexity.macs_per_pixel(model.decoder, (1, model.shape.latent, side, side), pixels=(side * SCALE) ** 2)
-
-
-def _side_by_side(
-    setup: Setup, function: Callable[..., object], tasks: list[tuple], on_done: Callable[[object, object], None]
-) -> None:
-    """``function(setup, *arguments)`` for every ``(key, arguments)``, in processes; trainings on a GPU in turn."""
-    quiet = replace(setup, report=_say_nothing, started=setup.started)
-    in_turn = setup.workers == 1 or (function is _descend and setup.device != "cpu")  # measuring needs no GPU
-    bound = [(key, functools.partial(function, quiet, *arguments)) for key, arguments in tasks]
-    side_by_side(bound, 0 if in_turn else setup.workers, on_done)
-
-
-def _say_nothing(line: str) -> None:
-    """A worker's report: the study says what is done."""

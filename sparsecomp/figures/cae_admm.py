@@ -1,0 +1,423 @@
+"""Figures and tables of CAE-ADMM, from the records of `studies.cae_admm`."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import colormaps
+
+from sparsecomp import codecs, data, metrics
+from sparsecomp.codecs.base import BudgetError
+from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
+from sparsecomp.drawings import Figure
+from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
+from sparsecomp.models import store
+from sparsecomp.results import RunRecord
+from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, PENALTIES, PRUNED
+from sparsecomp.verdicts import cae_admm as numbers
+from sparsecomp.verdicts.networks import baselines, curve
+
+# Every kind of training: its name, colour and marker.
+KINDS = {
+    "pruned": ("pruned by ADMM", "#0072B2", "o"),
+    "estimated": ("entropy estimated", "#D55E00", "s"),
+    "unpruned": ("neither", "#000000", "D"),
+    "released": ("pruned as released", "#CC79A7", "X"),
+    "16 channels": ("neither, 16 channels", "#777777", "P"),
+}
+NAMES = {
+    "unpruned": "neither pruned nor estimated",
+    "released": "pruned as the released code does",
+    "mean code": "pruned, one Z for the mean code",
+    "16 channels": "neither, 16 channels in place of 32",
+}
+ROWS = {  # of Table 2, and the paper's name for them
+    "cae-admm near 0.6": ("pruned by ADMM, ours", "CAE-ADMM"),
+    "cae-theis near 0.6": ("entropy estimated, ours", None),
+    "jpeg": ("JPEG", "JPEG"),
+    "jpeg2000": ("JPEG 2000", "JPEG 2000"),
+    "jpeg2000 no transform": ("JPEG 2000, no colour transform", None),
+}
+DIGITISED = {"Theis et al. 2017": "-", "Toderici et al. 2017": "--", "JPEG": ":", "JPEG 2000": "-."}
+
+
+def name_of(label: str) -> str:
+    """A label of `studies.cae_admm` as a reader should see it."""
+    if label in PRUNED:
+        return f"pruned to {100 * PRUNED[label]:g} %"
+    if label in PENALTIES:
+        return f"pruned to 10 %, ρ = {PENALTIES[label]:g}"
+    return f"entropy estimated, λ = {ESTIMATED[label]:g}" if label in ESTIMATED else NAMES.get(label, label)
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def admm_rate_distortion(metric: str = "ssim") -> Figure:
+    """Figure 2 (``"ssim"``, ``"ms_ssim"``; ``"psnr"`` is not in the paper): quality over the rate of files, Kodak.
+
+    A training a point, its code as the encoder makes it; dashed, of pruned models as many entries as training aimed at;
+    dotted, one unpruned model's code pruned in use. Hollow: the paper's own points, as printed and if they are nats;
+    grey: what its authors compare with.
+    """
+    figure, axes = new_figure()
+    figure.set_size_inches(7.2, 6.0)
+    used, highest = [], 0.0
+    for kind, (name, colour, marker) in KINDS.items():
+        found = [numbers.training(label) for label in numbers.FAMILIES.get(kind, (kind,))]
+        used += found
+        rates, qualities = _points(found, metric, "code")
+        highest = max(highest, *rates)
+        label = f"{name}, ours" if kind in ("pruned", "estimated") else name
+        axes.plot(rates, qualities, "-", color=colour, marker=marker, ms=6, lw=1.8, label=label, zorder=4)
+    ours, unpruned = KINDS["pruned"], KINDS["unpruned"]
+    found = [numbers.training(label) for label in PRUNED]
+    axes.plot(*_points(found, metric, "share"), "--", color=ours[1], marker=ours[2], ms=4, lw=1.2,
+              label="pruned by ADMM, only that share kept", zorder=3)  # fmt: skip
+    axes.plot(*numbers.training("unpruned").curve(metric), ":", color=unpruned[1], marker=unpruned[2], ms=3, lw=1.2,
+              label="neither, pruned in use", zorder=3)  # fmt: skip
+    for codec in ("jpeg", "jpeg2000"):
+        name, colour, marker = STYLE[codec]
+        axes.plot(*curve(codec, metric), "-", color=colour, marker=marker, ms=4, lw=1.2, label=f"{name}, fair")
+    highest = max([highest, *(rate for rate, _ in _printed(axes, metric))])
+    _digitised(axes, metric)
+    low = min(np.min(line.get_ydata()) for line in axes.lines if line.get_zorder() >= 4)
+    axes.set(xlabel=LABELS["bpp"], ylabel=LABELS[metric], xlim=(0, 1.05 * highest))
+    axes.set_ylim(*_limits(axes, 1.05 * highest, low))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    sign(figure, [*used, *baselines("jpeg"), *baselines("jpeg2000")])
+    return figure
+
+
+def _points(records: list[RunRecord], metric: str, files: str) -> tuple[list[float], list[float]]:
+    """One mean point a record, by rate."""
+    left = [numbers.only(record, files) for record in records]
+    points = sorted((record.mean("bpp"), record.mean(metric)) for record in left)
+    return [rate for rate, _ in points], [quality for _, quality in points]
+
+
+def _printed(axes: object, metric: str) -> list[tuple[float, float]]:
+    """Draw the paper's own points twice; the PSNR of none was printed."""
+    drawn = []
+    if metric == "psnr":
+        return drawn
+    for bits, colour, how in ((False, "#009E73", "as printed"), (True, "#882255", "nats in bits")):
+        points = numbers.points(metric, bits)
+        axes.plot(*zip(*points, strict=True), "o", mfc="none", mec=colour, mew=1.4, ms=8, label=f"the paper, {how}",
+                  zorder=5)  # fmt: skip
+        drawn += points
+    return drawn
+
+
+def _digitised(axes: object, metric: str) -> None:
+    """Draw the curves that the paper compares with, thin and grey."""
+    for series, style in DIGITISED.items():
+        try:
+            points = numbers.comparator(series, metric)
+        except LookupError:  # none of PSNR, and of MS-SSIM two
+            continue
+        label = f"{series}, in the paper"
+        axes.plot(*points, style, color="#999999", lw=1.0, label=label, zorder=1)
+
+
+def _limits(axes: object, right: float, low: float) -> tuple[float, float]:
+    """From below the lowest of our points, as the encoder makes them, to above all that is drawn up to ``right``."""
+    tops = [np.interp(right, line.get_xdata(), line.get_ydata()) for line in axes.lines]
+    high = max(tops)
+    return low - 0.05 * (high - low), high + 0.03 * (high - low)
+
+
+def admm_pictures(bpp: float = 0.3, side: int = 208) -> Figure:
+    """Figure 3: the original, JPEG, JPEG 2000 and the best of our pruned models in files of at most ``bpp``.
+
+    ``side`` pixels of Kodak's kodim21, or of the astronaut where Kodak is not at hand; SSIM and PSNR of all of it.
+    """
+    name, original = _shown()
+    row, column = (260, 300) if name == "kodim21" else (128, 228)
+    panels = {f"{name}, original\n24 bpp": original}
+    files = {
+        "JPEG": codecs.get_codec("jpeg").at_bpp(original, bpp),
+        "JPEG 2000": codecs.get_codec("jpeg2000").at_bpp(original, bpp),
+        "pruned by ADMM": _best(original, bpp),
+    }
+    for codec, file in files.items():
+        found = codecs.measure(file, original, encode_seconds=0.0)
+        panels[f"{codec}, {found.bpp:.2f} bpp\nSSIM {found.ssim:.3f}, {found.psnr:.2f} dB"] = found.reconstruction
+    return pictures(panels, columns=2, crop=(row - side // 2, column - side // 2, side, side))
+
+
+def _shown() -> tuple[str, np.ndarray]:
+    name = "kodim21" if data.available("kodak") else "astronaut"
+    return name, (data.kodak if name == "kodim21" else data.bundled)()[name]
+
+
+def _stored(label: str) -> store.Stored:
+    """The model of a training; `LookupError` where the one that is here is another."""
+    result = numbers.training(label).result
+    try:
+        stored = store.find(result["file"])
+    except ValueError as error:
+        raise LookupError(str(error)) from error
+    if stored.key != result["model"]:
+        raise LookupError(f"the model {result['file']} is not the one of its record")
+    return stored
+
+
+def _best(original: np.ndarray, bpp: float) -> bytes:
+    """Of the files that the pruned models make of at most ``bpp``, the one of the highest SSIM."""
+    files = []
+    for label in PRUNED:
+        try:
+            files.append(CaeAdmm(model=_stored(label).name).at_bpp(original, bpp))
+        except BudgetError:
+            continue
+    if not files:
+        raise LookupError(f"no pruned model makes a file of at most {bpp} bpp")
+    return max(files, key=lambda file: metrics.ssim(reference=original, reconstruction=codecs.decode(file)))
+
+
+def admm_codes() -> Figure:
+    """Figure 4: the code of kodim21 (the astronaut, where Kodak is not at hand) before and after pruning.
+
+    Every channel a tile, the magnitude of a symbol its brightness, zeros black. Below, of the pruned model's code only
+    the share that its training aimed at.
+    """
+    name, original = _shown()
+    before, after = (_stored(label) for label in (numbers.BEFORE, numbers.AFTER))
+    share = PRUNED[numbers.AFTER]
+    codes = {
+        "before pruning": code_of(before, original),
+        "after pruning, as the encoder makes it": code_of(after, original),
+    }
+    codes[f"after pruning, {100 * share:g} % kept"] = pruned(codes["after pruning, as the encoder makes it"], share)
+    tiles = {title: _tiled(np.abs(code)) for title, code in codes.items()}
+    height, width = max(tile.shape for tile in tiles.values())
+    figure = Figure(figsize=(7.2, len(codes) * (6.3 * height / width + 0.35) + 0.3), layout="constrained",
+                    facecolor="white")  # fmt: skip
+    largest = np.quantile(np.abs(codes["before pruning"]), 0.99)
+    colours = colormaps["viridis"].with_extremes(under="black", bad="white")
+    for axes, (title, code) in zip(figure.subplots(len(codes)), codes.items(), strict=True):
+        image = axes.imshow(tiles[title], cmap=colours, vmin=0.5, vmax=max(1.5, largest), interpolation="nearest")
+        axes.set_title(f"{name}, {title}: {100 * (code == 0).mean():.1f} % zeros", fontsize=10)
+        axes.axis("off")
+    figure.colorbar(image, ax=figure.axes, label="magnitude of a symbol", shrink=0.6, extend="both")
+    sign(figure, [numbers.training(label) for label in (numbers.BEFORE, numbers.AFTER)])
+    return figure
+
+
+def _tiled(code: np.ndarray, columns: int = 8) -> np.ndarray:
+    """A code ``(C, h, w)`` as one picture: channels side by side, row by row, white lines between them."""
+    channels, height, width = code.shape
+    rows = -(-channels // columns)
+    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
+    tiles[:channels, :height, :width] = code
+    return tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
+
+
+def admm_residuals() -> Figure:
+    """ADMM's residuals and the share of zeros in all crops' codes, over the steps of every training that was pruned."""
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained", facecolor="white")
+    panels = {"primal": "primal residual", "dual": "dual residual", "zeros": "share of zeros"}
+    colours = ("#009E73", "#56B4E9", "#0072B2", "#000000", "#F0E442", "#D55E00", "#CC79A7", "#E69F00")
+    used = [numbers.training(label) for label in (*PRUNED, *PENALTIES, "released", "mean code")]
+    for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for record, colour in zip(used, colours, strict=True):
+            course, label = record.result["admm"], record.config["label"]
+            style = "-" if label in PRUNED else "--"
+            axes.plot(course["step"], course[column], style, color=colour, lw=1.4, label=name_of(label))
+        axes.set(title=title, xlabel="step")
+        if column != "zeros":
+            axes.set_yscale("log")
+        axes.grid(color="#e4e4e4", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    sign(figure, used)
+    return figure
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def admm_table1() -> Table:
+    """Table 1: rate and share of zeros on the mixed set before and after pruning, with 95 % intervals.
+
+    An interval is 1.96 s / sqrt(n) to either side, s the standard deviation over n pictures.
+    """
+    rows = []
+    for series, label in (("before pruning", numbers.BEFORE), ("after pruning", numbers.AFTER)):
+        record = numbers.mixed(label)
+        told = {metric: numbers.printed(series, metric, "Table 1") for metric in ("bpp", "bpp_ci95")}
+        zeros = {metric: numbers.printed(series, metric, "Table 1") for metric in ("zeros", "zeros_ci95")}
+        rows.append({
+            "code": series,
+            "bpp of the file": _with_interval(numbers.interval(record, "bpp"), 3),
+            "nats, the released code's bpp": _with_interval(numbers.interval(record, "nats"), 3),
+            "these in bits": _with_interval(numbers.interval(record, "nats", numbers.BITS), 3),
+            "bpp as printed": _with_interval(told.values(), 3),
+            "zeros %": _with_interval(numbers.interval(record, "zeros", 100), 2),
+            "zeros % as printed": _with_interval(zeros.values(), 2),
+            "pictures": f"{len(record.rows)}",
+        })  # fmt: skip
+    bpp, zeros = ([numbers.printed(f"{when} pruning", metric, "Table 1") for when in ("before", "after")]
+                  for metric in ("bpp", "zeros"))  # fmt: skip
+    rows.append({
+        "code": "saved, or gained",
+        "bpp of the file": f"{numbers.rate_saved():.1f} %",
+        "nats, the released code's bpp": f"{numbers.rate_saved('nats'):.1f} %",
+        "these in bits": f"{numbers.rate_saved('nats'):.1f} %",
+        "bpp as printed": f"{numbers.saved(*bpp):.1f} %",
+        "zeros %": f"{numbers.zeros_gained():+.2f} points",
+        "zeros % as printed": f"{zeros[1] - zeros[0]:+.2f} points",
+        "pictures": "",
+    })  # fmt: skip
+    return Table(rows)
+
+
+def admm_table2() -> Table:
+    """Table 2: SSIM near 0.6 bpp and seconds from picture to file to picture, one thread, with 95 % intervals.
+
+    The paper's printed numbers beside them; its JPEG 2000 stands in the row of the fair one.
+    """
+    rows = []
+    for label, (name, series) in ROWS.items():
+        record = numbers.mixed(label)
+        rows.append({
+            "codec": name,
+            "bpp of the file": f"{record.mean('bpp'):.3f}",
+            "SSIM": _with_interval(numbers.interval(record, "ssim"), 3),
+            "MS-SSIM": _with_interval(numbers.interval(record, "ms_ssim"), 3),
+            "seconds": _with_interval(numbers.interval(record, numbers.seconds), 3),
+            "encoding": f"{record.mean('encode_seconds'):.3f}",
+            "decoding": f"{record.mean('decode_seconds'):.3f}",
+            **_printed_row(series),
+        })  # fmt: skip
+    return Table(rows)
+
+
+def _printed_row(series: str | None) -> dict[str, str]:
+    columns = {"bpp": "bpp", "ssim": "SSIM", "seconds": "seconds"}
+    if series is None:
+        return {f"{name} as printed": "–" for name in columns.values()}
+    told = {metric: numbers.printed(series, metric, "Table 2") for metric in columns}
+    half = {metric: numbers.printed(series, f"{metric}_ci95", "Table 2") for metric in ("ssim", "seconds")}
+    return {
+        f"{name} as printed": _with_interval((told[metric], half[metric]), 3) if metric in half else f"{told[metric]:g}"
+        for metric, name in columns.items()
+    }
+
+
+def _with_interval(of: object, digits: int) -> str:
+    mean, half = of
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def admm_variants_table() -> Table:
+    """Every training on Kodak, its codes as the encoder makes them. ± is the standard deviation over seeds."""
+    rows = []
+    for label in numbers.labels():
+        record = numbers.training(label, numbers.seeds_of(label)[0])
+        rows.append({
+            "training": name_of(label),
+            "zeros %": _over_seeds(label, "zeros", 1, 100),
+            "bpp of the file": _over_seeds(label, "bpp", 3),
+            "SSIM": _over_seeds(label, "ssim", 4),
+            "MS-SSIM": _over_seeds(label, "ms_ssim", 4),
+            "PSNR in dB": _over_seeds(label, "psnr", 2),
+            "nats, the released code's bpp": _over_seeds(label, "nats", 3),
+            "updates of ADMM": f"{numbers.updates(record)}" if record.config["pruning"] else "–",
+            "seeds": f"{len(numbers.seeds_of(label))}",
+        })  # fmt: skip
+    return Table(rows)
+
+
+def _over_seeds(label: str, column: str, digits: int, unit: float = 1.0) -> str:
+    mean, deviation = numbers.over_seeds(label, column)
+    told = f"{unit * mean:.{digits}f}"
+    return told if np.isnan(deviation) else f"{told} ± {unit * deviation:.{digits}f}"
+
+
+def admm_nats_table() -> Table:
+    """What is called a rate, and what SSIM: files, entropies of patches in bits and in nats; whole, and by patches.
+
+    Means over the mixed set. A standard codec has no code whose entropy could be taken.
+    """
+    rows = []
+    for label, name in ((numbers.BEFORE, "before pruning"), (numbers.AFTER, "after pruning"),
+                        *((label, name) for label, (name, _) in ROWS.items())):  # fmt: skip
+        record = numbers.mixed(label)
+        nats = record.mean("nats") if "nats" in record.rows[0] else None
+        ssim, patches = record.mean("ssim"), record.mean("ssim_patches")
+        rows.append({
+            "codec": name if label in ROWS else f"ours, {name}",
+            "bpp of the file": f"{record.mean('bpp'):.3f}",
+            "entropy of patches, bits": "–" if nats is None else f"{nats * numbers.BITS:.3f}",
+            "the same, nats": "–" if nats is None else f"{nats:.3f}",
+            "file over nats": "–" if nats is None else f"{record.mean('bpp') / nats:.3f}",
+            "SSIM": f"{ssim:.4f}", "SSIM by patches": f"{patches:.4f}", "difference": f"{patches - ssim:+.4f}",
+        })  # fmt: skip
+    return Table(rows)
+
+
+FAIR = (
+    ("pruned by ADMM, every file", "pruned", "all", "estimated", "entropy estimated, every file"),
+    ("pruned by ADMM, as the encoder makes it", "pruned", "code", "estimated", "entropy estimated, every file"),
+    ("pruned by ADMM, only that share kept", "pruned", "share", "estimated", "entropy estimated, every file"),
+    ("pruned by ADMM, every file", "pruned", "all", "unpruned", "neither, pruned in use"),
+    ("pruned by ADMM, every file", "pruned", "all", "jpeg", "JPEG"),
+    ("pruned by ADMM, every file", "pruned", "all", "jpeg2000", "JPEG 2000"),
+    ("entropy estimated, every file", "estimated", "all", "jpeg", "JPEG"),
+    ("entropy estimated, every file", "estimated", "all", "jpeg2000", "JPEG 2000"),
+)
+
+
+def admm_fair_table() -> Table:
+    """The question at equal bytes, on Kodak: mean vertical distances of curves, and bytes at equal SSIM.
+
+    Each by pchip over what both curves have, which is given in bpp. The last row is of points: one share against one
+    price, over the seeds, ± their standard deviation.
+    """
+    rows = []
+    for name, of, files, over, other in FAIR:
+        row = {"curve": name, "against": other}
+        row |= {title: _bd(numbers.difference, of, over, metric, files, digits)
+                for metric, title, digits in (("ssim", "SSIM", 4), ("ms_ssim", "MS-SSIM", 4), ("psnr", "PSNR in dB", 2))
+                }  # fmt: skip
+        row["bytes at equal SSIM"] = _bd(numbers.bytes_more, of, over, "ssim", files, 1, " %")
+        try:
+            low, high = numbers.difference(of, over, "ssim", files).overlap
+            row["over bpp"] = f"{low:.2f} to {high:.2f}"
+        except LookupError:
+            row["over bpp"] = "too few in common"
+        rows.append(row)
+    row = {"curve": name_of(HEADLINE[0]), "against": f"{name_of(HEADLINE[1])}, seed by seed"}
+    for metric, title, digits in (("ssim", "SSIM", 4), ("ms_ssim", "MS-SSIM", 4), ("psnr", "PSNR in dB", 2)):
+        try:
+            mean, deviation = numbers.headline(metric)
+            row[title] = f"{mean:+.{digits}f} ± {deviation:.{digits}f}"
+        except LookupError:
+            row[title] = "–"
+    return Table([*rows, row | {"bytes at equal SSIM": "–", "over bpp": "at its own rate"}])
+
+
+def _bd(measure: object, of: str, over: str, metric: str, files: str, digits: int, unit: str = "") -> str:
+    numbers.family(of, metric, files), numbers.family(over, metric)  # where a record is missing, there is no table
+    try:
+        return f"{measure(of, over, metric, files).value:+.{digits}f}{unit}"
+    except LookupError:
+        return "–"
+
+
+def admm_models_table() -> Table:
+    """The trained models of CAE-ADMM and of its comparison in ``results/models``: what a file can name."""
+    rows = []
+    for name, path in store.available().items():
+        stored = store.load(path)
+        if stored.kind != "cae_admm":
+            continue
+        about = stored.about
+        rows.append({
+            "model": name, "key": stored.key, "codec": stored.codec, "trained": name_of(about.get("label", "–")),
+            "channels": f"{stored.model.shape.latent}",
+            "chosen by the codec": "yes" if about.get("search") else "only by name",
+            "kB": f"{path.stat().st_size / 1000:,.0f}",
+        })  # fmt: skip
+    return Table(rows)

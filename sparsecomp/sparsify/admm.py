@@ -1,0 +1,142 @@
+"""Pruning by ADMM, the alternating direction method of multipliers, in its scaled form (Boyd et al. 2011, chap. 3, 9).
+
+To minimise ``d(w) + g(Z)`` so that ``c(w) = Z`` (Zhao & Liao 2019, eq. 6 and 7), where w is whatever is trained, c its
+code, and g a function whose proximal operator is known, three updates take turns::
+
+    w <- argmin  d(w) + rho/2 ||c(w) - Z + U||_F^2        by gradient descent, `Admm.penalty`          (eq. 8)
+    Z <- argmin  g(Z) + rho/2 ||c(w) - Z + U||_F^2        = prox(c(w) + U), `Admm.update`              (eq. 9, 10)
+    U <- U + c(w) - Z                                     likewise                                     (eq. 11)
+
+For pruning, g is 0 on the set S of codes with at most l entries that are not zero and infinite elsewhere, so that the
+second update is the Euclidean projection onto S: keep the l entries of largest magnitude (`top_l`). S is not convex:
+there is no promise that this converges, or to what. For a convex g, and w-updates carried far enough, there is.
+
+(The paper's Algorithm 1 prints l/2 where equation 8 has rho/2.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+
+def kept(keep: float, entries: int) -> int:
+    """The l that is a share ``keep``, in (0, 1], of so many entries: the nearest whole number, at least 1."""
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep={keep!r}: a share above 0 and up to 1 is needed")
+    return max(1, round(keep * entries))
+
+
+def top_l(v: torch.Tensor, keep: float) -> torch.Tensor:
+    """The Euclidean projection onto ``{Z : card(Z) <= l}``, for each code (first dimension) by itself (eq. 10).
+
+    The l entries of largest magnitude stay as they are, the others become 0. Of entries of one magnitude those that
+    come first stay, so that the same code always gives the same answer. A NaN counts as larger than everything, and
+    stays where it can be seen.
+
+    Parameters
+    ----------
+    v : ``(N, ...)``
+    keep : float
+        l as a share of a code's entries, in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        The share is out of range, or ``v`` has fewer than two dimensions.
+    """
+    flat = _rows(v)
+    order = flat.abs().argsort(dim=1, descending=True, stable=True)[:, : kept(keep, flat.shape[1])]
+    return torch.zeros_like(flat).scatter(1, order, flat.gather(1, order)).view_as(v)
+
+
+def released(v: torch.Tensor, keep: float) -> torch.Tensor:
+    """What the released code does in place of `top_l`: the entries that stay are about a random choice.
+
+    It sorts the entries, signed and ascending, takes ``argsort`` for their ranks, and keeps entry i where
+    ``argsort(v)[i] < l``. But ``argsort(v)[i]`` is the *place* of the i-th smallest entry, so that whether i stays
+    depends on where some other entry stands. Arguments and errors as in `top_l`.
+    """
+    flat = _rows(v)
+    stays = flat.argsort(dim=1, stable=True) < kept(keep, flat.shape[1])
+    return torch.where(stays, flat, torch.zeros_like(flat)).view_as(v)
+
+
+def _rows(v: torch.Tensor) -> torch.Tensor:
+    if v.dim() < 2:
+        raise ValueError(f"v of shape {tuple(v.shape)}: codes (N, ...) are needed")
+    return v.flatten(1)
+
+
+Z_UPDATES = {"top_l": top_l, "released": released}
+
+
+class Admm:
+    """Z, U and the two updates that need no gradient; what is trained stands outside.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the codes, ``(N, ...)``. Z and U begin as zeros, as in the paper.
+    rho : float
+        Penalty, above 0.
+    prox : callable
+        ``v -> argmin_Z g(Z) + rho/2 ||v - Z||^2``; a projection, where g is the indicator of a set.
+    device : str
+
+    Attributes
+    ----------
+    z, u : tensors of that shape
+    history : list of (float, float)
+        After each update the primal residual ``||c - Z||`` and the dual one ``rho ||Z - Z_before||`` (Boyd et al.,
+        sec. 3.3), both divided by the root of the number of entries. Where ADMM converges both go to 0.
+
+    Raises
+    ------
+    ValueError
+        rho is not a finite number above 0; and wherever codes have another shape than Z (than its chosen places).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        rho: float,
+        prox: Callable[[torch.Tensor], torch.Tensor],
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if not 0 < rho < math.inf:
+            raise ValueError(f"rho={rho!r}: a number above 0 is needed")
+        self.rho, self.prox = rho, prox
+        self.z, self.u = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.history: list[tuple[float, float]] = []
+
+    def penalty(self, code: torch.Tensor, which: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """``rho/2 ||c - Z + U||_F^2`` of each code (eq. 8): ``(N,)``, with a gradient in ``code (N, ...)``.
+
+        ``which`` says whose codes they are: places of the first dimension of Z and U.
+        """
+        return self.rho / 2 * self._gap(code, which).square().sum(1)
+
+    def penalty_norm(self, code: torch.Tensor, which: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """The released code's penalty, the norm of the whole batch and not its square: ``rho/2 ||c - Z + U||_F``."""
+        return self.rho / 2 * self._gap(code, which).norm()
+
+    def _gap(self, code: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
+        copy = self.z[which]
+        if code.shape != copy.shape:  # a lone code would be broadcast in silence
+            raise ValueError(f"code: shape {tuple(code.shape)}, where Z has {tuple(copy.shape)}")
+        return (code - copy + self.u[which]).flatten(1)
+
+    @torch.no_grad()
+    def update(self, code: torch.Tensor) -> tuple[float, float]:
+        """Both updates (eq. 10 and 11) for codes of the shape of Z; returns the two residuals."""
+        if code.shape != self.z.shape:
+            raise ValueError(f"code: shape {tuple(code.shape)}, where Z has {tuple(self.z.shape)}")
+        before, self.z = self.z, self.prox(code + self.u)
+        gap = code - self.z
+        self.u = self.u + gap
+        root = math.sqrt(code.numel())
+        self.history.append((float(gap.norm()) / root, self.rho * float((self.z - before).norm()) / root))
+        return self.history[-1]

@@ -1,0 +1,288 @@
+"""Training of an autoencoder with a short code: d(x, x_hat) and one of three things that ask the code to be short.
+
+::
+
+    d = 1000 (1 - MS-SSIM) + 1000 (1 - SSIM) + 10^4 MSE + (45 - PSNR)      (the released code's mix; at first 10^5 MSE)
+
+    pruned      d + rho/2 ||Q(z) - Z + U||_F^2, with Z and U updated now and then      (Zhao & Liao 2019, eq. 8 to 11)
+    estimated   d + lam bpp, with the bits that a Gaussian scale mixture estimates     (Theis et al. 2017)
+    neither     d
+
+In training Q rounds up or down at random, its gradient that of its mean (`stochastic_round`); in use it rounds to the
+nearest. ADMM's own updates take the code as it is in use. MS-SSIM has a window of 7 pixels here, because crops of 128
+are too small for the usual one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pytorch_msssim import ms_ssim, ssim
+from torch import nn
+
+from sparsecomp import metrics
+from sparsecomp.coding.scale_mixture import ScaleMixture
+from sparsecomp.data import fingerprint
+from sparsecomp.models.cae_admm import SCALE, CaeAdmm
+from sparsecomp.models.whole import to_input
+from sparsecomp.profiles import CodeDescent, Pruning, as_dict
+from sparsecomp.sparsify.admm import Z_UPDATES, Admm
+from sparsecomp.training import checkpoint as checkpoints
+from sparsecomp.training.descent import PRIOR, Descending
+
+PATIENCE, HALF = 10, 0.5  # the paper's schedule: so many epochs without a lower loss, and what follows
+RELEASED_DIVISOR = 20  # by which the released code divides the mean code
+
+
+def stochastic_round(t: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """``floor(t) + eps``, eps in {0, 1} with the mean ``t - floor(t)`` (eq. 3), and a gradient of 1 (eq. 4).
+
+    ``uniform``, of t's shape and in [0, 1), is what eps is drawn with.
+    """
+    return t + (torch.floor(t + uniform) - t).detach()
+
+
+def mix(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+    """The distortion ``1000 (1 - MS-SSIM) + 1000 (1 - SSIM) + 10^4 MSE + (45 - PSNR)``, mean over a batch.
+
+    Both ``(B, 3, H, W)``, x in [0, 1], sides of at least 104 pixels. SSIM has its usual window of 11 pixels, MS-SSIM
+    one of 7.
+    """
+    squared = (reconstruction - x).square().mean((1, 2, 3))
+    psnr = -10 * torch.log10(squared.clamp(min=1e-10)).mean()
+    structure = ssim(reconstruction, x, data_range=1) + ms_ssim(reconstruction, x, data_range=1, win_size=7)
+    return 1000 * (2 - structure) + 1e4 * squared.mean() + 45 - psnr
+
+
+class CodeTraining(Descending):
+    """The state of one training.
+
+    Parameters
+    ----------
+    model : CaeAdmm
+        Trained in place; its first values are what it holds.
+    pictures : mapping of str to uint8 array (H, W, 3)
+        To train on; each side at least ``descent.crop``.
+    validation : mapping of str to uint8 array
+        Scored now and then; nothing is chosen by it here. Each side at least 161 pixels.
+    descent : CodeDescent
+    pruning : Pruning, optional
+        Prune the codes.
+    lam : float
+        Price of an estimated bit per pixel; 0 trains no estimate.
+    seed : int
+        Of the crops, their order, and what the quantiser draws. (The model's first values are the model's.)
+    device : str
+
+    Attributes
+    ----------
+    crops : uint8 ``(codes, 3, crop, crop)``
+    residuals : list
+        ``[step, primal, dual, share of zeros]`` after each of ADMM's updates (`Admm.update`); zeros of the codes of all
+        crops, not of Z.
+    skipped : int
+        Steps whose gradient was not finite, and which were left out: one crop is not to end a training of hours.
+
+    Raises
+    ------
+    ValueError
+        If a picture is smaller than the crop (to score: than 161 pixels), there is none, or both ways to a short code
+        are asked for.
+    """
+
+    def __init__(
+        self,
+        model: CaeAdmm,
+        pictures: Mapping[str, np.ndarray],
+        validation: Mapping[str, np.ndarray],
+        descent: CodeDescent,
+        *,
+        pruning: Pruning | None = None,
+        lam: float = 0.0,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if pruning is not None and lam:
+            raise ValueError(f"lam={lam!r}: 0 is needed where codes are pruned")
+        if not 0 <= lam < math.inf:
+            raise ValueError(f"lam={lam!r}: a number of at least 0 is needed")
+        small = [name for name, picture in pictures.items() if min(picture.shape[:2]) < descent.crop]
+        if small or not pictures or not validation:
+            missing = "pictures and validation: at least one of each is needed"
+            raise ValueError(f"crop={descent.crop}: larger than {', '.join(small)}" if small else missing)
+        least = metrics.MS_SSIM_SMALLEST_SIDE
+        if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
+            raise ValueError(f"validation: sides of at least {least} pixels are needed: {', '.join(small)}")
+        self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.normalisations = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+        for layer in self.normalisations:
+            layer.momentum = descent.momentum
+        self.prior = ScaleMixture(model.shape.latent).to(self.device) if lam else None
+        named = dict(self.model.named_parameters())
+        if self.prior is not None:
+            named |= {PRIOR + name: p for name, p in self.prior.named_parameters()}
+        super().__init__(descent, named, {})
+        self.pictures, self.validation = list(pictures.values()), list(validation.values())
+        self.crops = self._drawn_crops()
+        self.admm = self._admm()
+        self.residuals: list[list[float]] = []
+        self.skipped = 0
+        # Of the schedule "plateau": sum of the epoch's losses, the lowest mean so far, epochs since, and the factor.
+        self.plateau = [0.0, math.inf, 0, 1.0]
+        self.identity = {
+            "descent": as_dict(descent), "pruning": as_dict(pruning) if pruning else None, "lam": lam, "seed": seed,
+            "shape": as_dict(model.shape), "device": self.device.type,
+            "pictures": fingerprint({str(i): p for i, p in enumerate(self.pictures)}),
+            "start": checkpoints.hash_of(dict(model.named_parameters())),
+        }  # fmt: skip
+
+    def _drawn_crops(self) -> torch.Tensor:
+        """The list of crops: from every picture in turn, at random places, flipped or not."""
+        side, drawn = self.descent.crop, []
+        generator = torch.Generator().manual_seed(self.seed)
+        for number in range(self.descent.codes):
+            picture = self.pictures[number % len(self.pictures)]
+            top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in picture.shape[:2])
+            crop = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
+            flips = [axis for axis in (1, 2) if torch.rand((), generator=generator) < 0.5]
+            drawn.append(crop.flip(flips))
+        return torch.stack(drawn)
+
+    def _admm(self) -> Admm | None:
+        if self.pruning is None:
+            return None
+        places = self.descent.crop // SCALE
+        states = self.descent.codes if self.pruning.state == "per_code" else 1
+        project, keep = Z_UPDATES[self.pruning.z_update], self.pruning.keep
+        shape = (states, self.model.shape.latent, places, places)
+        return Admm(shape, self.pruning.rho, lambda v: project(v, keep), self.device)
+
+    # One step ---------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> float:
+        """One step of the optimiser, and ADMM's updates where they are due; returns the loss before it."""
+        self.model.train()
+        if self.step >= self.descent.settle:
+            for layer in self.normalisations:
+                layer.eval()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        which = self._which()
+        x = self._input(which)
+        z = self.model.encoder(x)
+        code = stochastic_round(z, torch.rand(z.shape, generator=generator).to(self.device))
+        reconstruction = self.model.decoder(code)
+        if self.step < self.descent.mse_steps:
+            loss = 1e5 * (reconstruction - x).square().mean()
+        else:
+            loss = mix(x, reconstruction)
+            if self.admm is not None:
+                loss = loss + self._penalty(code, which)
+        if self.prior is not None:
+            noise = torch.rand(z.shape, generator=generator).to(self.device) - 0.5
+            loss = loss + self.lam * self.prior.bits(code, noise).sum() / (len(x) * x[0, 0].numel())
+        gradients = torch.autograd.grad(loss, list(self.named.values()))
+        if all(bool(gradient.isfinite().all()) for gradient in gradients):
+            self._update(dict(zip(self.named, gradients, strict=True)))
+        else:
+            self.skipped += 1
+        self.step += 1
+        value = float(loss.detach())
+        self._end_of_epoch(value)
+        if self.pruning is not None and self.step % self.pruning.interval == 0:
+            self._prune()
+        return value
+
+    def _which(self) -> torch.Tensor:
+        """The crops of this step; once through all that fill batches, in a new order, is an epoch."""
+        batches = self.descent.codes // self.descent.batch
+        epoch, batch = divmod(self.step, batches)
+        order = torch.Generator().manual_seed(self.seed * 7_368_787 + epoch)
+        return torch.randperm(self.descent.codes, generator=order)[batch::batches][: self.descent.batch]
+
+    def _input(self, which: torch.Tensor | slice) -> torch.Tensor:
+        x = self.crops[which].to(self.device).float() / 255
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _penalty(self, code: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        of = which.to(self.device) if self.pruning.state == "per_code" else torch.zeros_like(which).to(self.device)
+        if self.pruning.penalty == "norm":
+            return self.admm.penalty_norm(code, of)
+        return self.admm.penalty(code, of).mean()
+
+    @torch.no_grad()
+    def _prune(self) -> None:
+        """ADMM's updates of Z and U, with the codes of all crops as they are in use."""
+        self.model.eval()
+        codes = [self.model.encoder(self._input(part)).round() for part in torch.arange(len(self.crops)).split(16)]
+        codes = torch.cat(codes)
+        zeros = float((codes == 0).float().mean())
+        if self.pruning.state == "data_set":
+            codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
+        residuals = self.admm.update(codes)
+        self.residuals.append([self.step, *(round(r, 5) for r in residuals), round(zeros, 5)])
+
+    def _rate(self) -> float:
+        return super()._rate() * (self.plateau[3] if self.descent.schedule == "plateau" else 1)
+
+    def _end_of_epoch(self, loss: float) -> None:
+        batches = self.descent.codes // self.descent.batch
+        total, lowest, waited, factor = self.plateau
+        total += loss / batches
+        if self.step % batches == 0:
+            waited = 0 if total < lowest else waited + 1
+            lowest, total = min(lowest, total), 0.0
+            if waited > PATIENCE:
+                factor, waited = factor * HALF, 0
+        self.plateau = [total, lowest, waited, factor]
+
+    # Scoring ----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score(self) -> tuple[float, float, float, float, float]:
+        """Of the validation pictures, codes rounded: PSNR in dB, estimated bits per pixel (the entropy of each
+        channel's own symbols), SSIM, MS-SSIM, and the share of zeros. Means over pictures, the last two over entries.
+        """
+        self.model.eval()
+        measured, codes, pixels = [], [], 0
+        for picture in self.validation:
+            height, width, _ = picture.shape
+            code = self.model.encoder(to_input(picture, SCALE, self.device)).round()
+            shown = self.model.decoder(code)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+            pair = {"reference": picture, "reconstruction": metrics.to_uint8(shown)}
+            measured.append([metrics.psnr(**pair), metrics.ssim(**pair), metrics.ms_ssim(**pair)])
+            codes.append(code[0].flatten(1).cpu())
+            pixels += height * width
+        psnr, ssim_, ms_ssim_ = map(float, np.mean(measured, 0))
+        code = torch.cat(codes, 1)
+        return psnr, entropy_of(code) / pixels, ssim_, ms_ssim_, float((code == 0).float().mean())
+
+    @torch.no_grad()
+    def codes(self) -> list[torch.Tensor]:
+        """The codes int32 ``(C, h, w)`` of the whole training pictures, as they are in use."""
+        self.model.eval()
+        inputs = (to_input(picture, SCALE, self.device) for picture in self.pictures)
+        return [self.model.encoder(x)[0].round().to(torch.int32).cpu() for x in inputs]
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that the next step depends on, beside plain values."""
+        own = dict(self.model.named_buffers())
+        return super().tensors() | own | ({"Z": self.admm.z, "U": self.admm.u} if self.admm else {})
+
+    def plain(self) -> dict:
+        """The rest of it."""
+        return super().plain() | {"residuals": self.residuals, "skipped": self.skipped, "plateau": self.plateau}
+
+
+def entropy_of(code: torch.Tensor) -> float:
+    """Bits of integers ``(C, n)`` if each channel had the best table for just these; an estimate below any file."""
+    total = 0.0
+    for channel in code:
+        counts = channel.unique(return_counts=True)[1].double()
+        total -= float((counts * torch.log2(counts / counts.sum())).sum())
+    return total
