@@ -158,7 +158,12 @@ def _mixed(setup: Setup, pictures_of: str) -> dict[str, np.ndarray]:
 def _table_rows(setup: Setup, pictures_of: str) -> dict[str, tuple[str, dict]]:
     """For each row of the two tables a codec and its options."""
     of = "kodak" if pictures_of == "mixed" else pictures_of
-    plain = {plan.label: str(model_path(setup, plan)) for plan in plans(setup, of) if plan.seed == setup.seed}
+    needed = ("unpruned", *PRUNED, *ESTIMATED)
+    plain = {
+        plan.label: str(model_path(setup, plan))
+        for plan in plans(setup, of)
+        if plan.seed == setup.seed and plan.label in needed
+    }
     missing = [Path(path).stem for path in plain.values() if not Path(path).exists()]
     if missing:
         raise ValueError(f"there is no model {missing[0]}: make it first, with `sparsecomp study cae_admm`")
