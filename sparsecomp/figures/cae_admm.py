@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import colormaps
 
 from sparsecomp import codecs, data, metrics
 from sparsecomp.codecs.base import BudgetError
 from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
-from sparsecomp.drawings import Figure
+from sparsecomp.drawings import Figure, code_map
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
@@ -178,8 +177,8 @@ def _best(original: np.ndarray, bpp: float) -> bytes:
 def admm_codes() -> Figure:
     """Figure 4: the code of kodim21 (the astronaut, where Kodak is not at hand) before and after pruning.
 
-    Every channel a tile, the magnitude of a symbol its brightness, zeros black. Below, of the pruned model's code only
-    the share that its training aimed at.
+    Every channel a tile, blue above zero and orange below, zeros black (`drawings.code_map`). Below, of the pruned
+    model's code only the share that its training aimed at.
     """
     name, original = _shown()
     before, after = (_stored(label) for label in (numbers.BEFORE, numbers.AFTER))
@@ -189,28 +188,16 @@ def admm_codes() -> Figure:
         "after pruning, as the encoder makes it": code_of(after, original),
     }
     codes[f"after pruning, {100 * share:g} % kept"] = pruned(codes["after pruning, as the encoder makes it"], share)
-    tiles = {title: _tiled(np.abs(code)) for title, code in codes.items()}
-    height, width = max(tile.shape for tile in tiles.values())
-    figure = Figure(figsize=(7.2, len(codes) * (6.3 * height / width + 0.35) + 0.3), layout="constrained",
+    channels, rows, columns = codes["before pruning"].shape
+    size = -(-channels // 8) * (rows + 2), 8 * (columns + 2)
+    figure = Figure(figsize=(7.2, len(codes) * (7.0 * size[0] / size[1] + 0.3) + 0.3), layout="constrained",
                     facecolor="white")  # fmt: skip
-    largest = np.quantile(np.abs(codes["before pruning"]), 0.99)
-    colours = colormaps["viridis"].with_extremes(under="black", bad="white")
     for axes, (title, code) in zip(figure.subplots(len(codes)), codes.items(), strict=True):
-        image = axes.imshow(tiles[title], cmap=colours, vmin=0.5, vmax=max(1.5, largest), interpolation="nearest")
+        axes.imshow(code_map(code, size), interpolation="nearest")
         axes.set_title(f"{name}, {title}: {100 * (code == 0).mean():.1f} % zeros", fontsize=10)
         axes.axis("off")
-    figure.colorbar(image, ax=figure.axes, label="magnitude of a symbol", shrink=0.6, extend="both")
     sign(figure, [numbers.training(label) for label in (numbers.BEFORE, numbers.AFTER)])
     return figure
-
-
-def _tiled(code: np.ndarray, columns: int = 8) -> np.ndarray:
-    """A code ``(C, h, w)`` as one picture: channels side by side, row by row, white lines between them."""
-    channels, height, width = code.shape
-    rows = -(-channels // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
-    tiles[:channels, :height, :width] = code
-    return tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
 
 
 def admm_residuals() -> Figure:

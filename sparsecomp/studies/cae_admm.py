@@ -6,13 +6,11 @@ Every training is one record, and one model in ``models/`` beside the folder of 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sparsecomp import complexity, metrics, results
 from sparsecomp.codecs import evaluate, get_codec
@@ -23,7 +21,7 @@ from sparsecomp.models import store
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.studies.base import Setup, config_of, finish, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, sets
+from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, run, sets
 from sparsecomp.training.cae_admm import CodeTraining
 from sparsecomp.training.descent import train
 from sparsecomp.training.running import Paused
@@ -116,36 +114,43 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
     """Tables 1 and 2: codes before and after pruning, and codecs near 0.6 bpp with their seconds; one record a row.
 
     The paper's mixed set holds Urban100 and Manga109; here it is Kodak and the test pictures of BSDS500. What is near
-    0.6 bpp is chosen on validation pictures, one setting for all pictures. Run it on a machine that has nothing else to
-    do: one thread, encoding and decoding from picture to file to picture.
+    0.6 bpp is chosen on validation pictures, one setting for all pictures. Seconds are of one thread, from picture to
+    file to picture, with as many rows side by side as ``setup.workers`` says; run it on a machine that has nothing else
+    to do.
     """
     shown = _mixed(setup, pictures_of)
-    rows_of = _table_rows(setup, pictures_of)
-    made = []
-    for label, (codec, options) in rows_of.items():
-        stored = store.find(options["model"]) if "model" in options else None
-        said = options | ({"model": stored.key} if stored else {})
-        config = config_of(setup, pictures_of, shown) | {
-            "codec": codec, "label": label, "options": said, "threads": torch.get_num_threads(),
-        }  # fmt: skip
+    found, tasks = {}, []
+    for label, (codec, options) in _table_rows(setup, pictures_of).items():
+        said = options | ({"model": store.find(options["model"]).key} if "model" in options else {})
+        config = config_of(setup, pictures_of, shown) | {"codec": codec, "label": label, "options": said}
         name = f"{label}-{setup.profile.name}".replace(" ", "-")
-        made.append(results.path_of(setup.out, "cae_admm_mixed", name, config))
-        if made[-1].exists():
-            continue
-        begun, rows, own = time.perf_counter(), [], get_codec(codec, **options)
-        with store.also(models_folder(setup)):
-            own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
-            for picture_name, picture in shown.items():
-                if setup.seconds_left() == 0:
-                    raise Paused("the time given is over; this row of the table begins anew next time")
-                measured = evaluate(own, picture)
-                row = {"picture": picture_name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
-                if stored is not None:
-                    code = code_of(stored, picture) if "keep" not in options else read(unpack(measured.data))[1]
-                    row |= _of_code(code)
-                rows.append(row | {"ssim_patches": round(patch_ssim(picture, measured.reconstruction), 5)})
-        finish(setup, "cae_admm_mixed", made[-1], config, rows, time.perf_counter() - begun)
-    return made
+        found[label] = results.path_of(setup.out, "cae_admm_mixed", name, config), config
+        if not found[label][0].exists():
+            tasks.append((label, (codec, options, pictures_of)))
+
+    def measured(label: str, rows: list[dict]) -> None:
+        path, config = found[label]
+        seconds = sum(row["encode_seconds"] + row["decode_seconds"] for row in rows)
+        finish(setup, "cae_admm_mixed", path, config, rows, seconds, {"side_by_side": min(setup.workers, len(tasks))})
+
+    run(setup, _table_row, tasks, measured)
+    return [path for path, _ in found.values()]
+
+
+def _table_row(setup: Setup, codec: str, options: dict, pictures_of: str) -> list[dict]:
+    """All pictures by one codec at one setting."""
+    shown, own, rows = _mixed(setup, pictures_of), get_codec(codec, **options), []
+    with store.also(models_folder(setup)):
+        own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
+        for name, picture in shown.items():
+            if setup.seconds_left() == 0:
+                raise Paused("the time given is over; this row of the table begins anew next time")
+            measured = evaluate(own, picture)
+            row = {"picture": name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
+            if "model" in options:
+                row |= _of_code(read(unpack(measured.data))[1])
+            rows.append(row | {"ssim_patches": round(patch_ssim(picture, measured.reconstruction), 5)})
+    return rows
 
 
 def _mixed(setup: Setup, pictures_of: str) -> dict[str, np.ndarray]:
