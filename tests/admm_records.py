@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 
 from sparsecomp import results
-from sparsecomp.studies.cae_admm import ESTIMATED, PENALTIES, PRUNED, SHARES
+from sparsecomp.studies.cae_admm import ESTIMATED, PRUNED, SHARES, VARIED
 
 RATES = {
     "unpruned": 2.0, "keep 40": 1.6, "keep 20": 0.8, "keep 10": 0.4, "keep 5": 0.2,
-    "rho 0.03": 0.5, "rho 0.3": 0.3,
+    "rho 0.03": 0.5, "rho 0.3": 0.3, "every 256": 0.45,
     "lambda 50": 1.5, "lambda 150": 0.75, "lambda 400": 0.375, "lambda 1000": 0.1875,
-    "released": 1.5, "mean code": 1.25, "16 channels": 1.0,
+    "released": 1.5, "16 channels": 1.0,
 }  # fmt: skip
+PICTURES = ("kodak/a", "kodak/b", "bsds500/test/c")  # of the mixed set
 OF_SHARE = 0.75  # of a file, that is left when only the share is kept that training aimed at
 SLOPE = {"ssim": 0.05, "ms_ssim": 0.02, "psnr": 5.0}
 AT_ONE = {"ssim": 0.8, "ms_ssim": 0.94, "psnr": 30.0}  # at 1 bpp
@@ -58,10 +59,12 @@ def training(
         settings = {1.0: rate}
         if label in PRUNED:
             settings |= {PRUNED[label]: OF_SHARE * rate}
+        elif label == "lambda 400":
+            settings |= {0.1: OF_SHARE * rate}
         elif label == "unpruned":
             settings |= {share: rate * share for share in SHARES}
     keep = PRUNED.get(label, 0.1)
-    pruning = {"keep": keep, "interval": 100} if label in (*PRUNED, *PENALTIES, "released", "mean code") else None
+    pruning = {"keep": keep, "interval": 100} if label in (*PRUNED, *VARIED, "released") else None
     config = {
         "profile": profile, "seed": seed, "data": "kodak", "pictures": 2, "label": label, "train": {"data": train},
         "codec": "cae-theis" if label in ESTIMATED else "cae-admm", "descent": {"steps": 4000},
@@ -90,7 +93,8 @@ def mixed(
         "profile": profile, "seed": 0, "data": "mixed", "pictures": 3, "label": label, "threads": 1,
         "options": {"model": model} if model else {},
     }  # fmt: skip
-    rows = [row(name, 1.0, bpp, shift + 0.01 * i, **more) for i, name in enumerate(("a", "b", "c"), -1)]
+    rows = [row(name, 1.0, bpp, shift + 0.01 * i, **more) for i, name in enumerate(PICTURES, -1)]
+    rows[-1]["ssim_patches"] += 0.05  # its borders are in no patch
     if model is None:
         rows = [{key: value for key, value in r.items() if key not in ("zeros", "nats")} for r in rows]
     name = f"{label}-{profile}".replace(" ", "-")

@@ -228,7 +228,7 @@ def test_nats_and_patches(folder):
     assert (ours["bpp of the file"], ours["the same, nats"], ours["file over nats"]) == ("1.500", "0.750", "2.000")
     assert ours["entropy of patches, bits"] == f"{0.75 * NAT:.3f}" and ours["difference"] == "+0.0010"
     assert (table.loc[["JPEG", "JPEG 2000"], "the same, nats"] == "–").all()
-    whole = [float(table.loc[name, "SSIM"]) for name in ("JPEG 2000", "JPEG 2000, no colour transform")]
+    whole = [float(table.loc[name, "SSIM, Kodak"]) for name in ("JPEG 2000", "JPEG 2000, no colour transform")]
     assert whole[0] - whole[1] == pytest.approx(0.06, abs=1e-4)
 
 
@@ -238,7 +238,7 @@ def test_the_fair_question(folder):
     keep(folder, admm_records.training("keep 10", 1, shift=0.03), admm_records.training("lambda 400", 1, shift=0.01))
     table = figures.admm_fair_table()
     fewer = f"{100 * (2**-0.2 - 1):+.1f} %"
-    for row, overlap in zip(range(4), ("0.19 to 1.50", "0.20 to 1.50", "0.19 to 1.20", "0.15 to 1.60"), strict=True):
+    for row, overlap in zip(range(4), ("0.20 to 1.50", "0.19 to 1.20", "0.19 to 1.50", "0.15 to 1.60"), strict=True):
         found = table.iloc[row]
         assert (found["SSIM"], found["MS-SSIM"], found["PSNR in dB"]) == ("+0.0100", "+0.0040", "+1.00")
         assert found["bytes at equal SSIM"] == fewer and found["over bpp"] == overlap
@@ -250,8 +250,9 @@ def test_the_fair_question(folder):
 def test_curves_that_cannot_be_compared_say_so(folder):
     keep(folder, *admm_records.trainings(keep_40=-0.5))
     table = figures.admm_fair_table()
-    assert (table.iloc[1]["SSIM"], table.iloc[1]["over bpp"]) == ("–", "too few in common")
-    assert float(table.iloc[0]["SSIM"]) == 0
+    for row in range(2):
+        assert (table.iloc[row]["SSIM"], table.iloc[row]["over bpp"]) == ("–", "too few in common")
+    assert float(table.iloc[2]["SSIM"]) == 0
 
 
 def test_models_are_listed_with_their_own_codec(folder):

@@ -122,17 +122,18 @@ def test_the_plans_are_one_change_each_from_one_start(planned):
     keeps, prices = (0.4, 0.2, 0.1, 0.05), (50, 150, 400, 1000)
     pruning = {f"keep {100 * keep:g}": replace(base, keep=keep) for keep in keeps}
     pruning |= {
-        "mean code": replace(base, state="data_set"),
         "released": Pruning(z_update="released", state="data_set", penalty="norm", interval=base.interval),
     }
     assert base.keep == 0.1 and base.state == "per_code" and base.z_update == "top_l" and base.penalty == "square"
     pruning |= {f"rho {rho:g}": replace(base, rho=rho) for rho in (0.03, 0.3)}
+    pruning["every 256"] = replace(base, interval=256)
+    assert 256 == plain.descent.codes // plain.descent.batch, "an epoch"
     expected = {"unpruned": {}, "16 channels": {"shape": replace(plain.shape, latent=16)}}
     expected |= {label: {"pruning": of} for label, of in pruning.items()}
     expected |= {f"lambda {lam}": {"lam": lam} for lam in prices}
     assert [plan.label for plan in first] == [
         "unpruned", "keep 40", "keep 20", "keep 10", "keep 5", "lambda 50", "lambda 150", "lambda 400", "lambda 1000",
-        "rho 0.03", "rho 0.3", "released", "mean code", "16 channels",
+        "rho 0.03", "rho 0.3", "every 256", "released", "16 channels",
     ]  # fmt: skip
     for plan in first:
         searched = plan.label.startswith(("keep", "lambda"))

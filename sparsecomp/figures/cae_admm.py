@@ -11,7 +11,7 @@ from sparsecomp.drawings import Figure, code_map
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
 from sparsecomp.models import store
 from sparsecomp.results import RunRecord
-from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, PENALTIES, PRUNED
+from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, PRUNED, VARIED
 from sparsecomp.verdicts import cae_admm as numbers
 from sparsecomp.verdicts.networks import baselines, curve
 
@@ -23,10 +23,10 @@ KINDS = {
     "released": ("pruned as released", "#CC79A7", "X"),
     "16 channels": ("neither, 16 channels", "#777777", "P"),
 }
+CHANGED = {"rho": "ρ =", "interval": "updates every"}
 NAMES = {
     "unpruned": "neither pruned nor estimated",
     "released": "pruned as the released code does",
-    "mean code": "pruned, one Z for the mean code",
     "16 channels": "neither, 16 channels in place of 32",
 }
 ROWS = {  # of Table 2, and the paper's name for them
@@ -43,8 +43,9 @@ def name_of(label: str) -> str:
     """A label of `studies.cae_admm` as a reader should see it."""
     if label in PRUNED:
         return f"pruned to {100 * PRUNED[label]:g} %"
-    if label in PENALTIES:
-        return f"pruned to 10 %, ρ = {PENALTIES[label]:g}"
+    if label in VARIED:
+        changed = ", ".join(f"{CHANGED[name]} {value:g}" for name, value in VARIED[label].items())
+        return f"pruned to 10 %, {changed}"
     return f"entropy estimated, λ = {ESTIMATED[label]:g}" if label in ESTIMATED else NAMES.get(label, label)
 
 
@@ -204,8 +205,8 @@ def admm_residuals() -> Figure:
     """ADMM's residuals and the share of zeros in all crops' codes, over the steps of every training that was pruned."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained", facecolor="white")
     panels = {"primal": "primal residual", "dual": "dual residual", "zeros": "share of zeros"}
-    colours = ("#009E73", "#56B4E9", "#0072B2", "#000000", "#F0E442", "#D55E00", "#CC79A7", "#E69F00")
-    used = [numbers.training(label) for label in (*PRUNED, *PENALTIES, "released", "mean code")]
+    colours = ("#009E73", "#56B4E9", "#0072B2", "#000000", "#E69F00", "#D55E00", "#F0E442", "#CC79A7")
+    used = [numbers.training(label) for label in (*PRUNED, *VARIED, "released")]
     for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for record, colour in zip(used, colours, strict=True):
             course, label = record.result["admm"], record.config["label"]
@@ -242,6 +243,7 @@ def admm_table1() -> Table:
             "bpp as printed": _with_interval(told.values(), 3),
             "zeros %": _with_interval(numbers.interval(record, "zeros", 100), 2),
             "zeros % as printed": _with_interval(zeros.values(), 2),
+            "SSIM": _with_interval(numbers.interval(record, "ssim"), 3),
             "pictures": f"{len(record.rows)}",
         })  # fmt: skip
     bpp, zeros = ([numbers.printed(f"{when} pruning", metric, "Table 1") for when in ("before", "after")]
@@ -254,6 +256,7 @@ def admm_table1() -> Table:
         "bpp as printed": f"{numbers.saved(*bpp):.1f} %",
         "zeros %": f"{numbers.zeros_gained():+.2f} points",
         "zeros % as printed": f"{zeros[1] - zeros[0]:+.2f} points",
+        "SSIM": f"{numbers.mixed(numbers.AFTER).mean('ssim') - numbers.mixed(numbers.BEFORE).mean('ssim'):+.3f}",
         "pictures": "",
     })  # fmt: skip
     return Table(rows)
@@ -269,6 +272,7 @@ def admm_table2() -> Table:
         record = numbers.mixed(label)
         rows.append({
             "codec": name,
+            "setting": _setting(record),
             "bpp of the file": f"{record.mean('bpp'):.3f}",
             "SSIM": _with_interval(numbers.interval(record, "ssim"), 3),
             "MS-SSIM": _with_interval(numbers.interval(record, "ms_ssim"), 3),
@@ -278,6 +282,15 @@ def admm_table2() -> Table:
             **_printed_row(series),
         })  # fmt: skip
     return Table(rows)
+
+
+def _setting(record: RunRecord) -> str:
+    """What was chosen on validation pictures: of a trained codec its training, and the share that is kept in use."""
+    options = record.config["options"]
+    if "model" not in options:
+        return ", ".join(f"{name} {value:g}" for name, value in options.items() if not isinstance(value, bool))
+    (label,) = (r.config["label"] for r in numbers.made() if r.result["model"] == options["model"])
+    return f"{name_of(label)}, {100 * options.get('keep', 1):.0f} % kept"
 
 
 def _printed_row(series: str | None) -> dict[str, str]:
@@ -325,29 +338,31 @@ def _over_seeds(label: str, column: str, digits: int, unit: float = 1.0) -> str:
 def admm_nats_table() -> Table:
     """What is called a rate, and what SSIM: files, entropies of patches in bits and in nats; whole, and by patches.
 
-    Means over the mixed set. A standard codec has no code whose entropy could be taken.
+    Means over the mixed set; SSIM over Kodak, whose pictures are whole patches. A standard codec has no code whose
+    entropy could be taken.
     """
     rows = []
     for label, name in ((numbers.BEFORE, "before pruning"), (numbers.AFTER, "after pruning"),
                         *((label, name) for label, (name, _) in ROWS.items())):  # fmt: skip
         record = numbers.mixed(label)
         nats = record.mean("nats") if "nats" in record.rows[0] else None
-        ssim, patches = record.mean("ssim"), record.mean("ssim_patches")
+        kodak = record.only([row["picture"] for row in record.rows if row["picture"].startswith("kodak/")])
         rows.append({
             "codec": name if label in ROWS else f"ours, {name}",
             "bpp of the file": f"{record.mean('bpp'):.3f}",
             "entropy of patches, bits": "–" if nats is None else f"{nats * numbers.BITS:.3f}",
             "the same, nats": "–" if nats is None else f"{nats:.3f}",
             "file over nats": "–" if nats is None else f"{record.mean('bpp') / nats:.3f}",
-            "SSIM": f"{ssim:.4f}", "SSIM by patches": f"{patches:.4f}", "difference": f"{patches - ssim:+.4f}",
+            "SSIM, Kodak": f"{kodak.mean('ssim'):.4f}", "by patches": f"{kodak.mean('ssim_patches'):.4f}",
+            "difference": f"{numbers.patches_to_whole(label):+.4f}",
         })  # fmt: skip
     return Table(rows)
 
 
 FAIR = (
+    ("pruned by ADMM, as the encoder makes it", "pruned", "code", "estimated", "entropy estimated, likewise"),
+    ("pruned by ADMM, only that share kept", "pruned", "share", "estimated", "entropy estimated, as it is made"),
     ("pruned by ADMM, every file", "pruned", "all", "estimated", "entropy estimated, every file"),
-    ("pruned by ADMM, as the encoder makes it", "pruned", "code", "estimated", "entropy estimated, every file"),
-    ("pruned by ADMM, only that share kept", "pruned", "share", "estimated", "entropy estimated, every file"),
     ("pruned by ADMM, every file", "pruned", "all", "unpruned", "neither, pruned in use"),
     ("pruned by ADMM, every file", "pruned", "all", "jpeg", "JPEG"),
     ("pruned by ADMM, every file", "pruned", "all", "jpeg2000", "JPEG 2000"),
