@@ -11,10 +11,11 @@ BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- en
 
 
 def table() -> str:
-    """The tables of COIN, of L0onie on all of Kodak, and of Sparse CAE (its Table I), in Markdown."""
+    """The tables of COIN, of L0onie on all of Kodak, of Sparse CAE (its Table I), and of CAE-ADMM, in Markdown."""
     loonie = figures.loonie_table()
     coin = figures.coin_table().drop(columns=["SSIM", "s to encode"])
-    whole = [coin, loonie[loonie["pictures"] == 24], figures.cae_table()]
+    admm = figures.admm_variants_table().drop(columns=["nats, the released code's bpp", "updates of ADMM"])
+    whole = [coin, loonie[loonie["pictures"] == 24], figures.cae_table(), admm]
     return "\n\n".join(map(markdown, whole))
 
 

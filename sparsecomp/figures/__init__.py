@@ -180,6 +180,21 @@ FIGURES = {
         "Speed of the projections", projections_table, "bench", "sparsecomp bench projections --out results/runs"
     ),
     "bench": Entry("Seconds to a PSNR", bench_table, "bench", "sparsecomp bench fit --out results/runs"),
+    "admm-rate-distortion": Entry(
+        "SSIM and MS-SSIM over the rate (CAE-ADMM, Fig. 2)", admm_rate_distortion, "cae_admm", _command("cae_admm")
+    ),
+    "admm-pictures": Entry("Details near 0.3 bpp (CAE-ADMM, Fig. 3)", admm_pictures, "cae_admm", _command("cae_admm")),
+    "admm-codes": Entry(
+        "A code before and after pruning (CAE-ADMM, Fig. 4)", admm_codes, "cae_admm", _command("cae_admm")
+    ),
+    "admm-table-1": Entry("CAE-ADMM, Table 1", admm_table1, "cae_admm_mixed", _command("cae_admm_mixed")),
+    "admm-table-2": Entry("CAE-ADMM, Table 2", admm_table2, "cae_admm_mixed", _command("cae_admm_mixed")),
+    "admm-fair": Entry(
+        "Pruning against an estimate, at equal bytes", admm_fair_table, "cae_admm", _command("cae_admm")
+    ),
+    "admm-variants": Entry("Every training of CAE-ADMM", admm_variants_table, "cae_admm", _command("cae_admm")),
+    "admm-residuals": Entry("ADMM's residuals over steps", admm_residuals, "cae_admm", _command("cae_admm")),
+    "admm-nats": Entry("Bits, nats and patches", admm_nats_table, "cae_admm_mixed", _command("cae_admm_mixed")),
 }
 
 

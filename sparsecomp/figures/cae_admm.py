@@ -277,8 +277,6 @@ def admm_table2() -> Table:
             "SSIM": _with_interval(numbers.interval(record, "ssim"), 3),
             "MS-SSIM": _with_interval(numbers.interval(record, "ms_ssim"), 3),
             "seconds": _with_interval(numbers.interval(record, numbers.seconds), 3),
-            "encoding": f"{record.mean('encode_seconds'):.3f}",
-            "decoding": f"{record.mean('decode_seconds'):.3f}",
             **_printed_row(series),
         })  # fmt: skip
     return Table(rows)

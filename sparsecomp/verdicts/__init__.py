@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sparsecomp import results
-from sparsecomp.verdicts import autoencoders, networks
+from sparsecomp.verdicts import autoencoders, cae_admm, networks
 from sparsecomp.verdicts.base import DIFFERS, HOLDS, NOT_RUN, Claim, Verdict
 
 __all__ = ["DIFFERS", "HOLDS", "NOT_RUN", "Claim", "Verdict", "lost", "table", "verify", "weigh_all", "write"]
@@ -20,7 +20,7 @@ __all__ = ["DIFFERS", "HOLDS", "NOT_RUN", "Claim", "Verdict", "lost", "table", "
 
 def weigh_all() -> list[Verdict]:
     """Every claim against the records that are there."""
-    return [claim.weigh() for claim in (*networks.claims(), *autoencoders.claims())]
+    return [claim.weigh() for part in (networks, autoencoders, cae_admm) for claim in part.claims()]
 
 
 # Verification ---------------------------------------------------------------------------------------------------------
