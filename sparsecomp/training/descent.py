@@ -7,6 +7,7 @@ depends on the seed and the number of the step alone: a training that was stoppe
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ Masks = dict[str, torch.Tensor]  # parameter's name -> bool of its shape; True m
 PRIOR = "prior."  # names of parameters that say how likely a latent is begin so
 
 
-class Descending:
+class Descending(ABC):
     """The state of one descent; `advance` and `score` are its heirs'.
 
     Parameters
@@ -48,13 +49,13 @@ class Descending:
         self.m, self.v = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
         self.step, self.seconds, self.history, self.identity = 0, 0.0, [], {}
 
+    @abstractmethod
     def advance(self) -> float:
         """One step of the optimiser; returns the loss before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self) -> tuple[float, ...]:
         """What is written into the history beside step and loss; PSNR in dB comes first."""
-        raise NotImplementedError
 
     def _rate(self) -> float:
         """The learning rate of this step."""
