@@ -221,6 +221,21 @@ def test_variants_with_their_spread(folder):
     assert table.loc["neither, 16 channels in place of 32", "zeros %"] == "75.0", "of the code as the encoder makes it"
 
 
+def test_table_2_says_which_share_was_kept(folder):
+    tables = admm_records.tables()
+    (near,) = (r for r in tables if r.config["label"] == "cae-admm near 0.6")
+    kept = replace(near, config=near.config | {"options": near.config["options"] | {"keep": 0.314}})
+    keep(folder, *admm_records.trainings(), *(r for r in tables if r is not near), kept)
+    assert figures.admm_table2().loc[0, "setting"] == "pruned to 20 %, 31 % kept"
+
+
+def test_verdicts_are_shown_by_the_beginning_of_their_keys(folder):
+    keep(folder, *admm_records.trainings())
+    every, some = figures.verdict_table("beyond the papers"), figures.verdict_table("beyond the papers", keys="admm")
+    assert 0 < len(some) < len(every) and set(some["claim"]) < set(every["claim"])
+    assert len(figures.verdict_table("beyond the papers", keys="cae-aim")) == len(every) - len(some)
+
+
 def test_nats_and_patches(folder):
     keep(folder, *admm_records.trainings(), *admm_records.tables())
     table = figures.admm_nats_table().set_index("codec")

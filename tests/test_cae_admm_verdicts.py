@@ -108,6 +108,15 @@ def test_table_1(kept):
     assert found["admm-keep"].published == "90 % zeros (text); 17.65 % (Table 1)"
 
 
+def test_far_more_than_the_paper_saves_confirms_nothing(kept):
+    kept(*(r for r in admm_records.trainings() if r.config["label"] != "released"))
+    kept(admm_records.training("released", rate=0.5), admm_records.mixed("unpruned", 2.0, model="unpruned 0"))
+    kept(admm_records.mixed("keep 10", 0.2, model="keep 10 0"))
+    found = weighed()
+    for key in ("saved", "saved-nats", "zeros-gained", "released-saved", "released-zeros"):
+        assert found[f"admm-{key}"].verdict == "differs", key
+
+
 def test_table_2(kept):
     kept(*admm_records.trainings(), *admm_records.tables())
     line = {bpp: admm_records.quality("ssim", bpp) for bpp in (0.58, 0.6, 0.62)}
@@ -166,6 +175,18 @@ def test_a_difference_of_curves_is_their_vertical_distance(kept, shift):
     found = weighed()
     assert found["admm-ssim-over-estimated"].verdict == ("holds" if shift == 0.01 else "differs")
     assert found["admm-ssim-over-jpeg"].verdict == "not run", "the baselines are elsewhere"
+
+
+def test_codes_are_compared_with_codes_as_encoders_make_them(kept):
+    """A share of an estimated code that is kept in use, and good, is a file; it is no code as the encoder makes it."""
+    kept(*(r for r in admm_records.trainings() if r.config["label"] != "lambda 400"))
+    better = admm_records.training("lambda 400")
+    rows = [row | {"ssim": row["ssim"] + 0.02 * (row["setting"] != 1)} for row in better.rows]
+    kept(replace(better, rows=rows))
+    for files in ("code", "share"):
+        assert cae_admm.difference("pruned", "estimated", files=files).value == pytest.approx(0, abs=1e-9)
+    assert cae_admm.difference("pruned", "estimated").value < -0.001
+    assert cae_admm.above("keep 5", "estimated") == pytest.approx(0, abs=1e-9), "it lies between the two"
 
 
 def test_files_are_those_that_are_asked_for(kept):

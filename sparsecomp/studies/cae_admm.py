@@ -27,8 +27,8 @@ from sparsecomp.training.descent import train
 from sparsecomp.training.running import Paused
 
 # What is trained, by label: Zhao & Liao's pruning at several shares, Theis et al.'s estimate at several prices. Beside
-# them what the released code makes of pruning, and nothing at all; each from the same first values, with the same crops
-# in the same order.
+# them what the released code makes of pruning, and nothing at all, with all channels and with half of them. Each sees
+# the same crops in the same order, and begins with the same first values, but for the one with half the channels.
 PRUNED = {"keep 40": 0.4, "keep 20": 0.2, "keep 10": 0.1, "keep 5": 0.05}
 ESTIMATED = {"lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambda 1000": 1000.0}
 # Beside the released code's rho of 0.1 and updates every 100 steps, at the paper's share. 256 steps are an epoch.
@@ -130,6 +130,7 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
 
     def measured(label: str, rows: list[dict]) -> None:
         path, config = found[label]
+        # Of encoding and decoding alone: what SSIM takes is no part of the row.
         seconds = sum(row["encode_seconds"] + row["decode_seconds"] for row in rows)
         finish(setup, "cae_admm_mixed", path, config, rows, seconds, {"side_by_side": min(setup.workers, len(tasks))})
 

@@ -280,7 +280,7 @@ class CodeTraining(Descending):
 
 
 def entropy_of(code: torch.Tensor) -> float:
-    """Bits of integers ``(C, n)`` if each channel had the best table for just these; an estimate below any file."""
+    """Bits of integers ``(C, n)`` if each channel had the best table for just these: an estimate, and no file."""
     total = 0.0
     for channel in code:
         counts = channel.unique(return_counts=True)[1].double()
