@@ -1,0 +1,143 @@
+"""What is kept in `tests/expected/` to compare with: files of every codec, verdicts, and the data behind each figure.
+
+    python tests/goldens.py            makes them anew; refuses a tree with other changes
+
+Goldens change in a commit of their own that says why. They hold on any CPU: symbols are exact, pixels may differ by
+1, numbers by a relative 1e-4.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from sparsecomp import codecs, data, figures, verdicts
+from sparsecomp.codecs import cae_admm as cae_admm_codec
+from sparsecomp.codecs.autoencoder import read_network
+from sparsecomp.codecs.trained import read_code
+from sparsecomp.coding import entropy, weights
+from sparsecomp.coding.bitstream import Container, unpack
+from sparsecomp.profiles import FitBudget, Sparsity
+
+ROOT = Path(__file__).parents[1]
+EXPECTED = Path(__file__).parent / "expected"
+FIT = FitBudget(steps=60, lr=2e-3, batch_pixels=256, score_every=20)
+# Written once; what is tested is that they decode to the same symbols and pixels, whatever encoders do since.
+FILES: dict[str, tuple[str, dict]] = {
+    "jpeg": ("jpeg", {"quality": 60}),
+    "jpeg2000": ("jpeg2000", {"rate": 1.0}),
+    "webp": ("webp", {"quality": 60}),
+    "avif": ("avif", {"quality": 50}),
+    "jpegxl": ("jpegxl", {"distance": 2.0}),
+    "coin": ("coin", {"arch": "3x12", "budget": FIT}),
+    "loonie": ("loonie", {"arch": "3x14", "budget": FIT, "bpp": 2.0}),
+    "loonie-nonzeros": ("loonie", {"arch": "3x14", "budget": FIT, "bpp": 2.0, "rate": "nonzeros"}),
+    "loonie-neurons": (
+        "loonie",
+        {"arch": "3x14", "budget": FIT, "bpp": 2.0, "sparsity": Sparsity("file", structured=True, log_alpha=-1.55)},
+    ),
+    "cae": ("cae", {"model": "cae-low-seed-0-laptop"}),
+    "cae-admm": ("cae-admm", {"model": "code-keep-20-seed-0-laptop"}),
+    "cae-theis": ("cae-theis", {"model": "code-lambda-150-seed-0-laptop", "keep": 0.2}),
+}
+
+
+def picture() -> np.ndarray:
+    """The picture of the golden files: 40 x 52 pixels of a bundled photograph."""
+    return np.ascontiguousarray(data.bundled()["coffee"][120:160, 150:202])
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def symbols_of(container: Container) -> np.ndarray | None:
+    """The integers that a file's range coder carries; None where a foreign codec or fp16 weights hold the picture."""
+    if container.codec == "loonie" and "values" in container.sections:
+        return weights.decode(container.sections).symbols.numpy()
+    if container.codec == "cae":
+        stored, step = read_network(container)
+        return entropy.decode(*read_code(stored, container), stored.counts, step)
+    if container.codec in ("cae-admm", "cae-theis"):
+        return cae_admm_codec.read(container)[1]
+    return None
+
+
+def make_files(folder: Path) -> None:
+    """Write every golden file, and beside it the pixels and symbols that it decodes to."""
+    for name, (codec, options) in FILES.items():
+        written = codecs.get_codec(codec, **options).encode(picture())
+        (folder / f"{name}.spc").write_bytes(written)
+        found, symbols = {"pixels": codecs.decode(written)}, symbols_of(unpack(written))
+        np.savez_compressed(folder / f"{name}.npz", **found, **({} if symbols is None else {"symbols": symbols}))
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def verdict_rows() -> list[dict]:
+    """Every claim as it is weighed today, without the words that explain it."""
+    shown = ("key", "published", "ours", "verdict")
+    return [{name: getattr(verdict, name) for name in shown} for verdict in verdicts.weigh_all()]
+
+
+def figure_data() -> dict[str, list]:
+    """What each figure draws and each table says."""
+    return {key: figure(key) for key in figures.FIGURES}
+
+
+def figure(key: str) -> list:
+    """The numbers of one figure, with bundled photographs in its panels whether Kodak is at hand or not."""
+    with mock.patch.object(data, "available", return_value=False):
+        return drawn(figures.FIGURES[key].function())
+
+
+def drawn(figure: object) -> list:
+    """The numbers of a figure's lines, markers, bars and pictures, or the rows of a table."""
+    if hasattr(figure, "to_dict"):
+        return [[str(cell) for cell in row] for row in [list(figure.columns), *figure.values.tolist()]]
+    found: list = []
+    for axes in figure.axes:
+        found += [["line", *column(line.get_xdata()), *column(line.get_ydata())] for line in axes.lines]
+        found += [["bar", patch.get_x(), patch.get_height()] for patch in axes.patches if hasattr(patch, "get_height")]
+        found += [["points", *np.ma.filled(of.get_offsets(), np.nan).ravel().tolist()] for of in axes.collections]
+        # A picture by its size, mean and spread: its pixels may differ by 1.
+        found += [["picture", *image.get_array().shape, float(np.mean(image.get_array())),
+                   float(np.std(image.get_array()))] for image in axes.images]  # fmt: skip
+    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.6g}"))
+
+
+def column(values: object) -> list[float]:
+    return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan).tolist()
+
+
+def write_json(name: str, make: Callable[[], object]) -> None:
+    rows = make()
+    if isinstance(rows, dict):
+        body = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in rows.items())
+        (EXPECTED / name).write_text("{\n" + body + "\n}\n")
+    else:
+        (EXPECTED / name).write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+
+
+def main() -> int:
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    if changed.strip():
+        print("the tree has changes: commit them first, goldens change in a commit of their own", file=sys.stderr)
+        return 1
+    (EXPECTED / "files").mkdir(parents=True, exist_ok=True)
+    make_files(EXPECTED / "files")
+    write_json("verdicts.json", verdict_rows)
+    write_json("figures.json", figure_data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
