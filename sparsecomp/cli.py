@@ -282,6 +282,7 @@ def study(
     train_on: Annotated[
         Path | None, typer.Option("--train", metavar="DIR", help="Autoencoders: a folder to train on; else BSDS500.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the records that are there or to be made.")] = False,
     pack: Annotated[bool, typer.Option("--pack", help="Then pack the records into parts of at most 16 MiB.")] = False,
 ) -> None:
     """Make the records of a study. What is there is kept, what is half done is continued."""
@@ -304,7 +305,7 @@ def study(
     setup = studies.Setup(
         chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,
         workers=workers or results.cores(), commit=commit, report=lambda line: print(line, flush=True),
-        train_on=train_on,
+        train_on=train_on, dry_run=dry_run,
     )  # fmt: skip
     if out.exists() and not out.is_dir():
         raise ValueError(f"output {str(out)!r} is there and is no folder")
@@ -314,12 +315,15 @@ def study(
     with _workers_die_with_us():
         try:
             made = function(setup, **({} if of is None else {"pictures_of": of}))
-            print(f"done: {len(made)} records in {out / name}")
+            if dry_run:
+                print(f"{sum(not path.exists() for path in made)} of {len(made)} records to be made in {out / name}")
+            else:
+                print(f"done: {len(made)} records in {out / name}")
         except Paused as reason:
             print(f"paused: {reason}; the same command goes on from here")
         except BrokenExecutor as error:
             raise MemoryError("a worker was killed, for memory perhaps; the same command goes on") from error
-    if pack:
+    if pack and not dry_run:
         for part in studies.pack(out, (name,)):
             print(f"packed: {part}")
 

@@ -24,7 +24,7 @@ from sparsecomp.models.whole import in_strips, to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
-from sparsecomp.studies.base import Setup, config_of, finish, pictures_from, row_of
+from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from, row_of
 from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, sets
 from sparsecomp.training.autoencoder import Training
 from sparsecomp.training.descent import train
@@ -70,12 +70,15 @@ class CaePlan(Plan):
     shape : Shape
     first : Path, optional
         The model of the first descent, for a second one.
+    first_key : str, optional
+        Its key.
     constraint : Constraint, optional
     """
 
     descent: Descent
     shape: Shape
     first: Path | None = None
+    first_key: str | None = None
     constraint: Constraint | None = None
 
     def config(self) -> dict:
@@ -83,7 +86,7 @@ class CaePlan(Plan):
         return super().config() | {
             "codec": "cae", "descent": as_dict(self.descent), "shape": as_dict(self.shape),
             "constraint": as_dict(self.constraint) if self.constraint else None,
-            "first": store.load(self.first).key if self.first else None,
+            "first": self.first_key,
         }  # fmt: skip
 
 
@@ -110,8 +113,9 @@ def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     for label, constraint in SPARSE.items():
         for seed in range(setup.seed, setup.seed + (_seeds(setup) if label in HEADLINE else 1)):
             dense = _dense(setup, pictures_of, "high", seed)
-            first = _first(setup, pictures_of, seed)
-            plans.append(replace(dense, label=label, first=first, constraint=constraint, search=False))
+            first, key = _first(setup, pictures_of, seed)
+            changes = {"label": label, "first": first, "first_key": key, "constraint": constraint, "search": False}
+            plans.append(replace(dense, **changes))
             if label in HEADLINE and seed == setup.seed:
                 control = _small(plans[-1])
                 small[control.label] = control
@@ -126,7 +130,7 @@ def _small(plan: CaePlan) -> CaePlan:
     shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
     shape = min(shapes, key=lambda shape: abs(_whole_macs(SparseCAE(shape).encoder) - _encoder_macs(left)))
     label = f"small dense {shape.encoder_width}"
-    return replace(plan, label=label, shape=shape, first=None, constraint=None)
+    return replace(plan, label=label, shape=shape, first=None, first_key=None, constraint=None)
 
 
 def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
@@ -134,7 +138,7 @@ def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
     One first descent and no second. Counted as the paper does, and after surgery. One record.
     """
-    first = store.load(_first(setup, pictures_of, setup.seed))
+    first = store.load(_first(setup, pictures_of, setup.seed)[0])
     grid = (
         (0.5, 0.83)
         if setup.profile.name == "smoke"
@@ -144,7 +148,7 @@ def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     ways += [("bilevel_l11", "per_layer", False), ("bilevel_l11", "common", True), ("bilevel_l1inf", "common", True)]
     config = config_of(setup, "none", {}) | {"codec": "cae", "model": first.key, "grid": list(grid)}
     path = results.path_of(setup.out, "cae_density", f"density-{setup.profile.name}", config)
-    if path.exists():
+    if not missing(setup, path):
         return [path]
     begun, rows = time.perf_counter(), []
     whole = _encoder_macs(first.model)
@@ -174,13 +178,13 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
         raise ValueError("there are no records of cae_sparse: make them first")
     every = pictures_from(pictures_of, 1)
     picture = next(iter(every.values()))
-    dense = store.load(_first(setup, pictures_of, setup.seed))
+    dense = store.load(_first(setup, pictures_of, setup.seed)[0])
     config = config_of(setup, pictures_of, every) | {
         "codec": "cae", "models": {r.config["label"]: r.result["model"] for r in made},
         "threads": torch.get_num_threads(),
     }  # fmt: skip
     path = results.path_of(setup.out, "cae_speed", f"speed-{setup.profile.name}", config)
-    if path.exists():
+    if not missing(setup, path):
         return [path]
     begun, rows, x = time.perf_counter(), [], to_input(picture, SCALE, setup.device)
     # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
@@ -204,12 +208,18 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 # How they work --------------------------------------------------------------------------------------------------------
 
 
-def _first(setup: Setup, pictures_of: str, seed: int) -> Path:
-    """The model that a first descent left; `ValueError` if there is none yet."""
+def _first(setup: Setup, pictures_of: str, seed: int) -> tuple[Path, str]:
+    """Return the model of a first descent and its key; `ValueError` if there is none yet.
+
+    A model that is not kept has its key in the record of its training, which is enough for a dry run.
+    """
     path = model_path(setup, _dense(setup, pictures_of, "high", seed))
-    if not path.exists():
+    if path.exists():
+        return path, store.load(path).key
+    recorded = [r.result["model"] for r in results.records("cae", setup.out) if r.result["file"] == path.stem]
+    if not recorded or not setup.dry_run:
         raise ValueError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
-    return path
+    return path, recorded[0]
 
 
 def _seeds(setup: Setup) -> int:

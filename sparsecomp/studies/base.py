@@ -42,6 +42,8 @@ class Setup:
         Gets one line a picture.
     train_on : Path, optional
         A folder of pictures to train autoencoders on, in place of BSDS500.
+    dry_run : bool
+        Say which records would be made, and make none.
     """
 
     profile: Profile
@@ -53,10 +55,19 @@ class Setup:
     commit: str | None = None
     report: Callable[[str], None] = print
     train_on: Path | None = None
+    dry_run: bool = False
     started: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float | None:
         return None if self.max_minutes is None else max(0.0, 60 * self.max_minutes - (time.monotonic() - self.started))
+
+
+def missing(setup: Setup, path: Path) -> bool:
+    """Report whether a record is there; return True if it is to be made now, which a dry run never asks for."""
+    name, there = path.stem.rsplit("-", 1)[0], path.exists()
+    if there or setup.dry_run:
+        setup.report(f"{name}: the record is {'there' if there else 'to be made'}")
+    return not there and not setup.dry_run
 
 
 def pictures_from(name: str, count: int) -> dict[str, np.ndarray]:

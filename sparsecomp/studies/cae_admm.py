@@ -20,7 +20,7 @@ from sparsecomp.coding.bitstream import unpack
 from sparsecomp.models import store
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
-from sparsecomp.studies.base import Setup, config_of, finish, row_of
+from sparsecomp.studies.base import Setup, config_of, finish, missing, row_of
 from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, run, sets
 from sparsecomp.training.cae_admm import CodeTraining
 from sparsecomp.training.descent import train
@@ -125,7 +125,7 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
         config = config_of(setup, pictures_of, shown) | {"codec": codec, "label": label, "options": said}
         name = f"{label}-{setup.profile.name}".replace(" ", "-")
         found[label] = results.path_of(setup.out, "cae_admm_mixed", name, config), config
-        if not found[label][0].exists():
+        if missing(setup, found[label][0]):
             tasks.append((label, (codec, options, pictures_of)))
 
     def measured(label: str, rows: list[dict]) -> None:
@@ -170,9 +170,9 @@ def _table_rows(setup: Setup, pictures_of: str) -> dict[str, tuple[str, dict]]:
         for plan in plans(setup, of)
         if plan.seed == setup.seed and plan.label in needed
     }
-    missing = [Path(path).stem for path in plain.values() if not Path(path).exists()]
-    if missing:
-        raise ValueError(f"there is no model {missing[0]}: make it first, with `sparsecomp study cae_admm`")
+    absent = [Path(path).stem for path in plain.values() if not Path(path).exists()]
+    if absent:
+        raise ValueError(f"there is no model {absent[0]}: make it first, with `sparsecomp study cae_admm`")
     scored = list(pictures(sets(setup, of)[1], VALIDATION).values())
     rows = {label: ("cae-admm", {"model": plain[label]}) for label in ("unpruned", "keep 10")}
     for codec, labels in (("cae-admm", PRUNED), ("cae-theis", ESTIMATED)):

@@ -26,7 +26,7 @@ from sparsecomp.profiles import (
     as_dict,
     sparsity_at,
 )
-from sparsecomp.studies.base import Setup, config_of, finish, keep_file, pictures_from, row_of
+from sparsecomp.studies.base import Setup, config_of, finish, keep_file, missing, pictures_from, row_of
 from sparsecomp.training.fit import Engine, FitResult, fit_set
 from sparsecomp.training.running import Paused
 from sparsecomp.training.sparse import PruningEngine, SparseEngine, SparseResult
@@ -87,7 +87,7 @@ def gallery(setup: Setup) -> list[Path]:
     for codec in GRIDS:
         config = config_of(setup, "bundled", pictures) | {"codec": codec, "budgets": list(budgets)}
         path = results.path_of(setup.out, "gallery", f"{codec}-bundled-{setup.profile.name}", config)
-        if not path.exists():
+        if missing(setup, path):
             begun, rows = time.perf_counter(), []
             for bpp in budgets:
                 if setup.seconds_left() == 0:
@@ -300,7 +300,7 @@ def baselines(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
             "grid": [option, *settings],
         }
         path = results.path_of(setup.out, "baselines", f"{label}-{pictures_of}-{setup.profile.name}", config)
-        if not path.exists():
+        if missing(setup, path):
             begun, rows = time.perf_counter(), []
             for name, picture in pictures.items():
                 for setting in settings:
@@ -375,8 +375,7 @@ def _fits(
         "fit": as_dict(budget),
     }
     path = results.path_of(setup.out, study, name, config)
-    if path.exists():
-        setup.report(f"{name}: the record is there")
+    if not missing(setup, path):
         return path
     partial = path.parent / ".partial" / path.stem
     partial.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp import data, profiles, results
-from sparsecomp.studies.base import Setup, config_of, finish, pictures_from
+from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from
 from sparsecomp.training.running import side_by_side
 
 VALIDATION = 8  # pictures that are scored while a model trains
@@ -114,9 +114,7 @@ def make(
         config = config_of(of_seed[plan], pictures_of, shown) | plan.config()
         name = plan.name(setup.profile.name)
         paths[plan] = results.path_of(setup.out, study, name, config), config
-        if paths[plan][0].exists():
-            setup.report(f"{name}: the record is there")
-        else:
+        if missing(setup, paths[plan][0]):
             left.append(plan)
     found: dict[Plan, dict] = {}
 
