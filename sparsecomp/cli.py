@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperCommand
 
 from sparsecomp import __version__, data, notebooks, profiles
+from sparsecomp.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +144,7 @@ def encode(
         if bpp is not None and fixed:
             _check_fits(chosen, image, bpp)
         measured = codecs.evaluate(chosen, image, None if fixed else bpp)
-    _write(out, measured.data)
+    write_atomic(out, measured.data)
     print(f"{out}: {measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB")
 
 
@@ -160,7 +161,7 @@ def decode(
     from sparsecomp import codecs
 
     picture = codecs.decode(written)
-    _write(out, _png(picture))
+    write_atomic(out, _png(picture))
     print(f"{out}: {picture.shape[1]} x {picture.shape[0]} pixels")
 
 
@@ -261,7 +262,7 @@ def compare(
     ]
     _table(title, HEADS, [_cells(name, m) for name, m in measured.items()], notes)
     if html is not None:
-        _write(html, _page(title, image, measured, notes).encode())
+        write_atomic(html, _page(title, image, measured, notes).encode())
         print(f"{html}: the pictures")
 
 
@@ -488,16 +489,6 @@ def _check_out(out: Path, source: str | Path) -> None:
         raise ValueError(f"output {str(out)!r}: the folder {str(out.parent)!r} may not be written to")
     if out.exists() and os.path.exists(source) and out.samefile(source):
         raise ValueError(f"output {str(out)!r} is the input: choose another name")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then renamed."""
-    beside = path.with_name(f".sparsecomp-{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _png(picture: np.ndarray) -> bytes:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from sparsecomp.files import atomic_path
 
 
 class NotebookError(RuntimeError):
@@ -72,7 +73,7 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
     import nbformat
     import papermill
 
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sparsecomp-") as work:
+    with tempfile.TemporaryDirectory() as work, atomic_path(out) as done:
         made = Path(work) / "source.ipynb"
         nbformat.write(jupytext.read(source), made)
         known = papermill.inspect_notebook(str(made))
@@ -80,7 +81,6 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"notebook {source.stem} has no parameter {name!r}; {has}")
-        done = Path(work) / "done.ipynb"
         try:
             papermill.execute_notebook(
                 str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
@@ -91,5 +91,4 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
             raise NotebookError(
                 f"notebook {source.stem}, the cell that begins {cell!r}: {error.ename}: {error.evalue}"
             ) from error
-        os.replace(done, out)
     return out

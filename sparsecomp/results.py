@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp.data import results_folder as folder
+from sparsecomp.files import write_atomic
 
 SCHEMA = 1
 HISTORY_POINTS = 200
@@ -109,9 +110,7 @@ def write(record: RunRecord, out: Path) -> Path:
     head = {k: v for k, v in asdict(record).items() if k != "rows"}
     lines = ",\n".join("    " + json.dumps(row, allow_nan=False) for row in record.rows)
     text = json.dumps(head, indent=2, allow_nan=False)[:-2] + ',\n  "rows": [\n' + lines + "\n  ]\n}\n"
-    beside = path.with_suffix(".part")
-    beside.write_text(text)
-    os.replace(beside, path)
+    write_atomic(path, text.encode())
     return path
 
 
