@@ -74,7 +74,7 @@ def test_unknown_parameter_is_an_error_that_lists_them(capsys):
     "arguments, reason",
     [
         (["nope"], "neither a chapter"),
-        (["chapters/short.py", "--profile", "huge"], "profile='huge'"),
+        (["chapters/short.py", "--profile", "huge"], "profile must be one of smoke,"),
         (["chapters/short.py", "-p", "seed"], "a name and a value"),
         (["chapters/short.py", "--out", "nowhere/done.ipynb"], "no folder 'nowhere'"),
         (["chapters/short.py", "--out", "chapters/short.py"], "ends in .ipynb"),
