@@ -166,19 +166,20 @@ def environment(device: str, commit: str | None = None) -> dict:
     Without ``commit`` the commit is that of the repository whose top folder holds this package and which tracks it;
     else None. "clean" says whether its tracked files are as committed, None if the commit does not come from git.
     """
-    package = Path(__file__).resolve().parent
+    module = Path(__file__).resolve()
+    root = module.parents[1]
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(package.parent), *words], capture_output=True, text=True, check=True)
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()
 
     head = None
     # git looks for a repository in all folders above, so it may find one that has nothing to do with the package.
-    if not commit and (top := git("rev-parse", "--show-toplevel")) and Path(top).resolve() == package.parent:
-        if git("ls-files", "--error-unmatch", f"{package.name}/__init__.py") is not None:
+    if not commit and (top := git("rev-parse", "--show-toplevel")) and Path(top).resolve() == root:
+        if git("ls-files", "--error-unmatch", str(module.relative_to(root))) is not None:
             head = git("rev-parse", "HEAD")
     versions = {}
     for package in PACKAGES:

@@ -213,7 +213,8 @@ def repository(tmp_path, monkeypatch):
         pytest.skip("there is no git here")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
-    who = {f"GIT_{role}_{what}": "someone@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    roles = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
+    who = {f"GIT_{role}": "someone@example.org" for role in roles}
 
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True, env=os.environ | who)
@@ -221,7 +222,7 @@ def repository(tmp_path, monkeypatch):
     def found(root: Path) -> tuple[str | None, bool | None]:
         module = root / "sparsecomp" / "results.py"
         module.parent.mkdir(parents=True, exist_ok=True)
-        (module.parent / "__init__.py").touch()
+        module.touch()
         monkeypatch.setattr(results, "__file__", str(module))
         environment = results.environment("cpu")
         return environment["commit"], environment["clean"]
@@ -249,7 +250,7 @@ def test_environment_takes_a_repository_that_holds_the_package(repository):
     git("commit", "-m", "Our package")
     commit, clean = found(root)
     assert len(commit) == 40 and clean is True
-    (root / "sparsecomp" / "__init__.py").write_text("changed = True")
+    (root / "sparsecomp" / "results.py").write_text("changed = True")
     assert found(root) == (commit, False)
 
 
