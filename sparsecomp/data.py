@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sparsecomp.files import write_atomic
+
 MAX_PIXELS = 2**26  # the same bound that a file is decoded under
 SPLITS = ("train", "val", "test")
 
@@ -309,9 +311,7 @@ def _unpack(archive: Path, folder: Path, files: Mapping[str, str]) -> None:
                 raise ValueError(f"SHA-256 of {member.name} differs from the pinned one")
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(".part")
-            part.write_bytes(data)
-            part.replace(target)
+            write_atomic(target, data)
             missing.remove(file)
     if missing:
         raise ValueError(f"{len(missing)} pinned files are not in the archive, {min(missing)} for one")

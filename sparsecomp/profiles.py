@@ -6,8 +6,9 @@ made with the same budget. Budgets are counted in optimiser steps, never in seco
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
+
+from sparsecomp.checks import in_range, multiple, one_of, require, whole
 
 OPTIMISERS = ("adam", "soap")
 SCHEDULES = ("constant", "cosine", "quadratic")
@@ -15,17 +16,6 @@ QUANTISERS = ("noise", "straight_through", "none")
 STARTS = ("mean", "random")
 RATES = ("nonzeros", "positions", "file")
 GATES = ("median", "sampled", "none")
-
-
-def _whole(config: object, name: str, least: int) -> None:
-    value = getattr(config, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
-
-
-def _among(config: object, name: str, names: tuple[str, ...]) -> None:
-    if getattr(config, name) not in names:
-        raise ValueError(f"{name}={getattr(config, name)!r}: one of {', '.join(names)} is needed")
 
 
 @dataclass(frozen=True)
@@ -63,16 +53,15 @@ class FitBudget:
     score_every: int = 250
 
     def __post_init__(self) -> None:
-        _whole(self, "steps", 1)
-        _whole(self, "warmup", 0)
-        _whole(self, "score_every", 1)
+        whole("steps", self.steps, 1)
+        whole("warmup", self.warmup, 0)
+        whole("score_every", self.score_every, 1)
         if self.batch_pixels is not None:
-            _whole(self, "batch_pixels", 256)
-        if not 0 < self.lr < 1:
-            raise ValueError(f"lr={self.lr!r}: a number between 0 and 1 is needed")
-        _among(self, "optimiser", OPTIMISERS)
-        _among(self, "schedule", SCHEDULES)
-        _among(self, "start", STARTS)
+            whole("batch_pixels", self.batch_pixels, 256)
+        in_range("lr", self.lr, 0, 1, "()")
+        one_of("optimiser", self.optimiser, OPTIMISERS)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("start", self.start, STARTS)
 
 
 @dataclass(frozen=True)
@@ -117,20 +106,16 @@ class Sparsity:
     round_from: float = 0.8
 
     def __post_init__(self) -> None:
-        _among(self, "rate", RATES)
-        _among(self, "gates", GATES)
-        if self.gates == "none" and self.rate != "file":
-            raise ValueError(f"gates='none' with rate={self.rate!r}: nothing could meet the budget")
-        for name, least, most in (
-            ("dual_lr", 0, 1e9), ("gate_lr", 0, 1), ("step_lr", 0, 1), ("temperature", 0, 1), ("round_from", 0, 1),
-            ("stretch", 0, 10),
+        one_of("rate", self.rate, RATES)
+        one_of("gates", self.gates, GATES)
+        if self.rate != "file":  # nothing but gates can meet such a budget
+            require(self.gates != "none", "gates", f"one of median, sampled where rate is {self.rate!r}", self.gates)
+        for name, most in (
+            ("dual_lr", 1e9), ("gate_lr", 1), ("step_lr", 1), ("temperature", 1), ("round_from", 1), ("stretch", 10),
         ):  # fmt: skip
-            if not least < getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)!r}: a number above {least} and up to {most} is needed")
-        if not 0 <= self.multiplier < math.inf or not -4 <= self.log_alpha <= 4:
-            raise ValueError(
-                f"multiplier={self.multiplier!r}, log_alpha={self.log_alpha!r}: at least 0, and within -4 and 4"
-            )
+            in_range(name, getattr(self, name), 0, most, "(]")
+        in_range("multiplier", self.multiplier, 0)
+        in_range("log_alpha", self.log_alpha, -4, 4)
 
 
 # L0onie's, chosen on astronaut, coffee and motorcycle at 6,000 and 8,000 steps and 0.3 bpp.
@@ -192,18 +177,17 @@ class Descent:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("warmup", 0), ("batch", 1), ("crop", 4), ("reduce", 1), ("score_every", 1)):
-            _whole(self, name, least)
-        if self.crop % 4:
-            raise ValueError(f"crop={self.crop!r}: a multiple of 4 is needed")
-        if not 0 < self.lr < 1 or not 0 <= self.weight_decay < 1 or not 0 <= self.lam < math.inf:
-            raise ValueError(
-                f"lr={self.lr!r}, weight_decay={self.weight_decay!r}, lam={self.lam!r}: in (0, 1), [0, 1), at least 0"
-            )
-        if not 1 / 256 <= self.finest <= self.coarsest <= 4:
-            raise ValueError(f"finest={self.finest!r}, coarsest={self.coarsest!r}: 1/256 <= finest <= coarsest <= 4")
-        _among(self, "optimiser", ("adam", "muon"))
-        _among(self, "schedule", SCHEDULES[:2])
-        _among(self, "quantiser", QUANTISERS)
+            whole(name, getattr(self, name), least)
+        multiple("crop", self.crop, 4)
+        in_range("lr", self.lr, 0, 1, "()")
+        in_range("weight_decay", self.weight_decay, 0, 1, "[)")
+        in_range("lam", self.lam, 0)
+        in_range("coarsest", self.coarsest, 1 / 256, 4)
+        in_range("finest", self.finest, 1 / 256, 4)
+        require(self.finest <= self.coarsest, "finest", f"at most coarsest={self.coarsest!r}", self.finest)
+        one_of("optimiser", self.optimiser, ("adam", "muon"))
+        one_of("schedule", self.schedule, SCHEDULES[:2])
+        one_of("quantiser", self.quantiser, QUANTISERS)
 
 
 @dataclass(frozen=True)
@@ -260,18 +244,14 @@ class CodeDescent:
             ("steps", 1), ("warmup", 0), ("batch", 1), ("crop", 104), ("codes", 1), ("mse_steps", 0),
             ("settle", 1), ("score_every", 1),
         ):  # fmt: skip
-            _whole(self, name, least)
-        if self.crop % 8:
-            raise ValueError(f"crop={self.crop!r}: a multiple of 8 is needed")
-        if self.batch > self.codes:
-            raise ValueError(f"batch={self.batch!r}: at most codes={self.codes} is needed")
-        if not 0 < self.lr < 1 or not 0 <= self.weight_decay < 1 or not 0 < self.momentum <= 1:
-            raise ValueError(
-                f"lr={self.lr!r}, weight_decay={self.weight_decay!r}, momentum={self.momentum!r}: "
-                "in (0, 1), [0, 1), (0, 1]"
-            )
-        _among(self, "optimiser", ("adam", "muon"))
-        _among(self, "schedule", ("constant", "cosine", "plateau"))
+            whole(name, getattr(self, name), least)
+        multiple("crop", self.crop, 8)
+        require(self.batch <= self.codes, "batch", f"at most codes={self.codes}", self.batch)
+        in_range("lr", self.lr, 0, 1, "()")
+        in_range("weight_decay", self.weight_decay, 0, 1, "[)")
+        in_range("momentum", self.momentum, 0, 1, "(]")
+        one_of("optimiser", self.optimiser, ("adam", "muon"))
+        one_of("schedule", self.schedule, ("constant", "cosine", "plateau"))
 
 
 @dataclass(frozen=True)
@@ -303,12 +283,12 @@ class Pruning:
     penalty: str = "square"
 
     def __post_init__(self) -> None:
-        _whole(self, "interval", 1)
-        if not 0 < self.keep <= 1 or not 0 < self.rho < math.inf:
-            raise ValueError(f"keep={self.keep!r}, rho={self.rho!r}: in (0, 1], and above 0, are needed")
-        _among(self, "z_update", ("top_l", "released"))
-        _among(self, "state", ("per_code", "data_set"))
-        _among(self, "penalty", ("square", "norm"))
+        whole("interval", self.interval, 1)
+        in_range("keep", self.keep, 0, 1, "(]")
+        in_range("rho", self.rho, 0, ends="()")
+        one_of("z_update", self.z_update, ("top_l", "released"))
+        one_of("state", self.state, ("per_code", "data_set"))
+        one_of("penalty", self.penalty, ("square", "norm"))
 
 
 # Chosen on astronaut, coffee, chelsea and the validation pictures of BSDS500, at width 48, in trials that were not
@@ -432,15 +412,13 @@ PROFILES = {
 
 def get(name: str) -> Profile:
     """The profile of that name; `ValueError` that lists the names for any other."""
-    if name not in PROFILES:
-        raise ValueError(f"profile={name!r}: one of {', '.join(PROFILES)} is needed")
+    one_of("profile", name, PROFILES)
     return PROFILES[name]
 
 
 def spread(names: list[str], count: int) -> list[str]:
     """``count`` of the names, evenly spaced and in order: every third of Kodak for 8, all of them for 24 or more."""
-    if count < 1:
-        raise ValueError(f"count={count!r}: at least 1 is needed")
+    whole("count", count, 1)
     if count >= len(names):
         return list(names)
     return [names[i * len(names) // count] for i in range(count)]

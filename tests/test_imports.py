@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"data", "metrics", "complexity", "profiles"},
+    {"checks", "files", "data", "metrics", "complexity", "profiles"},
     {"models", "sparsify", "coding"},
     {"training"},
     {"codecs"},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -102,10 +103,69 @@ def test_rows_need_not_be_neighbours():
     assert torch.equal(loss, same_loss) and torch.equal(gradient, same)
     shown = kernel.colours(architecture, parameters, [x[:, part] for x in inputs], "kernel")
     assert torch.equal(shown[1], kernel.colours(architecture, parameters, copied[0], "kernel")[1])
-    with pytest.raises(ValueError, match="float32 rows"):
-        kernel.gradient(architecture, parameters, [x.T.contiguous().T for x in inputs], targets, "kernel")
-    with pytest.raises(ValueError, match="float32 rows"):
-        kernel.gradient(architecture, parameters, inputs, [y.double() for y in targets], "kernel")
+
+
+def wrong_arguments() -> dict[str, tuple]:
+    """Arguments of `gradient` with one thing wrong each, and what must be said of it."""
+    architecture = Architecture(2, 6)
+    parameters, inputs, targets = batch(architecture, 3, 400)
+    x, y = inputs[2], targets[2]
+
+    def last(values: list, value: object) -> list:
+        return [*values[:2], value]
+
+    p = architecture.n_parameters
+    return {
+        "parameters of one network": (parameters[:1], inputs, targets, f"parameters must be .3, {p}., got .1, {p}."),
+        "parameters of another architecture": (parameters[:, 1:], inputs, targets, f"parameters must be .3, {p}."),
+        "a flat vector": (parameters[0], inputs, targets, f"parameters must be .3, {p}., got .{p},."),
+        "double parameters": (parameters.double(), inputs, targets, "parameters must be float32, got torch.float64"),
+        "half parameters": (parameters.half(), inputs, targets, "parameters must be float32, got torch.float16"),
+        "double inputs": (parameters, last(inputs, x.double()), targets, r"inputs\[2\] must be float32"),
+        "double targets": (parameters, inputs, last(targets, y.double()), r"targets\[2\] must be float32"),
+        "fewer inputs": (parameters, last(inputs, x[:, :399]), targets, r"inputs\[2\] must be .2, 400., got .2, 399."),
+        "fewer targets": (parameters, inputs, last(targets, y[:, :1]), r"targets\[2\] must be .3, 400., got .3, 1."),
+        "more targets": (parameters, inputs, last(targets, y.repeat(1, 2)), r"targets\[2\] must be .3, 400."),
+        "rows of inputs": (parameters, last(inputs, x[:1]), targets, r"inputs\[2\] must be .2, 400., got .1, 400."),
+        "rows of targets": (parameters, inputs, last(targets, y[:2]), r"targets\[2\] must be .3, 400., got .2, 400."),
+        "pixels that stand first": (parameters, last(inputs, x.T), targets, r"inputs\[2\] must be .2, 400."),
+        "scattered inputs": (parameters, last(inputs, x.T.contiguous().T), targets, r"inputs\[2\] .*contiguous"),
+        "scattered targets": (parameters, inputs, last(targets, y.repeat(1, 2)[:, ::2]), r"targets\[2\] .*contiguous"),
+        "no pixels": (parameters, [t[:, :0] for t in inputs], [t[:, :0] for t in targets], "at least 1 pixel"),
+        "no fits": (parameters[:0], [], [], "inputs must be at least 1 tensor"),
+        "too few targets": (parameters, inputs, targets[:2], "targets must be as many as inputs, 3, got 2"),
+        "another device": (parameters, last(inputs, x.to("meta")), targets, r"inputs\[2\] must be on cpu"),
+    }
+
+
+@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
+@pytest.mark.parametrize("case", wrong_arguments())
+def test_gradient_refuses_arguments_that_do_not_fit(backend, case):
+    parameters, inputs, targets, message = wrong_arguments()[case]
+    with pytest.raises(ValueError, match=message):
+        kernel.gradient(Architecture(2, 6), parameters, inputs, targets, backend)
+
+
+@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
+@pytest.mark.parametrize("case", [c for c in wrong_arguments() if "targets" not in c and c != "fewer inputs"])
+def test_colours_refuses_arguments_that_do_not_fit(backend, case):
+    parameters, inputs, _, message = wrong_arguments()[case]
+    message = message.replace("400.", ".+")  # pictures may differ in size here
+    with pytest.raises(ValueError, match=message):
+        kernel.colours(Architecture(2, 6), parameters, inputs, backend)
+
+
+def test_gradient_and_colours_take_no_backend_but_a_resolved_one(monkeypatch):
+    architecture = Architecture(2, 6)
+    parameters, inputs, targets = batch(architecture, 1, 9)
+    for backend in ("auto", "numpy", None):
+        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
+            kernel.gradient(architecture, parameters, inputs, targets, backend)
+        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
+            kernel.colours(architecture, parameters, inputs, backend)
+    monkeypatch.setattr(kernel, "library", lambda: None)
+    with pytest.raises(ValueError, match="C compiler"):
+        kernel.gradient(architecture, parameters, inputs, targets, "kernel")
 
 
 @pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
@@ -193,22 +253,31 @@ def test_bits_do_not_depend_on_threads_or_neighbours(pixels):
 
 def test_without_a_compiler_pytorch_does_the_work(fresh, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert kernel.library() is None
+    with pytest.warns(RuntimeWarning, match="there is no C compiler .*; fits take about 6 times as long") as warned:
+        assert kernel.library() is None
     assert kernel.resolve("auto", "cpu") == "torch"
     with pytest.raises(ValueError, match="C compiler"):
         kernel.resolve("kernel", "cpu")
+    assert len(warned) == 1, "once in a process"
+
+
+JUNK = "for a; do last=$a; done; for a; do [ $p = -o ] && echo junk > $a; p=$a; done"
 
 
 @pytest.mark.parametrize(
-    "compiler", ["exit 1", "exit 0", "for a; do last=$a; done; for a; do [ $p = -o ] && echo junk > $a; p=$a; done"]
+    ("compiler", "reason"),
+    [("echo 'no such flag\nmore' >&2; exit 3", "status 3: no such flag"), ("exit 0", "siren"), (JUNK, "siren")],
 )
-def test_a_broken_compiler_is_as_good_as_none(fresh, monkeypatch, compiler):
+def test_a_broken_compiler_is_as_good_as_none(fresh, monkeypatch, compiler, reason):
     script = fresh / "cc"
     script.write_text(f"#!/bin/sh\np=0\n{compiler}\n")
     script.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(script) if name == "cc" else None)
-    assert kernel.library() is None
+    with pytest.warns(RuntimeWarning, match=f"(?s)^The C kernel is not used: .*{reason}.*6 times as long$") as warned:
+        assert kernel.library() is None
+    assert len(warned) == 1 and "\n" not in str(warned[0].message)
     assert kernel.resolve("auto", "cpu") == "torch"
+    assert [path.suffix for path in (fresh / "cache").iterdir()] in ([], [".so"]), "no litter"
 
 
 def test_a_compiler_that_hangs_is_as_good_as_none(fresh, monkeypatch):
@@ -217,7 +286,16 @@ def test_a_compiler_that_hangs_is_as_good_as_none(fresh, monkeypatch):
 
     monkeypatch.setattr(shutil, "which", lambda name: "/no/such/cc")
     monkeypatch.setattr(subprocess, "run", hang)
-    assert kernel.library() is None
+    with pytest.warns(RuntimeWarning, match="120 seconds"):
+        assert kernel.library() is None
+
+
+def test_the_warning_of_a_missing_kernel_is_no_failure_of_a_test_run(fresh, monkeypatch):
+    """Warnings of the package are errors in the tests; this one may not be, for where there is no compiler."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with warnings.catch_warnings(record=True) as caught:  # keeps the filters of pyproject.toml
+        assert [kernel.resolve("auto", "cpu") for _ in range(2)] == ["torch", "torch"]
+    assert [w.category for w in caught] == [RuntimeWarning] and caught[0].filename == kernel.__file__
 
 
 @needs_compiler
@@ -246,9 +324,9 @@ def test_several_may_build_at_once(fresh):
 
 
 def test_unknown_backends_and_devices():
-    with pytest.raises(ValueError, match="backend='numpy'"):
+    with pytest.raises(ValueError, match="backend must be one of auto, kernel, torch, got 'numpy'"):
         kernel.resolve("numpy", "cpu")
-    with pytest.raises(ValueError, match="device='cpu'"):
+    with pytest.raises(ValueError, match="device must be cpu where backend is 'kernel', got 'cuda'"):
         kernel.resolve("kernel", "cuda")
     assert kernel.resolve("auto", "cuda") == "torch"
     assert kernel.resolve("torch", "cpu") == "torch"

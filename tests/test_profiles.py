@@ -32,7 +32,7 @@ from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Pruning, Sparsi
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}="):
+    with pytest.raises(ValueError, match=f"{name}( must be|=)"):
         FitBudget(**({"steps": 10, "lr": 1e-3} | {name: value}))
 
 
@@ -82,7 +82,7 @@ def test_a_budget_goes_into_a_record_whole():
     ],
 )
 def test_a_value_of_a_game_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}="):
+    with pytest.raises(ValueError, match=f"{name}( must be|=)"):
         Sparsity(**{name: value})
 
 
@@ -181,7 +181,7 @@ def test_profiles_by_name():
     assert {"5x20", "5x30", "10x28"} <= set(profiles.get("laptop").architectures)
     assert profiles.get("laptop").pictures == profiles.get("paper").pictures == 24
     assert profiles.get("smoke").fit.steps <= 300
-    with pytest.raises(ValueError, match="profile='huge': one of smoke, laptop, paper-fast, paper"):
+    with pytest.raises(ValueError, match="profile must be one of smoke, laptop, paper-fast, paper, got 'huge'"):
         profiles.get("huge")
 
 
@@ -195,7 +195,7 @@ def test_spread_is_even():
         assert len(set(chosen)) == count and chosen == sorted(chosen)
         steps = {b - a for a, b in zip(chosen, [*chosen[1:], chosen[0] + 24], strict=True)}
         assert max(steps) - min(steps) <= 1
-    with pytest.raises(ValueError, match="count=0"):
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got 0"):
         profiles.spread(names, 0)
 
 
@@ -221,7 +221,7 @@ def test_spread_is_even():
     ],
 )
 def test_a_value_of_a_descent_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}=") as caught:
+    with pytest.raises(ValueError, match=f"{name}( must be|=)") as caught:
         Descent(**({"steps": 10, "finest": 1 / 64, "coarsest": 1 / 16} | {name: value}))
     assert "\n" not in str(caught.value)
 
@@ -268,7 +268,7 @@ def test_profiles_say_how_autoencoders_are_trained():
     ],
 )
 def test_a_value_of_a_descent_to_a_code_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}=") as caught:
+    with pytest.raises(ValueError, match=f"{name}( must be|=)") as caught:
         CodeDescent(**({"steps": 10, "batch": 2, "codes": 8} | {name: value}))
     assert "\n" not in str(caught.value)
 
@@ -286,7 +286,7 @@ def test_a_value_of_a_descent_to_a_code_out_of_range_is_named(name, value):
     ],
 )
 def test_a_value_of_a_pruning_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}=") as caught:
+    with pytest.raises(ValueError, match=f"{name}( must be|=)") as caught:
         Pruning(**{name: value})
     assert "\n" not in str(caught.value)
 

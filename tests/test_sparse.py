@@ -698,7 +698,7 @@ def test_impossible_budgets(bpp):
 
 def test_no_gates_and_nothing_but_nonzeros_to_count():
     for rate in ("nonzeros", "positions"):
-        with pytest.raises(ValueError, match="gates='none'"):
+        with pytest.raises(ValueError, match="gates must be one of median, sampled where rate is .*, got 'none'"):
             Sparsity(rate, gates="none")
 
 

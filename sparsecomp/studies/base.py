@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from sparsecomp import data, profiles, results
+from sparsecomp.files import write_atomic
 from sparsecomp.profiles import Profile
 from sparsecomp.training import kernel
 
@@ -107,11 +107,9 @@ def finish(
 
 
 def keep_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all, and make its folder if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    write_atomic(path, content)
 
 
 def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -411,7 +412,5 @@ def _fits(
         )  # fmt: skip
     ordered = [rows[picture] for picture in pictures]
     finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))
-    for file in partial.iterdir():
-        file.unlink()
-    partial.rmdir()
+    shutil.rmtree(partial)  # a killed worker may have left a folder of `files.atomic_path` in it
     return path

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from sparsecomp.files import atomic_path
+
 
 def save(path: Path, tensors: dict[str, torch.Tensor], identity: dict, state: dict) -> None:
     """Write tensors and plain values, whole or not at all; ``identity`` says whose they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
     about = json.dumps({"identity": identity, "state": state})
-    save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, beside, metadata={"about": about})
-    os.replace(beside, path)
+    with atomic_path(path) as beside:
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, beside, metadata={"about": about})
 
 
 def load(path: Path, tensors: dict[str, torch.Tensor], identity: dict) -> dict:

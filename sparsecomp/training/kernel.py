@@ -10,82 +10,85 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
+import warnings
 from pathlib import Path
 
 import torch
 
+from sparsecomp.checks import one_of, require
 from sparsecomp.data import cache_folder
+from sparsecomp.files import atomic_path
 from sparsecomp.models.siren import Architecture, forward, layers
 
 BACKENDS = ("auto", "kernel", "torch")
 CHUNKS = 16  # pieces a fit is cut into, whatever the number of threads: sums are always added in the same order
 PASS = 2**23  # pixels that PyTorch works on at once, over all fits: what it keeps for the way back fits a GPU's memory
+SOURCE = Path(__file__).with_name("kernel.c")
+COMPILERS = ("cc", "gcc", "clang")
+COMMON = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC")
 FLAGS = (["-march=native", "-fopenmp"], ["-march=native"], [])  # the first set that the compiler takes
+COMPILE_SECONDS = 120
+SLOWER = 6  # how many times as long a step takes in PyTorch: `sparsecomp bench fit`, mode fast
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where there is no C compiler (PyTorch does the work then, slower)."""
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    """The compiled kernel; None after a warning where it cannot be had, and PyTorch does the work then."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or platform.system() == "Windows":
-        return None
-    source = Path(__file__).with_name("kernel.c")
-    cpu = Path("/proc/cpuinfo")
-    model = (
-        next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "")
-        if cpu.exists()
-        else platform.processor()
-    )
-    key = hashlib.sha256(source.read_bytes() + f"{compiler}{platform.machine()}{model}{FLAGS}".encode()).hexdigest()[
-        :16
-    ]
-    target = cache_folder() / f"siren-{key}.so"
-    if not target.exists():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-                built = Path(folder) / "siren.so"
-                command = [
-                    compiler,
-                    "-O3",
-                    "-std=gnu11",
-                    "-ffp-contract=fast",
-                    "-shared",
-                    "-fPIC",
-                    str(source),
-                    "-o",
-                    str(built),
-                ]
-                for flags in FLAGS:
-                    if (
-                        subprocess.run([*command, *flags], capture_output=True, timeout=120, check=False).returncode
-                        == 0
-                    ):
-                        os.replace(built, target)  # whole or not at all: several processes may build at once
-                        break
-                else:
-                    return None
-        except (OSError, subprocess.TimeoutExpired):
-            return None
+        return _without(f"there is no C compiler ({', '.join(COMPILERS)}) for it")
+    target = cache_folder() / f"siren-{_key(compiler)}.so"
     try:
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _compile(compiler, target)
         return ctypes.CDLL(str(target))
-    except OSError:
-        return None
+    except subprocess.TimeoutExpired:
+        return _without(f"{compiler} was not done after {COMPILE_SECONDS} seconds")
+    except OSError as error:
+        return _without(str(error))
+
+
+def _without(reason: str) -> None:
+    """Warn, in one line, that fits will be slow. `library` keeps its result, so this happens once in a process."""
+    said = f"The C kernel is not used: {' '.join(reason.split())}; fits take about {SLOWER} times as long"
+    warnings.warn(said, RuntimeWarning, stacklevel=3)
+
+
+def _key(compiler: str) -> str:
+    """Names a compiled kernel by its source, compiler, flags and CPU, because ``-march=native`` is for one CPU."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    identity = f"{compiler}{platform.machine()}{features}{COMMON}{FLAGS}"
+    return hashlib.sha256(SOURCE.read_bytes() + identity.encode()).hexdigest()[:16]
+
+
+def _compile(compiler: str, target: Path) -> None:
+    """Write the compiled kernel to ``target``; `OSError` if no set of flags works."""
+    with atomic_path(target) as built:  # several processes may compile at once
+        for flags in FLAGS:
+            done = subprocess.run(
+                [compiler, *COMMON, str(SOURCE), "-o", str(built), *flags],
+                capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS, check=False,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+        complaint = done.stderr.strip().partition("\n")[0][:200]
+        raise OSError(f"{compiler} ended with status {done.returncode}: {complaint}")
 
 
 def resolve(backend: str, device: torch.device | str) -> str:
     """``"kernel"`` or ``"torch"``: what ``backend`` comes to on ``device``; `ValueError` where it cannot be had."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r}: one of {', '.join(BACKENDS)} is needed")
-    possible = torch.device(device).type == "cpu" and library() is not None
-    if backend == "kernel" and not possible:
-        raise ValueError("backend='kernel': needs device='cpu' and a C compiler (cc, gcc or clang)")
-    return "kernel" if possible and backend != "torch" else "torch"
+    one_of("backend", backend, BACKENDS)
+    on_cpu = torch.device(device).type == "cpu"
+    if backend == "kernel":
+        require(on_cpu, "device", "cpu where backend is 'kernel'", str(device))
+        require(library() is not None, "backend", "auto or torch where there is no working C compiler", backend)
+    return "kernel" if backend != "torch" and on_cpu and library() is not None else "torch"
 
 
 def gradient(
@@ -99,16 +102,29 @@ def gradient(
 
     Parameters
     ----------
+    parameters : torch.Tensor
+        float32.
     inputs, targets : list of B tensors
         Positions ``(n_in, N)`` and colours ``(n_out, N)`` of one fit each, float32, rows contiguous; the same N for
         all.
     backend : {"kernel", "torch"}
         What `resolve` returned.
+
+    Raises
+    ------
+    ValueError
+        If an argument has another type, shape or device, whatever the backend.
     """
+    _check(architecture, parameters, inputs, backend)
+    require(len(targets) == len(inputs), "targets", f"as many as inputs, {len(inputs)}", len(targets))
+    pixels = inputs[0].shape[1]
+    for name, tensors, rows in (("inputs", inputs, architecture.n_in), ("targets", targets, architecture.n_out)):
+        for fit, tensor in enumerate(tensors):
+            _check_rows(f"{name}[{fit}]", tensor, rows, pixels, parameters.device)
     if backend == "kernel":
         error, gradients, _ = _call(architecture, parameters, inputs, targets)
         return error / targets[0].numel(), gradients
-    pixels, width = inputs[0].shape[1], max(1, PASS // len(inputs))
+    width = max(1, PASS // len(inputs))
     loss, total = torch.zeros(len(inputs), dtype=torch.float64), torch.zeros_like(parameters)
     for start in range(0, pixels, width):  # one pass, but for a GPU with many whole pictures
         part = slice(start, start + width)
@@ -126,7 +142,13 @@ def gradient(
 def colours(
     architecture: Architecture, parameters: torch.Tensor, inputs: list[torch.Tensor], backend: str
 ) -> list[torch.Tensor]:
-    """Unclipped colours ``(n_out, N_i)`` of every fit of the batch at all its positions ``(n_in, N_i)``."""
+    """Unclipped colours ``(n_out, N_i)`` of every fit of the batch at all its positions ``(n_in, N_i)``.
+
+    Arguments and errors are those of `gradient`, but N may differ from fit to fit.
+    """
+    _check(architecture, parameters, inputs, backend)
+    for fit, x in enumerate(inputs):
+        _check_rows(f"inputs[{fit}]", x, architecture.n_in, None, parameters.device)
     out = []
     for fit, x in enumerate(inputs):
         if backend == "kernel":
@@ -139,6 +161,31 @@ def colours(
                 )
             )
     return out
+
+
+def _check(architecture: Architecture, parameters: torch.Tensor, inputs: list[torch.Tensor], backend: str) -> None:
+    """Refuse a backend that is none, and parameters of another shape or type: C would read what is not there."""
+    one_of("backend", backend, BACKENDS[1:])
+    if backend == "kernel":
+        resolve(backend, parameters.device)
+    require(len(inputs) > 0, "inputs", "at least 1 tensor", len(inputs))
+    shape = len(inputs), architecture.n_parameters
+    require(tuple(parameters.shape) == shape, "parameters", f"{shape}", tuple(parameters.shape))
+    _check_type("parameters", parameters)
+
+
+def _check_rows(name: str, tensor: torch.Tensor, rows: int, pixels: int | None, device: torch.device) -> None:
+    """Refuse a tensor that is not ``(rows, pixels)`` of float32 with each row in one piece of memory."""
+    shape, said = tuple(tensor.shape), "N" if pixels is None else pixels
+    require(len(shape) == 2 and shape[0] == rows and pixels in (None, shape[1]), name, f"({rows}, {said})", shape)
+    require(shape[1] > 0, name, "of at least 1 pixel", shape)
+    _check_type(name, tensor)
+    require(tensor.device == device, name, f"on {device} as parameters are", str(tensor.device))
+    require(tensor.stride(1) == 1 or shape[1] == 1, name, "contiguous in each row", tensor.stride())
+
+
+def _check_type(name: str, tensor: torch.Tensor) -> None:
+    require(tensor.dtype == torch.float32, name, "float32", tensor.dtype)
 
 
 def _call(
@@ -174,7 +221,5 @@ def _rows(tensors: list[torch.Tensor] | None) -> tuple[object, object]:
     """Addresses and row strides, as C takes them; two nulls for None."""
     if tensors is None:
         return None, None
-    if any(t.dtype != torch.float32 or t.stride(1) != 1 or t.device.type != "cpu" for t in tensors):
-        raise ValueError("the kernel takes float32 rows on the CPU")
     pointers = (ctypes.c_void_p * len(tensors))(*[t.data_ptr() for t in tensors])
     return pointers, (ctypes.c_long * len(tensors))(*[t.stride(0) for t in tensors])

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sparsecomp import results
+from sparsecomp.files import write_atomic
 from sparsecomp.verdicts import autoencoders, cae_admm, networks
 from sparsecomp.verdicts.base import DIFFERS, HOLDS, NOT_RUN, Claim, Verdict
 
@@ -47,7 +48,7 @@ def verify() -> tuple[list[Verdict], list[str]]:
 
 def write(verdicts: list[Verdict], path: Path | None = None) -> None:
     """Agree on these verdicts from now on."""
-    (path or kept()).write_text(json.dumps({v.key: v.verdict for v in verdicts}, indent=2) + "\n")
+    write_atomic(path or kept(), (json.dumps({v.key: v.verdict for v in verdicts}, indent=2) + "\n").encode())
 
 
 def table() -> list[dict]:

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from sparsecomp.checks import in_range, is_refusal, multiple, one_of, require, whole
+
+
+def refusal(check, *arguments, **options) -> str:
+    with pytest.raises(ValueError) as caught:
+        check(*arguments, **options)
+    return str(caught.value)
+
+
+def test_require_has_the_one_form_of_message():
+    require(True, "keep", "in (0, 1]", 1.5)
+    assert refusal(require, False, "keep", "in (0, 1]", 1.5) == "keep must be in (0, 1], got 1.5"
+    assert refusal(require, False, "path", "a folder", "a\nb") == "path must be a folder, got 'a\\nb'", "one line"
+
+
+@pytest.mark.parametrize("value", [0.25, 1, 0.5, np.float32(0.3), np.float64(1)])
+def test_in_range_takes_numbers_in_range(value):
+    in_range("keep", value, 0, 1, "(]")
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, math.nan, math.inf, -math.inf, None, "0.5", True, 0.5j])
+def test_in_range_refuses_what_is_outside_or_no_number(value):
+    assert refusal(in_range, "keep", value, 0, 1, "(]") == f"keep must be in (0, 1], got {value!r}"
+
+
+def test_in_range_has_open_and_closed_ends():
+    for ends, low, high in (("[]", True, True), ("(]", False, True), ("[)", True, False), ("()", False, False)):
+        for value, legal in ((0, low), (1, high)):
+            if legal:
+                in_range("x", value, 0, 1, ends)
+            else:
+                assert refusal(in_range, "x", value, 0, 1, ends) == f"x must be in {ends[0]}0, 1{ends[1]}, got {value}"
+
+
+def test_in_range_without_an_upper_end_still_wants_a_finite_number():
+    in_range("rho", 1e300, 0, ends="()")
+    assert refusal(in_range, "rho", 0, 0, ends="()") == "rho must be a finite number above 0, got 0"
+    assert refusal(in_range, "rho", math.inf, 0) == "rho must be a finite number of at least 0, got inf"
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.0, True, None, "3", math.nan])
+def test_whole_refuses_what_is_no_whole_number_or_too_small(value):
+    assert refusal(whole, "steps", value, 1) == f"steps must be a whole number of at least 1, got {value!r}"
+
+
+def test_whole_may_have_an_upper_bound():
+    for value in (1, 5):
+        whole("bits", value, 1, 5)
+    whole("steps", 10**9, 1)
+    assert refusal(whole, "bits", 6, 1, 5) == "bits must be a whole number from 1 to 5, got 6"
+
+
+def test_multiple_refuses_a_remainder():
+    multiple("crop", 64, 8)
+    assert refusal(multiple, "crop", 63, 8) == "crop must be a multiple of 8, got 63"
+
+
+@pytest.mark.parametrize("value", ["c", None, 1, ["a"]])
+def test_one_of_lists_the_choices(value):
+    one_of("codec", "b", ("a", "b"))
+    assert refusal(one_of, "codec", value, ("a", "b")) == f"codec must be one of a, b, got {value!r}"
+
+
+def error_of(call, *arguments, **options) -> BaseException:
+    with pytest.raises(BaseException) as caught:
+        call(*arguments, **options)
+    return caught.value
+
+
+def own(source: str):
+    """A function of the package, as `is_refusal` sees it."""
+    namespace = {"__name__": "sparsecomp.made_up", "json": json}
+    exec(f"def call():\n    {source}", namespace)
+    return namespace["call"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise ValueError('what was given')",
+        "raise LookupError('nothing') from None",
+        "raise RuntimeError(\n        'in',\n        'lines')",
+        "def inner(): raise ValueError('deeper')\n    inner()",
+        "try: json.loads('{')\n    except ValueError as error: raise ValueError('no JSON') from error",
+        "error = ValueError('made before')\n    raise error",
+    ],
+)
+def test_is_refusal_knows_a_raise_statement_of_the_package(source):
+    assert is_refusal(error_of(own(source)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "json.loads('{')",
+        "int('x')",
+        "{}['key']",
+        "1 / 0",
+        "None.nothing",
+        "assert 1 > 2, 'an assertion'",
+        "raise ValueError(f'{None.nothing}')",
+        "raise NotImplementedError",
+    ],
+)
+def test_is_refusal_takes_every_other_error_for_a_bug(source):
+    assert not is_refusal(error_of(own(source)))
+
+
+def test_is_refusal_looks_where_an_error_was_raised():
+    assert is_refusal(error_of(whole, "steps", 0, 1))
+    assert not is_refusal(error_of(json.loads, "{")) and not is_refusal(ValueError("never raised"))
+
+    def foreign():
+        raise ValueError("by somebody else")
+
+    assert not is_refusal(error_of(foreign))
