@@ -120,12 +120,12 @@ assert (
 
 # %% [markdown]
 # The file holds the architecture, $\omega_0$ and the coordinates besides the weights: a COIN file decodes with no
-# knowledge beyond itself. Which state of the fit is written is decided by what will be seen: the engine rounds the
+# knowledge beyond itself. Which state of the fit is written is decided by what will be seen: the training rounds the
 # weights to fp16, draws the picture, rounds it to 8 bits, and keeps the best that it has seen so.
 #
 # ## Fitting it faster
 #
-# The paper takes 50,000 steps over every pixel with Adam at $2 \cdot 10^{-4}$. Our engine keeps the network and the
+# The paper takes 50,000 steps over every pixel with Adam at $2 \cdot 10^{-4}$. Our training keeps the network and the
 # file and changes the way there, in five ways. All but the last are fields of `profiles.FitBudget`:
 #
 # - **fewer pixels a step**: 16,384, about one from each cell of a grid, so that a mini-batch is spread over the

@@ -331,7 +331,7 @@ assert quantised > 1 and abs(gates_add) < 0.5
 # What the rows say:
 #
 # - *Drawn* gates do not train here at all. Independent noise on every weight, through ten layers of sines, leaves no
-#   signal; the engine sees a constant picture and begins anew, again and again. L0onie's medians are no detail.
+#   signal; the training sees a constant picture and begins anew, again and again. L0onie's medians are no detail.
 # - *Without restarts* of the multiplier the gates go on closing long after the budget is met, and a third of it is
 #   given away.
 # - *Gates of neurons* lose at most 0.1 dB on three of the six pictures, 0.2 and 0.4 on two, with half the

@@ -34,9 +34,9 @@ from sparsecomp.models import store
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.models.whole import to_input
 from sparsecomp.sparsify import surgery
-from sparsecomp.training.autoencoder import Training
-from sparsecomp.training.descent import train
+from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
+from sparsecomp.training.loop import run
 from sparsecomp.verdicts import autoencoders as numbers
 
 chosen = profiles.get(profile)
@@ -128,12 +128,12 @@ assert 0.95 < within.bpp <= 1.0 and abs(written - expected) < 64
 photographs = data.bundled()
 held = {"chelsea": photographs.pop("chelsea")}
 first = SparseCAE(Shape(chosen.cae_width), seed)
-train(Training(first, photographs, held, chosen.cae, seed=seed))
+run(CaeTraining(first, photographs, held, chosen.cae, seed=seed))
 constraint = Constraint("bilevel_l11", sparsity)
 projected = project(first, constraint)
 second = second_start(first, projected, constraint, seed)
 masks = projected.masks
-train(Training(second, photographs, held, chosen.cae, seed=seed, masks=masks))
+run(CaeTraining(second, photographs, held, chosen.cae, seed=seed, masks=masks))
 inside = [second.get_parameter(name) != 0 for name in projected.weights]
 zeros = 1 - sum(int(w.sum()) for w in inside) / sum(w.numel() for w in inside)
 print(

@@ -42,8 +42,8 @@ from sparsecomp.models import sparse_cae, store
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, released, top_l
 from sparsecomp.sparsify.projections import project_l1
-from sparsecomp.training.cae_admm import CodeTraining, stochastic_round
-from sparsecomp.training.descent import train
+from sparsecomp.training.latent_pruning import CodeTraining, stochastic_round
+from sparsecomp.training.loop import run
 from sparsecomp.verdicts import cae_admm as numbers
 
 chosen = profiles.get(profile)
@@ -455,7 +455,7 @@ for name, pruning in (
     training = CodeTraining(
         CaeAdmm(small, seed), photographs, held, chosen.code, pruning=pruning, seed=seed
     )
-    zeros[name] = train(training).history[-1][-1]
+    zeros[name] = run(training).history[-1]["zeros"]
     print(f"{name}: {zeros[name]:.1%} zeros after {training.step} steps")
 assert zeros["pruned"] > zeros["not pruned"]
 

@@ -31,8 +31,8 @@ from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import REFERENCE, FitBudget, as_dict, sparsity_at
 from sparsecomp.sparsify.projections import PROJECTIONS, radius_for_sparsity
 from sparsecomp.training import kernel
-from sparsecomp.training.fit import Engine, fit
-from sparsecomp.training.sparse import SparseEngine
+from sparsecomp.training.constrained_fit import ConstrainedFit
+from sparsecomp.training.fit import Method, SirenTraining, fit, one_thread_of_torch
 
 GIVE_UP = 120.0  # seconds: threads that wait for a core that another program has can be a hundred times slower
 ARCHITECTURE = Architecture(10, 28)
@@ -125,25 +125,30 @@ def measure(
     return Bench(name, course_of, torch.get_num_threads(), targets, tuple(rows))
 
 
-def network(picture: np.ndarray, budget: FitBudget, mode: str) -> tuple[Architecture, Callable[..., Engine]]:
-    """What is fitted in a mode, and the engine that does it."""
+def network(
+    picture: np.ndarray, budget: FitBudget, mode: str
+) -> tuple[Architecture, Callable[[SirenTraining], Method]]:
+    """What is fitted in a mode, and by which method."""
     if mode != "loonie":
-        return ARCHITECTURE, Engine
+        return ARCHITECTURE, Method
     game = sparsity_at("file", LOONIE_BPP, budget.steps)
-    return Loonie().architecture_at(picture, LOONIE_BPP), partial(SparseEngine, bpp=LOONIE_BPP, sparsity=game)
+    return Loonie().architecture_at(picture, LOONIE_BPP), partial(ConstrainedFit, bpp=LOONIE_BPP, sparsity=game)
 
 
 def seconds_per_step(
     picture: np.ndarray, budget: FitBudget, backend: str, *, steps: int, warmup: int, mode: str = "fast"
 ) -> float:
     """Median seconds of one step: gradient and optimiser, no scoring."""
-    architecture, make = network(picture, budget, mode)
-    engine = make([picture], architecture, budget, seeds=[0], coordinates="coin", backend=backend)
+    architecture, method = network(picture, budget, mode)
+    training = SirenTraining(
+        [picture], architecture, budget, seeds=[0], coordinates="coin", backend=backend, method=method
+    )
     times = []
-    for _ in range(warmup + steps):
-        begun = time.perf_counter()
-        engine.advance()
-        times.append(time.perf_counter() - begun)
+    with one_thread_of_torch(backend == "kernel"):
+        for _ in range(warmup + steps):
+            begun = time.perf_counter()
+            training.step()
+            times.append(time.perf_counter() - begun)
     return float(np.median(times[warmup:]))
 
 
@@ -155,16 +160,16 @@ def seconds_to(
     None if it never is, or not within `GIVE_UP` seconds.
     """
 
-    def watch(step: int, scores: list[float]) -> None:
+    def watch(step: int, scores: dict) -> None:
         if time.perf_counter() - begun > GIVE_UP:
             raise TimeoutError
 
     with fresh_kernel(), suppress(TimeoutError):
         begun = time.perf_counter()
-        architecture, make = network(picture, budget, mode)
+        architecture, method = network(picture, budget, mode)
         (fitted,) = fit(
             [picture], architecture, budget, seeds=[seed], coordinates="coin", backend=backend, stop_at=target,
-            on_score=watch, make=make,
+            on_score=watch, method=method,
         )  # fmt: skip
         if fitted.psnr >= target:
             return time.perf_counter() - begun

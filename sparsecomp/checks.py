@@ -58,7 +58,7 @@ def is_refusal(error: BaseException) -> bool:
     """Did a ``raise`` statement of this package raise the error? Everything else is a bug, here or elsewhere.
 
     The type does not tell: our own checks raise `ValueError`, and so does NumPy where our code has a bug. The answer of
-    another process comes with the exception, because its traceback does not (`training.running.in_worker`).
+    another process comes with the exception, because its traceback does not (`training.processes.in_worker`).
     """
     if hasattr(error, "is_refusal"):
         return error.is_refusal

@@ -300,7 +300,7 @@ def study(
     from concurrent.futures import BrokenExecutor
 
     from sparsecomp import results, studies
-    from sparsecomp.training.running import Paused
+    from sparsecomp.training.loop import Paused
 
     if name not in studies.STUDIES:
         raise ValueError(f"study {name!r} is unknown; known are {', '.join(studies.STUDIES)}")
@@ -569,16 +569,16 @@ def _check_fits(codec: Coin, image: np.ndarray, bpp: float) -> None:
 
 
 @contextmanager
-def _progress(steps: int) -> Iterator[Callable[[int, list[float]], None]]:
+def _progress(steps: int) -> Iterator[Callable[[int, dict], None]]:
     """What a fit reports its scores to: a bar on a terminal that goes when the fit ends, else a line every tenth."""
     if not sys.stderr.isatty():
         shown = 0
 
-        def line(step: int, scores: list[float]) -> None:
+        def line(step: int, scores: dict) -> None:
             nonlocal shown
             if 10 * step // steps > shown:
                 shown = 10 * step // steps
-                print(f"step {step:,} of {steps:,}: {scores[0]:.2f} dB", file=sys.stderr, flush=True)
+                print(f"step {step:,} of {steps:,}: {scores['psnr'][0]:.2f} dB", file=sys.stderr, flush=True)
 
         yield line
         return
@@ -589,8 +589,8 @@ def _progress(steps: int) -> Iterator[Callable[[int, list[float]], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("fit", total=steps, visible=False)
 
-        def advance(step: int, scores: list[float]) -> None:
-            bar.update(task, completed=step, description=f"fit {scores[0]:.2f} dB", visible=True)
+        def advance(step: int, scores: dict) -> None:
+            bar.update(task, completed=step, description=f"fit {scores['psnr'][0]:.2f} dB", visible=True)
 
         yield advance
 

@@ -66,7 +66,7 @@ class FitBudget:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How L0onie's constrained game is played (`training.sparse`).
+    """How L0onie's constrained game is played (`training.constrained_fit`).
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class Descent:
 
 @dataclass(frozen=True)
 class CodeDescent:
-    """How an autoencoder whose code is to be pruned is trained, once through (`training.cae_admm`).
+    """How an autoencoder whose code is to be pruned is trained, once through (`training.latent_pruning`).
 
     Parameters
     ----------

@@ -28,14 +28,13 @@ from sparsecomp.models.cae_admm import Shape as CodeShape
 from sparsecomp.models.siren import Architecture
 from sparsecomp.models.sparse_cae import Shape, SparseCAE
 from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Pruning, Sparsity
-from sparsecomp.training import optim
-from sparsecomp.training.autoencoder import Training
-from sparsecomp.training.cae_admm import CodeTraining
-from sparsecomp.training.descent import train
+from sparsecomp.training import optimisers
+from sparsecomp.training.autoencoder import CaeTraining
+from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning
 from sparsecomp.training.double_descent import Constraint, project, second_start
-from sparsecomp.training.fit import Engine, fit
-from sparsecomp.training.running import Paused
-from sparsecomp.training.sparse import PruningEngine, SparseEngine
+from sparsecomp.training.fit import Method, fit
+from sparsecomp.training.latent_pruning import CodeTraining
+from sparsecomp.training.loop import Paused, Training, run
 
 Case = Callable[[Path], dict[str, object]]
 
@@ -84,16 +83,16 @@ def fit_case(kind: str, budget: FitBudget, options: dict, backend: str, folder: 
     """Two pictures in one batch, to the end, and paused after every step."""
     pictures = [crop("astronaut", 60, 180, 40, 48), crop("coffee", 90, 120, 40, 48)]
     own = {name: value for name, value in options.items() if name != "coordinates"}
-    engines = {"dense": Engine, "sparse": SparseEngine, "pruned": PruningEngine}
-    common = {"seeds": [0, 5], "backend": backend, "make": functools.partial(engines[kind], **own)}
+    methods = {"dense": Method, "sparse": ConstrainedFit, "pruned": MagnitudePruning}
+    common = {"seeds": [0, 5], "backend": backend, "method": functools.partial(methods[kind], **own)}
     common["coordinates"] = options.get("coordinates", "per_axis")
-    run = functools.partial(fit, pictures, Architecture(3, 12), budget, **common)
-    whole = found_of(run())
+    once = functools.partial(fit, pictures, Architecture(3, 12), budget, **common)
+    whole = found_of(once())
     if budget.steps > 100:  # pausing so often takes long; the short fits do it
         return whole
     while True:
         try:
-            paused = found_of(run(checkpoint=folder / "fit", max_seconds=0.0))
+            paused = found_of(once(checkpoint=folder / "fit", max_seconds=0.0))
             break
         except Paused:
             continue
@@ -147,9 +146,9 @@ def cae_case(descent: Descent, constraint: Constraint | None, folder: Path) -> d
         projected = project(first, constraint, 2)
         masks = projected.masks
 
-    def make() -> Training:
+    def make() -> CaeTraining:
         model = SparseCAE(Shape(8, 4), 2) if constraint is None else second_start(first, projected, constraint, 2)
-        return Training(model, pictures, {"v": crop("coffee", 0, 0, 61, 70)}, descent, seed=3, masks=masks)
+        return CaeTraining(model, pictures, {"v": crop("coffee", 0, 0, 61, 70)}, descent, seed=3, masks=masks)
 
     found = descent_found(make, folder)
     training = make()
@@ -167,12 +166,12 @@ def code_case(descent: CodeDescent, pruning: Pruning | None, lam: float, folder:
     return descent_found(make, folder)
 
 
-def descent_found(make: Callable[[], object], folder: Path) -> dict[str, object]:
+def descent_found(make: Callable[[], Training], folder: Path) -> dict[str, object]:
     """A training to the end, and paused after every step."""
-    whole = state_of(train(make()))
+    whole = state_of(run(make()))
     while True:
         try:
-            paused = state_of(train(make(), checkpoint=folder / "descent", max_seconds=0.0))
+            paused = state_of(run(make(), checkpoint=folder / "descent", max_seconds=0.0))
             break
         except Paused:
             continue
@@ -180,11 +179,13 @@ def descent_found(make: Callable[[], object], folder: Path) -> dict[str, object]
     return whole
 
 
-def state_of(training: object) -> dict[str, object]:
-    found: dict[str, object] = dict(training.tensors())
-    found |= {"history": training.history, "score": list(training.score())}
-    if hasattr(training, "residuals"):
-        found |= {"residuals": training.residuals, "skipped": training.skipped, "plateau": training.plateau}
+def state_of(training: Training) -> dict[str, object]:
+    found: dict[str, object] = dict(training.state())
+    history = [list(point.values()) for point in training.history]
+    found |= {"history": history, "score": list(training.score().values())}
+    if isinstance(training, CodeTraining):
+        plateau = [getattr(training.plateau, name) for name in ("total", "lowest", "waited", "factor")]
+        found |= {"residuals": training.residuals, "skipped": training.skipped, "plateau": plateau}
         found |= {f"code {i}": code for i, code in enumerate(training.codes())}
     return found
 
@@ -218,7 +219,7 @@ def projection_case(constraint: Constraint, folder: Path) -> dict[str, object]:
 def optimiser_case(kind: str, folder: Path) -> dict[str, object]:
     generator, shape = torch.Generator().manual_seed(4), Architecture(3, 9)
     parameters = torch.randn(2, shape.n_parameters, generator=generator)
-    own = optim.Soap(parameters, shape) if kind == "soap" else optim.Adam(parameters)
+    own = optimisers.Soap(parameters, shape) if kind == "soap" else optimisers.Adam(parameters)
     for step in range(25):
         gradient = torch.randn(parameters.shape, generator=generator) + parameters
         own.step(parameters, gradient, torch.tensor([[1e-2], [3e-3]]))

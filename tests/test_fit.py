@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import inr
@@ -18,7 +19,6 @@ from sparsecomp.profiles import FitBudget
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import kernel, running
 from sparsecomp.training.fit import Engine, fit, fit_set, stratified_order
-from sparsecomp.training.running import Paused
 
 SMALL = Architecture(3, 10)
 FAST = FitBudget(steps=60, lr=5e-3, batch_pixels=256, score_every=20)

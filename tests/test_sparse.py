@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sparsecomp.training.running import Paused
+from sparsecomp.training.sparse import PruningEngine, SparseEngine
 
 from sparsecomp import codecs, metrics
 from sparsecomp.coding import quantize, weights
@@ -20,8 +22,6 @@ from sparsecomp.sparsify.magnitude import prune
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import kernel
 from sparsecomp.training.fit import Engine, fit
-from sparsecomp.training.running import Paused
-from sparsecomp.training.sparse import PruningEngine, SparseEngine
 
 SMALL = Architecture(3, 10)
 HEIGHT, WIDTH = 24, 32

@@ -50,7 +50,7 @@ class Coin:
         First values and order of the pixels: the same seed on the same machine gives the same file.
     device : str
     on_score : callable, optional
-        Called with the step and the scores in dB, for progress bars.
+        Called with the step and the scores, for progress bars.
     """
 
     arch: str = "10x28"
@@ -59,7 +59,7 @@ class Coin:
     budget: FitBudget = FAST
     seed: int = 0
     device: str = "cpu"
-    on_score: Callable[[int, list[float]], None] | None = None
+    on_score: Callable[[int, dict], None] | None = None
 
     name = "coin"
 

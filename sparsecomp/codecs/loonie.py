@@ -19,8 +19,8 @@ from sparsecomp.coding.bitstream import BitstreamError, Container, unpack
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import COORDINATES, Architecture, render
 from sparsecomp.profiles import LOONIE, FitBudget, Sparsity, sparsity_at
+from sparsecomp.training.constrained_fit import ConstrainedFit, SparseResult
 from sparsecomp.training.fit import FitResult, fit
-from sparsecomp.training.sparse import SparseEngine, SparseResult
 
 FREQUENCIES = 3  # chosen on astronaut (+0.5 dB), motorcycle (+0.4) and coffee (-0.1) at 0.3 bpp
 OVERSIZE = 2.05  # the dense start, at 16 bits a parameter, in budgets: the paper's 5x30, 10x28, 10x40 are about twice
@@ -56,7 +56,7 @@ class Loonie:
     seed : int
     device : str
     on_score : callable, optional
-        Called with the step and the scores in dB, for progress bars.
+        Called with the step and the scores, for progress bars.
     """
 
     bpp: float = 0.3
@@ -68,7 +68,7 @@ class Loonie:
     sparsity: Sparsity | None = None
     seed: int = 0
     device: str = "cpu"
-    on_score: Callable[[int, list[float]], None] | None = None
+    on_score: Callable[[int, dict], None] | None = None
 
     name = "loonie"
 
@@ -99,7 +99,7 @@ class Loonie:
         (result,) = fit(
             [image], architecture, self.budget, seeds=[self.seed], coordinates=self.coordinates, device=self.device,
             on_score=self.on_score,
-            make=functools.partial(SparseEngine, bpp=bpp, sparsity=game),
+            method=functools.partial(ConstrainedFit, bpp=bpp, sparsity=game),
         )  # fmt: skip
         return file_of(result, architecture, *image.shape[:2], self.coordinates)
 

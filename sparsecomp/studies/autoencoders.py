@@ -25,10 +25,10 @@ from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, sets
-from sparsecomp.training.autoencoder import Training
-from sparsecomp.training.descent import train
+from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, make, model_path, models_folder, pictures, sets
+from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
+from sparsecomp.training.loop import run
 
 # Models for high rates, as the paper's, and for lower ones: what they change in the profile's descent.
 MODELS: dict[str, dict] = {
@@ -255,12 +255,12 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
         model, masks = second_start(first, projected, plan.constraint, plan.seed), projected.masks
         found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
     scored = pictures(plan.validate_on, VALIDATION)
-    training = Training(
+    training = CaeTraining(
         model, pictures(plan.train_on), scored, plan.descent, seed=plan.seed, masks=masks, device=setup.device
     )
-    train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
+    run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     model.half().float()  # what is stored is what is measured, and what the tables are made for
-    psnr, rate = training.score()
+    score = training.score()
     counts = entropy.counts_of(training.prior, training.histogram())
     about = {
         "label": plan.label, "seed": plan.seed, "finest": plan.descent.finest, "coarsest": plan.descent.coarsest,
@@ -272,11 +272,12 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
     weights = {name: w for name, w in stored.model.encoder.state_dict().items()}
     dense_bytes = 2 * sum(w.numel() for w in weights.values())
     return found | {
-        "model": stored.key, "file": model_file.stem, "seconds": round(training.seconds, 1), "psnr": round(psnr, 4),
-        "estimated_bpp": round(rate, 4), "macs": _encoder_macs(stored.model), "macs_paper": _paper_macs(stored.model),
+        "model": stored.key, "file": model_file.stem, "seconds": round(training.seconds, 1),
+        **{name: round(value, 4) for name, value in score.items()},
+        "macs": _encoder_macs(stored.model), "macs_paper": _paper_macs(stored.model),
         "macs_decoder": _decoder_macs(stored.model), "encoder_bytes": len(sparse_weights.encode(weights)),
         "dense_bytes": dense_bytes,
-        "history": results.thin(training.history, ("step", "loss", "psnr", "estimated_bpp")),
+        "history": history_of(training),
     }  # fmt: skip
 
 

@@ -21,10 +21,20 @@ from sparsecomp.models import store
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.studies.base import Setup, config_of, finish, missing, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, make, model_path, models_folder, pictures, run, sets
-from sparsecomp.training.cae_admm import CodeTraining
-from sparsecomp.training.descent import train
-from sparsecomp.training.running import Paused
+from sparsecomp.studies.trainings import (
+    VALIDATION,
+    Plan,
+    history_of,
+    make,
+    model_path,
+    models_folder,
+    pictures,
+    run,
+    sets,
+)
+from sparsecomp.training import loop
+from sparsecomp.training.latent_pruning import CodeTraining
+from sparsecomp.training.loop import Paused
 
 # What is trained, by label: Zhao & Liao's pruning at several shares, Theis et al.'s estimate at several prices. Beside
 # them what the released code makes of pruning, and nothing at all, with all channels and with half of them. Each sees
@@ -223,9 +233,9 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
         CaeAdmm(plan.shape, plan.seed), pictures(plan.train_on), pictures(plan.validate_on, VALIDATION), plan.descent,
         pruning=plan.pruning, lam=plan.lam, seed=plan.seed, device=setup.device,
     )  # fmt: skip
-    train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
+    loop.run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     store.round_(training.model)  # what is stored is what is measured, and what the tables are made for
-    psnr, rate, ssim, ms_ssim, zeros = training.score()
+    score = training.score()
     counts = histograms.counts_of(sum(histograms.histogram_of(code) for code in training.codes()))
     about = {
         "codec": plan.codec, "label": plan.label, "seed": plan.seed, "lam": plan.lam, "steps": plan.descent.steps,
@@ -234,16 +244,15 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
     store.save(model_file, training.model.cpu(), counts, about)
     stored = store.load(model_file)
     side = 8 * SCALE
-    names = ("step", "loss", "psnr", "estimated_bpp", "ssim", "ms_ssim", "zeros")
     return {
         "model": stored.key, "file": model_file.stem, "seconds": round(training.seconds, 1),
-        "psnr": round(psnr, 4), "estimated_bpp": round(rate, 4), "ssim": round(ssim, 5),
-        "ms_ssim": round(ms_ssim, 5), "zeros": round(zeros, 5), "skipped": training.skipped,
+        "psnr": round(score["psnr"], 4), "estimated_bpp": round(score["estimated_bpp"], 4),
+        **{name: round(score[name], 5) for name in ("ssim", "ms_ssim", "zeros")}, "skipped": training.skipped,
         "macs": complexity.macs_per_pixel(stored.model.encoder, (1, 3, side, side), pixels=side**2),
         "macs_decoder": complexity.macs_per_pixel(
             stored.model.decoder, (1, plan.shape.latent, 8, 8), pixels=side**2
         ),
-        "history": results.thin(training.history, names),
+        "history": history_of(training),
         "admm": results.thin(training.residuals, ("step", "primal", "dual", "zeros")),
     }  # fmt: skip
 

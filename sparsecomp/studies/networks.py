@@ -28,9 +28,10 @@ from sparsecomp.profiles import (
     sparsity_at,
 )
 from sparsecomp.studies.base import Setup, config_of, finish, keep_file, missing, pictures_from, row_of
-from sparsecomp.training.fit import Engine, FitResult, fit_set
-from sparsecomp.training.running import Paused
-from sparsecomp.training.sparse import PruningEngine, SparseEngine, SparseResult
+from sparsecomp.training import fit as fits
+from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning, SparseResult
+from sparsecomp.training.fit import FitResult, SirenTraining, fit_set
+from sparsecomp.training.loop import Paused
 
 # The studies ----------------------------------------------------------------------------------------------------------
 
@@ -189,12 +190,12 @@ def _starts(setup: Setup) -> dict[float, tuple[str, str]]:
 def sparse(bpp: float, sparsity: Sparsity, coordinates: str = "per_axis") -> Method:
     """L0onie's game under a budget."""
     config = {"codec": "loonie", "bpp": bpp, "sparsity": as_dict(sparsity)}
-    return Method(config, functools.partial(SparseEngine, bpp=bpp, sparsity=sparsity), coordinates)
+    return Method(config, functools.partial(ConstrainedFit, bpp=bpp, sparsity=sparsity), coordinates)
 
 
 def pruned(bpp: float) -> Method:
     """Magnitude pruning to a budget of 16 bits a nonzero value; half of the steps are fine-tuning."""
-    return Method({"codec": "loonie", "bpp": bpp, "pruning": "magnitude"}, functools.partial(PruningEngine, bpp=bpp))
+    return Method({"codec": "loonie", "bpp": bpp, "pruning": "magnitude"}, functools.partial(MagnitudePruning, bpp=bpp))
 
 
 # What L0onie consists of, each part changed by itself; the first is the whole.
@@ -332,11 +333,11 @@ class Method:
     config : dict
         What it adds to the configuration of a record.
     make : callable
-        The engine (`training.fit.fit`).
+        The method of the fit (`training.fit.fit`).
     """
 
     config: dict = field(default_factory=lambda: {"codec": "coin"})
-    make: Callable[..., Engine] = Engine
+    make: Callable[[SirenTraining], fits.Method] = fits.Method
     coordinates: str = "per_axis"
 
     def file(self, architecture: Architecture, fitted: FitResult, height: int, width: int) -> bytes:
@@ -408,7 +409,7 @@ def _fits(
         fit_set(
             left, architecture, budget, folder=partial, seed=setup.seed, coordinates=method.coordinates,
             device=setup.device, workers=setup.workers, max_seconds=setup.seconds_left(), on_done=done,
-            make=method.make,
+            method=method.make,
         )  # fmt: skip
     ordered = [rows[picture] for picture in pictures]
     finish(setup, study, path, config, ordered, sum(row["encode_seconds"] for row in ordered))

@@ -14,7 +14,8 @@ import numpy as np
 
 from sparsecomp import data, profiles, results
 from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from
-from sparsecomp.training.running import side_by_side
+from sparsecomp.training.loop import Training
+from sparsecomp.training.processes import side_by_side
 
 VALIDATION = 8  # pictures that are scored while a model trains
 
@@ -143,6 +144,12 @@ def make(
         finish(of_seed[plan], study, path, config, ordered, found[plan]["seconds"], found[plan])
         checkpoints[plan].unlink(missing_ok=True)
     return [path for path, _ in paths.values()]
+
+
+def history_of(training: Training) -> dict:
+    """The scorings of a training as columns."""
+    names = tuple(training.history[-1])
+    return results.thin([[point[name] for name in names] for point in training.history], names)
 
 
 def run(

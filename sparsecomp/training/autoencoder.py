@@ -14,18 +14,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sparsecomp.checks import require
 from sparsecomp.coding import entropy
 from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
 from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent, as_dict
-from sparsecomp.training import checkpoint as checkpoints
-from sparsecomp.training.descent import PRIOR, Descending, Masks, reduced
+from sparsecomp.training.loop import Training, hash_of
+from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
+
+Masks = dict[str, torch.Tensor]  # parameter's name -> bool of its shape; True may move
 
 
-class Training(Descending):
-    """The state of one descent.
+class CaeTraining(Training):
+    """One descent of a Sparse CAE.
 
     Parameters
     ----------
@@ -59,13 +62,12 @@ class Training(Descending):
         masks: Masks | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        super().__init__()
+        self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device = seed, torch.device(device)
         self.pictures = [reduced(p, descent.reduce) for p in pictures.values()]
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
-        small = [name for name, p in zip(pictures, self.pictures, strict=True) if min(p.shape[:2]) < descent.crop]
-        if small or not pictures or not validation:
-            missing = "pictures and validation: at least one of each is needed"
-            raise ValueError(f"crop={descent.crop}: larger than {', '.join(small)}" if small else missing)
+        check_pictures(dict(zip(pictures, self.pictures, strict=True)), validation, descent.crop)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.prior = FactorizedPrior(model.shape.latent).to(self.device)
@@ -76,19 +78,20 @@ class Training(Descending):
                 raise ValueError(f"masks[{name!r}]: a bool tensor of the shape of that parameter is needed")
             with torch.no_grad():
                 named[name].mul_(mask)
-        super().__init__(descent, named | {PRIOR + name: p for name, p in self.prior.named_parameters()}, masks)
+        named = named | {PRIOR + name: p for name, p in self.prior.named_parameters()}
+        self.optimiser = NamedOptimiser(named, descent.optimiser, weight_decay=descent.weight_decay, masks=masks)
         self.identity = {
             "descent": as_dict(descent), "seed": seed, "shape": as_dict(model.shape), "device": self.device.type,
             "pictures": fingerprint({str(i): p for i, p in enumerate(pictures.values())}),
-            "masks": checkpoints.hash_of(self.masks),
-            "start": checkpoints.hash_of(dict(self.model.named_parameters())),
+            "masks": hash_of(masks),
+            "start": hash_of(dict(self.model.named_parameters())),
         }  # fmt: skip
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def advance(self) -> float:
-        """One step of the optimiser; returns the loss before it."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+    def step(self) -> float:
+        """Take one step; return the loss before it. `FloatingPointError` if it is no longer a finite number."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
         x, delta = self._crops(generator), self._deltas(generator)
         z = self.model.encoder(x)
         noise = torch.rand(z.shape, generator=generator).to(self.device) - 0.5
@@ -97,10 +100,12 @@ class Training(Descending):
         if rated is not None:
             bpp = self.prior.bits(rated, delta).sum((1, 2, 3)) / x[0, 0].numel()
             loss = loss + (self.descent.lam * delta.flatten().square() * bpp).mean()
-        gradients = torch.autograd.grad(loss, list(self.named.values()), allow_unused=True)
-        self._update(dict(zip(self.named, gradients, strict=True)))
-        self.step += 1
-        return float(loss.detach())
+        named, descent = self.optimiser.named, self.descent
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        lr = rate_at(descent.lr, self.done, descent.steps, warmup=descent.warmup, schedule=descent.schedule)
+        self.optimiser.step(dict(zip(named, gradients, strict=True)), lr, self.done + 1)
+        self.done += 1
+        return finite(loss, self.done)
 
     def _crops(self, generator: torch.Generator) -> torch.Tensor:
         """``(batch, 3, crop, crop)`` in [0, 1] from random pictures, places and flips."""
@@ -133,7 +138,7 @@ class Training(Descending):
     # Scoring ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def score(self) -> tuple[float, float]:
+    def score(self) -> dict[str, float]:
         """Mean PSNR in dB and estimated bits per pixel of the validation pictures, rounded at the middle step."""
         delta = math.sqrt(self.descent.finest * self.descent.coarsest)
         psnrs, rates = [], []
@@ -145,7 +150,11 @@ class Training(Descending):
             shown = (self.model.decoder(z)[0, :, :height, :width].clamp(0, 1) * 255).round()
             mse = float((shown - picture.to(self.device).permute(2, 0, 1)).square().double().mean())
             psnrs.append(10 * math.log10(255**2 / max(mse, 1e-9)))
-        return float(np.mean(psnrs)), float(np.mean(rates))
+        return {"psnr": float(np.mean(psnrs)), "estimated_bpp": float(np.mean(rates))}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The network, the prior, and the moments of the optimiser."""
+        return self.optimiser.state()
 
     @torch.no_grad()
     def histogram(self) -> torch.Tensor:
@@ -156,3 +165,28 @@ class Training(Descending):
             cells = entropy.cells_of(z)[0].flatten(1).cpu()
             total += torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
         return total
+
+
+def check_pictures(
+    pictures: Mapping[str, np.ndarray | torch.Tensor], validation: Mapping[str, np.ndarray], crop: int
+) -> None:
+    """Refuse pictures to train on that a crop does not fit into, or no pictures at all (`ValueError`)."""
+    small = [name for name, picture in pictures.items() if min(picture.shape[:2]) < crop]
+    require(not small, "crop", f"at most the sides of {', '.join(small)}", crop)
+    for name, given in (("pictures", pictures), ("validation", validation)):
+        require(len(given) > 0, name, "at least 1 picture", len(given))
+
+
+def reduced(picture: np.ndarray, by: int) -> torch.Tensor:
+    """A picture uint8 ``(H, W, 3)`` made smaller by averaging ``by x by`` pixels; what is left over is cut off."""
+    height, width = (n // by * by for n in picture.shape[:2])
+    cells = picture[:height, :width].reshape(height // by, by, width // by, by, 3)
+    return torch.from_numpy(np.rint(cells.mean((1, 3))).astype(np.uint8))
+
+
+def finite(loss: torch.Tensor, done: int) -> float:
+    """The loss as a number; `FloatingPointError` if it is none."""
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the loss is {value} at step {done}: the learning rate is too high")
+    return value

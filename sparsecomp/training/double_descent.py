@@ -20,7 +20,7 @@ from torch import nn
 
 from sparsecomp.models.sparse_cae import Encoder, SparseCAE
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
-from sparsecomp.training.descent import Masks
+from sparsecomp.training.autoencoder import Masks
 
 CONSTRAINTS = (*PROJECTIONS, "magnitude", "random")
 LAYERS = ("encoder", "all")

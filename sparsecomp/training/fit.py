@@ -1,8 +1,9 @@
-"""The fit engine: one or many SIRENs fitted to one or many pictures at once.
+"""Training of SIRENs: one or many networks fitted to one or many pictures at once.
 
-A fit is a picture, a seed and a flat vector of parameters; a batch of fits shares the architecture and the budget and
+A fit is a picture, a seed and a flat vector of parameters. A batch of fits shares the architecture and the budget and
 goes through every step together, which fills a GPU. On a CPU a set of pictures is fitted one process a core instead
-(`fit_set`).
+(`fit_set`). What a `Method` adds to following the gradient is the difference between COIN, L0onie and magnitude pruning
+(`constrained_fit`).
 
 The state that is kept is the one whose *rounded, quantised* reconstruction is best: parameters as the file stores them
 (fp16), colours as a screen shows them (8 bits). A fit that collapses to a constant picture, as large steps sometimes
@@ -14,7 +15,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +26,14 @@ import torch
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.profiles import FitBudget, as_dict
-from sparsecomp.training import checkpoint as checkpoints
 from sparsecomp.training import kernel
-from sparsecomp.training.optim import Adam, Soap
-from sparsecomp.training.running import Paused, Watch, side_by_side
+from sparsecomp.training.loop import Paused, Training, run
+from sparsecomp.training.optimisers import Adam, Soap, rate_at
+from sparsecomp.training.processes import side_by_side
 
 SAME_ORDER = 10  # epochs that share one drawn order of pixels: drawing and gathering cost about as much as two steps
+
+
 @dataclass
 class FitResult:
     """One finished fit.
@@ -58,7 +62,7 @@ class FitResult:
 
 @dataclass
 class _Fit:
-    """What the engine knows of one fit beside its tensors."""
+    """What is known of one fit beside its tensors."""
 
     start: int = 0  # the step at which it began, or was last restarted
     rate: float = 1.0  # factor on the learning rate, halved at each restart
@@ -69,7 +73,57 @@ class _Fit:
     course: list[list[float]] = field(default_factory=list)  # dynamics of a sparse fit
 
 
-class Engine:
+class Method:
+    """What happens to the weights of a batch beside following the gradient. Here nothing: this is COIN.
+
+    Subclasses are L0onie and magnitude pruning (`constrained_fit`). A method belongs to one batch, and has tensors of
+    its own.
+
+    Attributes
+    ----------
+    identity : dict
+        What it adds to the identity of the training.
+    """
+
+    def __init__(self, training: SirenTraining) -> None:
+        self.training = training
+        self.identity: dict = {}
+
+    def step(self) -> torch.Tensor:
+        """Change the weights once; return the loss of every fit before it, ``(B,)``."""
+        training = self.training
+        loss, gradient = training.gradient_at(training.parameters)
+        training.optimiser.step(training.parameters, gradient, training.learning_rates())
+        return loss
+
+    def schedule_end(self) -> int:
+        """The step at which the schedule that runs now comes to its end."""
+        return self.training.budget.steps
+
+    def stored(self) -> tuple[torch.Tensor, list[bool]]:
+        """Parameters ``(B, P)`` as a file would give them back, and for each fit whether it could be kept so."""
+        parameters = self.training.parameters
+        return parameters.half().float(), [True] * len(parameters)
+
+    def keep(self, index: int) -> None:
+        """Note what belongs to the parameters of one fit that are now its best."""
+
+    def scored(self, scores: list[float]) -> None:
+        """Note a scoring, in dB."""
+
+    def restart(self, index: int) -> None:
+        """Begin anew with one fit that collapsed; its parameters have been set."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the tensors that the next step depends on."""
+        return {}
+
+    def result(self, index: int, result: FitResult) -> FitResult:
+        """Add what the method knows of one fit."""
+        return result
+
+
+class SirenTraining(Training):
     """A batch of fits in progress; `fit` is the short way to use it.
 
     Parameters
@@ -83,7 +137,9 @@ class Engine:
     coordinates : {"per_axis", "coin"}
     device : torch device
     backend : {"auto", "kernel", "torch"}
-        The C kernel or PyTorch (see `training.kernel`); `Engine.backend` names the one used, and so does a record.
+        The C kernel or PyTorch (`training.kernel`); the attribute `backend` names the one used, and so does a record.
+    method : callable
+        Makes the `Method` from this object.
     """
 
     def __init__(
@@ -96,20 +152,19 @@ class Engine:
         coordinates: str = "per_axis",
         device: str | torch.device = "cpu",
         backend: str = "auto",
+        method: Callable[[SirenTraining], Method] = Method,
     ) -> None:
+        super().__init__()
         if not pictures or len(pictures) != len(seeds):
             raise ValueError(
                 f"{len(pictures)} pictures and {len(seeds)} seeds: at least one, and as many of each, are needed"
             )
         if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds):
             raise ValueError(f"seeds={list(seeds)}: whole numbers from 0 to 2^32 - 1 are needed")
-        self.architecture, self.budget, self.seeds, self.device = (
-            architecture,
-            budget,
-            list(seeds),
-            torch.device(device),
-        )
-        self.backend = kernel.resolve(backend, device)
+        self.architecture, self.budget, self.seeds = architecture, budget, list(seeds)
+        self.steps, self.score_every = budget.steps, budget.score_every
+        self.coordinates, self.device, self.backend = coordinates, torch.device(device), kernel.resolve(backend, device)
+        self.threads = torch.get_num_threads()  # the kernel's
         self.sizes = [p.shape[:2] for p in pictures]
         fewest = min(h * w for h, w in self.sizes)
         self.pixels = min(budget.batch_pixels or fewest, fewest)
@@ -128,12 +183,13 @@ class Engine:
             "backend": self.backend, "device": self.device.type,
             "pictures": fingerprint({str(i): p for i, p in enumerate(pictures)}),
         }  # fmt: skip
-        self.step, self.seconds = 0, 0.0
         self.fits = [_Fit() for _ in pictures]
         self.parameters = torch.stack([self._first_values(i, seed) for i, seed in enumerate(seeds)])
         self.best = self.parameters.half()
         self.optimiser = Soap(self.parameters, architecture) if budget.optimiser == "soap" else Adam(self.parameters)
         self._drawn = [(-1, None, None) for _ in pictures]  # which order is drawn, and positions and targets in it
+        self.method = method(self)
+        self.identity |= self.method.identity
 
     def _first_values(self, index: int, seed: int) -> torch.Tensor:
         """Parameters ``(P,)`` that a fit begins with; the last ``n_out`` of them are the bias of the colours."""
@@ -144,32 +200,25 @@ class Engine:
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def advance(self) -> float:
-        """One optimiser step of every fit; returns the mean loss of the batch (before the step)."""
-        loss, gradient = kernel.gradient(self.architecture, self.parameters, *self._pixels(), self.backend)
-        self.optimiser.step(self.parameters, gradient, self._learning_rates())
-        self.step += 1
+    def step(self) -> float:
+        """Take one step with every fit; return the mean loss of the batch before it."""
+        loss = self.method.step()
+        self.done += 1
         return float(loss.mean())
 
-    def _learning_rates(self) -> torch.Tensor:
-        """``(B, 1)``: linear warm-up, then constant or half a cosine down to 0 at the last step; each fit from its own
-        start.
-        """
-        rates = []
-        for fit in self.fits:
-            age, whole = self.step - fit.start, self._end() - fit.start
-            left = {
-                "constant": 1.0,
-                "cosine": 0.5 + 0.5 * math.cos(math.pi * age / whole),
-                "quadratic": (1 - age / whole) ** 2,
-            }
-            warm = min(1.0, (age + 1) / max(1, self.budget.warmup))
-            rates.append(self.budget.lr * fit.rate * warm * left[self.budget.schedule])
-        return torch.tensor(rates, device=self.device)[:, None]
+    def gradient_at(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss ``(B,)`` and gradient ``(B, P)`` of networks with these weights, at the pixels of this step."""
+        return kernel.gradient(self.architecture, weights, *self._pixels(), self.backend, self.threads)
 
-    def _end(self) -> int:
-        """The step at which the schedule that runs now comes to its end."""
-        return self.budget.steps
+    def learning_rates(self) -> torch.Tensor:
+        """``(B, 1)``: each fit's schedule runs from its own start."""
+        budget, end = self.budget, self.method.schedule_end()
+        rates = [
+            rate_at(budget.lr * fit.rate, self.done - fit.start, end - fit.start, warmup=budget.warmup,
+                    schedule=budget.schedule)
+            for fit in self.fits
+        ]  # fmt: skip
+        return torch.tensor(rates, device=self.device)[:, None]
 
     def _pixels(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Positions and colours of this step: every pixel, or the next slice of a stratified order."""
@@ -178,7 +227,7 @@ class Engine:
         inputs, targets = [], []
         for fit, (height, width) in enumerate(self.sizes):
             slices = height * width // self.pixels
-            epoch, place = divmod(self.step, slices)
+            epoch, place = divmod(self.done, slices)
             number = epoch // SAME_ORDER
             if self._drawn[fit][0] != number:
                 order = stratified_order(
@@ -194,29 +243,24 @@ class Engine:
     # Scoring ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def score(self) -> list[float]:
+    def score(self) -> dict[str, list[float]]:
         """PSNR in dB of every fit as its file would show it; keeps what is best and restarts what has collapsed."""
-        shown, allowed = self._shown()
-        colours = kernel.colours(self.architecture, shown, self.positions, self.backend)
+        shown, allowed = self.method.stored()
+        colours = kernel.colours(self.architecture, shown, self.positions, self.backend, self.threads)
         scores = []
         for index, (fit, colour, target) in enumerate(zip(self.fits, colours, self.targets, strict=True)):
             mse = float((colour.clamp_(0, 1).mul_(255).round_() - 255 * target).square().double().mean())
             psnr = 10 * math.log10(255**2 / max(mse, 1e-9)) if math.isfinite(mse) else -math.inf
-            fit.history.append((self.step, round(psnr, 4)))
+            fit.history.append((self.done, round(psnr, 4)))
             if allowed[index] and psnr > fit.best:
-                fit.best, fit.best_step = psnr, self.step
-                self._keep(index, shown[index])
-            if self._collapsed(fit, psnr, self.constant[index]) and self.step < self.budget.steps:
+                fit.best, fit.best_step = psnr, self.done
+                self.best[index] = shown[index]
+                self.method.keep(index)
+            if self._collapsed(fit, psnr, self.constant[index]) and self.done < self.steps:
                 self._restart(index)
             scores.append(psnr)
-        return scores
-
-    def _shown(self) -> tuple[torch.Tensor, list[bool]]:
-        """Parameters ``(B, P)`` as a file would give them back, and for each fit whether it could be kept so."""
-        return self.parameters.half().float(), [True] * len(self.fits)
-
-    def _keep(self, index: int, shown: torch.Tensor) -> None:
-        self.best[index] = shown
+        self.method.scored(scores)
+        return {"psnr": scores}
 
     def _collapsed(self, fit: _Fit, psnr: float, constant: float) -> bool:
         """Is this a constant picture where, by now, it should not be?"""
@@ -226,7 +270,7 @@ class Engine:
         # A new start gets its grace anew, whatever the fit had reached before it.
         had_left = fit.restarts[-1]["from"] == "best" if fit.restarts else False
         had_left = had_left or any(score > constant + 1 for step, score in fit.history if step > fit.start)
-        late = self.step - fit.start >= max(200, self.budget.steps // 20)
+        late = self.done - fit.start >= max(200, self.budget.steps // 20)
         return psnr < constant + 0.5 and (had_left or late)
 
     def _restart(self, index: int) -> None:
@@ -234,7 +278,7 @@ class Engine:
         mean).
         """
         fit = self.fits[index]
-        fit.rate, fit.start = fit.rate / 2, self.step
+        fit.rate, fit.start = fit.rate / 2, self.done
         resumed = fit.best > self.constant[index] + 3
         if resumed:
             self.parameters[index] = self.best[index].float()
@@ -242,38 +286,38 @@ class Engine:
             self.parameters[index] = self._first_values(index, self.seeds[index] + 1_000_003 * (len(fit.restarts) + 1))
         self.optimiser.reset(index)
         origin = "best" if resumed else "new"
-        fit.restarts.append({"step": self.step, "from": origin, "lr": self.budget.lr * fit.rate})
+        fit.restarts.append({"step": self.done, "from": origin, "lr": self.budget.lr * fit.rate})
+        self.method.restart(index)
 
-    # Checkpoints ------------------------------------------------------------------------------------------------------
+    # Checkpoints and results ------------------------------------------------------------------------------------------
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, torch.Tensor]:
+        """Parameters, the best of them, the optimiser's tensors and the method's."""
         optimiser = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
-        return {"parameters": self.parameters, "best": self.best} | optimiser
+        return {"parameters": self.parameters, "best": self.best} | optimiser | self.method.state()
 
-    def save(self, path: Path) -> None:
-        """Write everything that the next step depends on; whole or not at all."""
-        state = {"step": self.step, "seconds": self.seconds, "fits": [vars(f) for f in self.fits]}
-        checkpoints.save(path, self._tensors(), self.identity, state)
+    def plain(self) -> dict:
+        """The rest of the state."""
+        return super().plain() | {"notes": self.notes}
 
-    def load(self, path: Path) -> None:
-        """Go on from `save`. Raises `ValueError` if the file is broken or belongs to another configuration."""
-        state = checkpoints.load(path, self._tensors(), self.identity)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.fits = [_Fit(**fit) for fit in state["fits"]]
+    @property
+    def notes(self) -> list[dict]:
+        """What is known of each fit beside its tensors."""
+        return [vars(fit) for fit in self.fits]
+
+    @notes.setter
+    def notes(self, values: list[dict]) -> None:
+        self.fits = [_Fit(**fit) for fit in values]
 
     def results(self) -> list[FitResult]:
         """What has been reached so far, one a fit."""
-        return [
-            FitResult(
-                best.cpu().clone(),
-                fit.best,
-                fit.best_step,
-                [tuple(h) for h in fit.history],
-                fit.restarts,
-                self.seconds / len(self.fits),
-            )
-            for fit, best in zip(self.fits, self.best, strict=True)
-        ]
+        made, seconds = [], self.seconds / len(self.fits)
+        for index, fit in enumerate(self.fits):
+            history = [tuple(point) for point in fit.history]
+            parameters = self.best[index].cpu().clone()
+            result = FitResult(parameters, fit.best, fit.best_step, history, fit.restarts, seconds)
+            made.append(self.method.result(index, result))
+        return made
 
 
 def stratified_order(
@@ -308,44 +352,46 @@ def fit(
     checkpoint: Path | None = None,
     max_seconds: float | None = None,
     stop_at: float | None = None,
-    on_score: Callable[[int, list[float]], None] | None = None,
-    make: Callable[..., Engine] = Engine,
+    on_score: Callable[[int, dict], None] | None = None,
+    method: Callable[[SirenTraining], Method] = Method,
 ) -> list[FitResult]:
-    """Fit one SIREN to each picture, all in one batch; see `Engine` for the arguments not named here.
+    """Fit one SIREN to each picture, all in one batch.
+
+    See `SirenTraining` for the arguments that are not named here, and `loop.run` for checkpoints and pauses.
 
     Parameters
     ----------
     seeds : sequence of int, optional
         One a picture; 0 for all by default.
-    checkpoint : Path, optional
-        Where the state is kept; if the file is there the fit goes on from it. The last state stays there: asked again,
-        a finished fit gives its results at once, so nothing is lost before its caller has kept them.
-    max_seconds : float, optional
-        Pause after so much wall time: the state is saved and `Paused` raised. Needs ``checkpoint``.
     stop_at : float, optional
         Stop for good as soon as every fit has a state to keep of so many dB (`sparsecomp bench fit` times that).
-    on_score : callable, optional
-        Called with the step and the scores in dB at each scoring: progress bars hang here.
-    make : callable
-        What makes the engine: `Engine`, or one of `training.sparse` with its own arguments bound (`functools.partial`).
     """
-    engine = make(
+    training = SirenTraining(
         pictures, architecture, budget,
         seeds=[0] * len(pictures) if seeds is None else seeds, coordinates=coordinates, device=device, backend=backend,
+        method=method,
     )  # fmt: skip
-    watch = Watch(engine, budget.steps, checkpoint, max_seconds)
-    while engine.step < budget.steps:
-        engine.advance()
-        if engine.step % budget.score_every == 0 or engine.step == budget.steps:
-            scores = engine.score()
-            watch.look()
-            if on_score is not None:
-                on_score(engine.step, scores)
-            if stop_at is not None and min(one.best for one in engine.fits) >= stop_at:
-                break
-        watch.after_step()
-    watch.end()
-    return engine.results()
+    with one_thread_of_torch(training.backend == "kernel"):
+        run(
+            training, checkpoint=checkpoint, max_seconds=max_seconds, on_score=on_score,
+            enough=lambda training: stop_at is not None and min(fit.best for fit in training.fits) >= stop_at,
+        )  # fmt: skip
+    return training.results()
+
+
+@contextmanager
+def one_thread_of_torch(wanted: bool) -> Iterator[None]:
+    """Within it PyTorch has one thread, if that is wanted: beside the kernel, which has its own number of threads.
+
+    What PyTorch does then are products of tiny matrices, and their last bits depend on the number of threads.
+    """
+    before = torch.get_num_threads()
+    try:
+        if wanted:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit_set(
@@ -360,7 +406,7 @@ def fit_set(
     workers: int = 1,
     max_seconds: float | None = None,
     on_done: Callable[[str, FitResult], None] = lambda name, result: None,
-    make: Callable[..., Engine] = Engine,
+    method: Callable[[SirenTraining], Method] = Method,
 ) -> None:
     """Fit every picture of a set and hand each `FitResult` to ``on_done(name, result)`` as it comes.
 
@@ -376,14 +422,14 @@ def fit_set(
             batch = {name: p for name, p in pictures.items() if p.shape[0] * p.shape[1] == pixels}
             results = fit(
                 list(batch.values()), architecture, budget, seeds=[seed] * len(batch), coordinates=coordinates,
-                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(), make=make,
+                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(), method=method,
             )  # fmt: skip
             for name, result in zip(batch, results, strict=True):
                 on_done(name, result)
         return
     tasks = {
         name: functools.partial(
-            _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, make
+            _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, method
         )
         for name, p in pictures.items()
     }
@@ -398,20 +444,14 @@ def _fit_one(
     coordinates: str,
     checkpoint: Path,
     deadline: float | None,
-    make: Callable[..., Engine],
+    method: Callable[[SirenTraining], Method],
 ) -> FitResult:
     """One picture in a process of its own. CLOCK_MONOTONIC is one clock for all processes of a machine."""
     seconds = None if deadline is None else deadline - time.monotonic()
     if seconds is not None and seconds <= 0:
         raise Paused("not begun")
     (result,) = fit(
-        [picture],
-        architecture,
-        budget,
-        seeds=[seed],
-        coordinates=coordinates,
-        checkpoint=checkpoint,
-        max_seconds=seconds,
-        make=make,
-    )
+        [picture], architecture, budget, seeds=[seed], coordinates=coordinates, checkpoint=checkpoint,
+        max_seconds=seconds, method=method,
+    )  # fmt: skip
     return result

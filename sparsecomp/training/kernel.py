@@ -97,6 +97,7 @@ def gradient(
     inputs: list[torch.Tensor],
     targets: list[torch.Tensor],
     backend: str,
+    threads: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error ``(B,)`` (float64) and its gradient ``(B, P)`` for the networks ``parameters (B, P)``.
 
@@ -109,6 +110,8 @@ def gradient(
         all.
     backend : {"kernel", "torch"}
         What `resolve` returned.
+    threads : int
+        Of the kernel; the bits of the result do not depend on it.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def gradient(
         for fit, tensor in enumerate(tensors):
             _check_rows(f"{name}[{fit}]", tensor, rows, pixels, parameters.device)
     if backend == "kernel":
-        error, gradients, _ = _call(architecture, parameters, inputs, targets)
+        error, gradients, _ = _call(architecture, parameters, inputs, targets, threads)
         return error / targets[0].numel(), gradients
     width = max(1, PASS // len(inputs))
     loss, total = torch.zeros(len(inputs), dtype=torch.float64), torch.zeros_like(parameters)
@@ -140,7 +143,11 @@ def gradient(
 
 @torch.no_grad()
 def colours(
-    architecture: Architecture, parameters: torch.Tensor, inputs: list[torch.Tensor], backend: str
+    architecture: Architecture,
+    parameters: torch.Tensor,
+    inputs: list[torch.Tensor],
+    backend: str,
+    threads: int = 1,
 ) -> list[torch.Tensor]:
     """Unclipped colours ``(n_out, N_i)`` of every fit of the batch at all its positions ``(n_in, N_i)``.
 
@@ -152,7 +159,7 @@ def colours(
     out = []
     for fit, x in enumerate(inputs):
         if backend == "kernel":
-            out.append(_call(architecture, parameters[fit : fit + 1], [x], None)[2][0])
+            out.append(_call(architecture, parameters[fit : fit + 1], [x], None, threads)[2][0])
         else:
             out.append(
                 torch.cat(
@@ -193,6 +200,7 @@ def _call(
     parameters: torch.Tensor,
     inputs: list[torch.Tensor],
     targets: list[torch.Tensor] | None,
+    threads: int,
 ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """One call of the C kernel: sums of squared errors, gradients, colours (the latter only where there are no
     targets).
@@ -210,7 +218,7 @@ def _call(
         ctypes.c_long(theta.shape[1]), ctypes.c_void_p(theta.data_ptr()),
         *_rows(inputs), *_rows(targets), *_rows(made),
         ctypes.c_long(pixels), ctypes.c_float(2 / (architecture.n_out * pixels)),
-        ctypes.c_void_p(gradients.data_ptr()), ctypes.c_void_p(error.data_ptr()), CHUNKS, torch.get_num_threads(),
+        ctypes.c_void_p(gradients.data_ptr()), ctypes.c_void_p(error.data_ptr()), CHUNKS, threads,
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for {fits} fits of {architecture}")

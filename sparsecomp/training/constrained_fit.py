@@ -1,4 +1,5 @@
-"""Sparse fits on the engine of `training.fit`: L0onie's game of weights, gates and multiplier, and magnitude pruning.
+"""SIREN fits under a budget (`training.fit`): L0onie's constrained optimisation of weights and gates, and magnitude
+pruning.
 
 L0onie (Ramirez & Gallego-Posada 2022) trains a network larger than its budget and closes gates until it fits::
 
@@ -18,21 +19,18 @@ length is measured at every scoring; between two of them its difference to the p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
+from sparsecomp.checks import in_range
 from sparsecomp.coding import quantize, weights
-from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import FitBudget, Sparsity, as_dict
+from sparsecomp.profiles import Sparsity, as_dict
 from sparsecomp.sparsify.gates import HardConcrete, n_gates, spread_units
 from sparsecomp.sparsify.lagrangian import Multipliers
 from sparsecomp.sparsify.magnitude import keep_largest, prune
-from sparsecomp.training import kernel
-from sparsecomp.training.fit import Engine, FitResult
-from sparsecomp.training.optim import Adam
+from sparsecomp.training.fit import FitResult, Method, SirenTraining
+from sparsecomp.training.optimisers import Adam
 
 BITS = 16  # of a stored value in the paper's accounting
 AIM = 0.99  # of the budget, when the steps are fixed: what training moves after that has room
@@ -58,66 +56,57 @@ class SparseResult(FitResult):
     course: list[list[float]] = field(default_factory=list)
 
 
-class SparseEngine(Engine):
-    """A batch of fits with gates, steps and multipliers of their own.
+class ConstrainedFit(Method):
+    """Gates, quantisation steps and multipliers for every fit of a batch.
 
     Parameters
     ----------
-    bpp : float or sequence of float
-        tau of every fit, bits per pixel.
+    training : SirenTraining
+    bpp : float
+        tau, bits per pixel.
     sparsity : Sparsity
-        What is counted, and how the game is played. The others are those of `Engine`.
+        What is counted, and how the game is played.
     """
 
-    def __init__(
-        self,
-        pictures: Sequence[np.ndarray],
-        architecture: Architecture,
-        budget: FitBudget,
-        *,
-        bpp: float | Sequence[float],
-        sparsity: Sparsity,
-        **options: object,
-    ) -> None:
-        super().__init__(pictures, architecture, budget, **options)
-        fits, self.sparsity = len(pictures), sparsity
-        self.bpp = [bpp] * fits if isinstance(bpp, (int, float)) else list(bpp)
-        if len(self.bpp) != fits or not all(0 < b < 1000 for b in self.bpp):
-            raise ValueError(f"bpp={bpp!r}: {fits} numbers above 0 are needed")
-        self.coordinates = self.identity["coordinates"]
-        self.identity |= {"bpp": self.bpp, "sparsity": as_dict(sparsity)}
+    def __init__(self, training: SirenTraining, bpp: float, sparsity: Sparsity) -> None:
+        super().__init__(training)
+        in_range("bpp", bpp, 0, 1000, "()")
+        fits, device, architecture = len(training.fits), training.device, training.architecture
+        self.architecture, self.device, self.bpp, self.sparsity = architecture, device, bpp, sparsity
+        self.identity = {"bpp": [bpp] * fits, "sparsity": as_dict(sparsity)}
         self.gates = HardConcrete(sparsity.temperature, (-sparsity.stretch, 1 + sparsity.stretch))
         self.multipliers = Multipliers(
-            fits, sparsity.dual_lr, restarts=sparsity.restarts, start=sparsity.multiplier, device=self.device
+            fits, sparsity.dual_lr, restarts=sparsity.restarts, start=sparsity.multiplier, device=device
         )
-        self.of = quantize.tensor_of(architecture).to(self.device)
+        self.of = quantize.tensor_of(architecture).to(device)
         self.count = torch.bincount(self.of).float()
-        self.area = torch.tensor([float(h * w) for h, w in self.sizes], device=self.device)
-        self.tau = torch.tensor(self.bpp, dtype=torch.float32, device=self.device)
-        self.offset = torch.zeros(fits, device=self.device)  # measured less expected rate, at the last scoring
-        self.log_alpha = torch.zeros(fits, n_gates(architecture, sparsity.structured), device=self.device)
-        self.log_step = torch.zeros(fits, len(self.count), device=self.device)
-        self.best = self.best.float()
+        self.area = torch.tensor([float(h * w) for h, w in training.sizes], device=device)
+        self.tau = torch.full((fits,), bpp, dtype=torch.float32, device=device)
+        self.offset = torch.zeros(fits, device=device)  # measured less expected rate, at the last scoring
+        self.log_alpha = torch.zeros(fits, n_gates(architecture, sparsity.structured), device=device)
+        self.log_step = torch.zeros(fits, len(self.count), device=device)
+        training.best = training.best.float()
         self.best_steps, self._index = (
-            torch.zeros(fits, len(self.count), dtype=torch.int64, device=self.device) for _ in range(2)
+            torch.zeros(fits, len(self.count), dtype=torch.int64, device=device) for _ in range(2)
         )
-        self.nonzeros = torch.zeros(fits, dtype=torch.int64, device=self.device)
+        self.nonzeros = torch.zeros(fits, dtype=torch.int64, device=device)
         self.best_rate, self.rate = torch.zeros_like(self.tau), torch.zeros_like(self.tau)
         for fit in range(fits):
             self._begin(fit)
         self.extra = {"log_alpha": Adam(self.log_alpha, (0.9, 0.99)), "log_step": Adam(self.log_step, (0.95, 0.99))}
-        self.round_from = math.ceil(sparsity.round_from * budget.steps)
+        self.round_from = math.ceil(sparsity.round_from * training.steps)
 
     def _begin(self, fit: int) -> None:
         """First gates and steps of one fit: the steps at which the first values would just meet the budget."""
-        generator = torch.Generator().manual_seed(self.seeds[fit] + 7)
+        generator = torch.Generator().manual_seed(self.training.seeds[fit] + 7)
         noise = torch.randn(self.log_alpha.shape[1], generator=generator).to(self.device)
         self.log_alpha[fit] = self.sparsity.log_alpha + 0.1 * noise
         rows = slice(fit, fit + 1)
         self.log_step[rows] = 0
         if self.sparsity.rate == "file":
-            log_step = self._moments(self.parameters[rows], torch.ones_like(self.parameters[rows]))[1].log() / 2
-            over = self._proxy(self.parameters[rows], self.log_alpha[rows], log_step) - self.tau[fit] * self.area[fit]
+            theta = self.training.parameters[rows]
+            log_step = self._moments(theta, torch.ones_like(theta))[1].log() / 2
+            over = self._proxy(theta, self.log_alpha[rows], log_step) - self.tau[fit] * self.area[fit]
             self.log_step[rows] = log_step + math.log(2) * over / self.architecture.n_parameters
         self.multipliers.value[fit], self.offset[fit] = self.sparsity.multiplier, 0
 
@@ -173,20 +162,17 @@ class SparseEngine(Engine):
     def _open(self, log_alpha: torch.Tensor, *, drawn: bool) -> torch.Tensor:
         """The gate of every parameter, ``(B, P)``: the median, or one draw of each."""
         if self.sparsity.gates == "none":
-            return torch.ones_like(self.parameters)
+            return torch.ones_like(self.training.parameters)
         z = self.gates.at(log_alpha, self._uniform(log_alpha, 1)) if drawn else self.gates.median(log_alpha)
         return spread_units(self.architecture, z) if self.sparsity.structured else z
 
     def _uniform(self, like: torch.Tensor, stream: int) -> torch.Tensor:
         """Numbers in (0, 1) that depend on seed and step of each fit and on nothing else."""
-        rows = [
-            torch.rand(
-                like.shape[1],
-                generator=torch.Generator(self.device).manual_seed((seed * 1_000_003 + self.step) * 2 + stream),
-                device=self.device,
-            )
-            for seed in self.seeds
+        generators = [
+            torch.Generator(self.device).manual_seed((seed * 1_000_003 + self.training.done) * 2 + stream)
+            for seed in self.training.seeds
         ]
+        rows = [torch.rand(like.shape[1], generator=generator, device=self.device) for generator in generators]
         return torch.stack(rows).clamp_(1e-6, 1 - 1e-6)
 
     def _weights(self, theta: torch.Tensor, log_alpha: torch.Tensor, log_step: torch.Tensor) -> torch.Tensor:
@@ -195,54 +181,53 @@ class SparseEngine(Engine):
         if self.sparsity.rate != "file":
             return theta
         step = log_step.exp()[:, self.of]
-        if self.step >= self.round_from:
+        if self.training.done >= self.round_from:
             return quantize.round_through(theta, step)
         return theta + step * (self._uniform(theta, 0) - 0.5) * (theta.detach() != 0)
 
-    def advance(self) -> float:
-        """One step of both players; returns the mean loss of the batch (before the step)."""
-        leaves = [t.detach().requires_grad_() for t in (self.parameters, self.log_alpha, self.log_step)]
+    def step(self) -> torch.Tensor:
+        """Descend in weights, gates and steps, ascend in the multiplier; return the loss of every fit, ``(B,)``."""
+        training, sparsity = self.training, self.sparsity
+        leaves = [t.detach().requires_grad_() for t in (training.parameters, self.log_alpha, self.log_step)]
         with torch.enable_grad():
             drawn = self._weights(*leaves)
-            loss, gradient = kernel.gradient(self.architecture, drawn.detach(), *self._pixels(), self.backend)
+            loss, gradient = training.gradient_at(drawn.detach())
             expected = self._proxy(*leaves) / self.area
             total = (drawn * gradient).sum() + self.multipliers.weigh(expected - self.tau).sum()
             gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-        rates = self._learning_rates()
-        share = rates / self.budget.lr
-        self.optimiser.step(self.parameters, gradients[0], rates)
-        if self.sparsity.gates != "none":
-            self.extra["log_alpha"].step(self.log_alpha, gradients[1], self.sparsity.gate_lr * share)
+        rates = training.learning_rates()
+        share = rates / training.budget.lr
+        training.optimiser.step(training.parameters, gradients[0], rates)
+        if sparsity.gates != "none":
+            self.extra["log_alpha"].step(self.log_alpha, gradients[1], sparsity.gate_lr * share)
             self.log_alpha.clamp_(-4, 4)  # the released code's bounds; beyond them a gate hardly moves
-        fixed = self.sparsity.rate == "file" and self.step >= self.round_from
-        if self.sparsity.rate == "file" and not fixed:
-            self.extra["log_step"].step(self.log_step, gradients[2], self.sparsity.step_lr * (0.1 + 0.9 * share))
+        file, fixed = sparsity.rate == "file", sparsity.rate == "file" and training.done >= self.round_from
+        if file and not fixed:
+            self.extra["log_step"].step(self.log_step, gradients[2], sparsity.step_lr * (0.1 + 0.9 * share))
         if not fixed:
-            file = self.sparsity.rate == "file"
             measured = expected.detach() + self.offset if file else self._counted(drawn.detach()) / self.area
             self.multipliers.ascend(measured - self.tau)
-        self.step += 1
-        if self.step == self.round_from and self.sparsity.rate == "file":
+        if file and training.done + 1 == self.round_from:
             self._fix_steps()
-        return float(loss.mean())
+        return loss
 
     # Files --------------------------------------------------------------------------------------------------------
 
     def _theta(self) -> torch.Tensor:
         """Weights with their median gates absorbed, ``(B, P)``."""
-        return self.parameters * self._open(self.log_alpha, drawn=False)
+        return self.training.parameters * self._open(self.log_alpha, drawn=False)
 
     def _quantised(self, theta: torch.Tensor, log_step: torch.Tensor) -> weights.Quantised:
         index = quantize.index_of(log_step.exp())
         symbols = (theta / quantize.step_of(index)[self.of]).round().clamp(-weights.MOST, weights.MOST).long()
-        return weights.Quantised(self.architecture, symbols.cpu(), index.cpu(), self.coordinates)
+        return weights.Quantised(self.architecture, symbols.cpu(), index.cpu(), self.training.coordinates)
 
     def _fitting(self, fit: int, theta: torch.Tensor, tau: float) -> tuple[weights.Quantised, int, float]:
         """The finest common factor on the steps, at least 1, with which the file is within ``tau``; by bisection.
 
         Gives the network, the bytes of its file, and the logarithm of the factor.
         """
-        height, width = self.sizes[fit]
+        height, width = self.training.sizes[fit]
 
         def attempt(shift: float) -> tuple[weights.Quantised, int, float]:
             network = self._quantised(theta, self.log_step[fit] + shift)
@@ -270,11 +255,11 @@ class SparseEngine(Engine):
         """
         theta = self._theta()
         for fit in range(len(theta)):
-            self.fits[fit].best = -math.inf
+            self.training.fits[fit].best = -math.inf
             if not self._sound(fit, theta[fit]):
                 continue  # the next scoring notices, and begins it anew
             self.log_step[fit] -= 3.0  # from finer than needed, so that a file below the budget grows to it as well
-            self.log_step[fit] += self._fitting(fit, theta[fit], AIM * self.bpp[fit])[2]
+            self.log_step[fit] += self._fitting(fit, theta[fit], AIM * self.bpp)[2]
             self._snap(fit)
 
     def _snap(self, fit: int) -> None:
@@ -287,13 +272,13 @@ class SparseEngine(Engine):
 
     # Scoring ------------------------------------------------------------------------------------------------------
 
-    def _shown(self) -> tuple[torch.Tensor, list[bool]]:
+    def stored(self) -> tuple[torch.Tensor, list[bool]]:
         """Weights as they would be stored, and which fits are within their budget.
 
         From `Sparsity.round_from` on, what is over the budget is repaired, on a copy: coarser steps for a file, the
         smallest values closed otherwise.
         """
-        shown, late = self._theta(), self.step >= self.round_from
+        shown, late = self._theta(), self.training.done >= self.round_from
         if self.sparsity.rate != "file":
             shown = shown.half().float()
             for fit in range(len(shown)):
@@ -301,22 +286,22 @@ class SparseEngine(Engine):
                     shown[fit] = self._within(fit, shown[fit])
             self.rate = self._counted(shown) / self.area
         else:
-            for fit, tau in enumerate(self.bpp):
+            for fit in range(len(shown)):
                 if not self._sound(fit, shown[fit]):
                     shown[fit], self.rate[fit] = math.nan, math.inf
                     continue
-                network, size, _ = self._fitting(fit, shown[fit], tau if late else math.inf)
+                network, size, _ = self._fitting(fit, shown[fit], self.bpp if late else math.inf)
                 shown[fit], self._index[fit] = network.parameters(), network.steps
                 self.rate[fit] = 8 * size / self.area[fit]
             if not late:
-                expected = self._proxy(self.parameters, self.log_alpha, self.log_step) / self.area
+                expected = self._proxy(self.training.parameters, self.log_alpha, self.log_step) / self.area
                 self.offset = torch.where(self.rate.isfinite(), self.rate - expected, 0.0)
         self.nonzeros = (shown != 0).sum(1)
         return shown, (self.rate <= self.tau * (1 + 1e-6)).tolist()
 
     def _within(self, fit: int, values: torch.Tensor) -> torch.Tensor:
         """The values ``(P,)``, without as many of the smallest as it takes to be within the budget."""
-        limit = self.bpp[fit] * float(self.area[fit])
+        limit = self.bpp * float(self.area[fit])
         few, many = 0, len(values)
         while few < many:  # the largest number of values that fits
             middle = (few + many + 1) // 2
@@ -326,53 +311,48 @@ class SparseEngine(Engine):
                 many = middle - 1
         return keep_largest(values, few)
 
-    def _keep(self, index: int, shown: torch.Tensor) -> None:
-        super()._keep(index, shown)
+    def keep(self, index: int) -> None:
+        """Note steps and rate of the state that is kept."""
         self.best_steps[index], self.best_rate[index] = self._index[index], self.rate[index]
 
-    def score(self) -> list[float]:
-        """As `Engine.score`, of the weights as they are stored; a state over its budget is not kept."""
-        scores = super().score()
-        for fit, psnr, rate, multiplier, count in zip(
-            self.fits, scores, self.rate, self.multipliers.value, self.nonzeros, strict=True
-        ):
-            fit.course.append(
-                [self.step, round(float(rate), 5), float(f"{multiplier:.4g}"), int(count), round(psnr, 4)]
-            )
-        return scores
+    def scored(self, scores: list[float]) -> None:
+        """Note the dynamics: rate, multiplier, nonzeros, PSNR."""
+        numbers = zip(self.training.fits, scores, self.rate, self.multipliers.value, self.nonzeros, strict=True)
+        for fit, psnr, rate, multiplier, count in numbers:
+            row = [self.training.done, round(float(rate), 5), float(f"{multiplier:.4g}"), int(count), round(psnr, 4)]
+            fit.course.append(row)
 
-    def _restart(self, index: int) -> None:
-        super()._restart(index)
+    def restart(self, index: int) -> None:
+        """Begin anew with gates, steps and multiplier of one fit."""
+        training = self.training
         self._begin(index)
-        if self.fits[index].restarts[-1]["from"] == "best":
+        if training.fits[index].restarts[-1]["from"] == "best":
             # Those weights hold their gates: what the new gates take is given to them.
-            self.parameters[index] /= self._open(self.log_alpha, drawn=False)[index].clamp(min=1e-2)
-        if self.step >= self.round_from:
+            training.parameters[index] /= self._open(self.log_alpha, drawn=False)[index].clamp(min=1e-2)
+        if training.done >= self.round_from:
             self._snap(index)
         for optimiser in self.extra.values():
             optimiser.reset(index)
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, torch.Tensor]:
+        """Gates, steps, multipliers, and the moments of their optimisers."""
         extra = {f"{name}.{key}": t for name, adam in self.extra.items() for key, t in adam.state.items()}
         own = {name: getattr(self, name) for name in ("log_alpha", "log_step", "offset", "best_steps", "best_rate")}
-        return super()._tensors() | own | {"multiplier": self.multipliers.value} | extra
+        return own | {"multiplier": self.multipliers.value} | extra
 
-    def results(self) -> list[SparseResult]:
-        made = []
-        for fit, result in enumerate(super().results()):
-            network = None
-            if self.sparsity.rate == "file":
-                step = quantize.step_of(self.best_steps[fit])[self.of]
-                symbols = (self.best[fit] / step).round().long()
-                network = weights.Quantised(
-                    self.architecture, symbols.cpu(), self.best_steps[fit].cpu(), self.coordinates
-                )
-            bits = round(float(self.best_rate[fit] * self.area[fit]))
-            made.append(SparseResult(**vars(result), bits=bits, network=network, course=self.fits[fit].course))
-        return made
+    def result(self, index: int, result: FitResult) -> SparseResult:
+        """Add bits, network and course."""
+        network, training = None, self.training
+        if self.sparsity.rate == "file":
+            step = quantize.step_of(self.best_steps[index])[self.of]
+            symbols = (training.best[index] / step).round().long()
+            steps = self.best_steps[index].cpu()
+            network = weights.Quantised(self.architecture, symbols.cpu(), steps, training.coordinates)
+        bits = round(float(self.best_rate[index] * self.area[index]))
+        return SparseResult(**vars(result), bits=bits, network=network, course=training.fits[index].course)
 
 
-class PruningEngine(Engine):
+class MagnitudePruning(Method):
     """Magnitude pruning: a dense fit, then only its largest weights, fine-tuned for as many steps again.
 
     The first half of the steps fits as COIN does. Then every hidden matrix loses its smallest values until 16 bits a
@@ -380,39 +360,37 @@ class PruningEngine(Engine):
     trains what is left, with the schedule begun anew. Scores before the pruning are not kept.
     """
 
-    def __init__(
-        self,
-        pictures: Sequence[np.ndarray],
-        architecture: Architecture,
-        budget: FitBudget,
-        *,
-        bpp: float,
-        **options: object,
-    ) -> None:
-        super().__init__(pictures, architecture, budget, **options)
-        self.bpp, self.half = bpp, budget.steps // 2
-        self.identity |= {"bpp": bpp, "pruning": "magnitude"}
-        self.mask = torch.ones_like(self.parameters)
+    def __init__(self, training: SirenTraining, bpp: float) -> None:
+        super().__init__(training)
+        self.bpp, self.half = bpp, training.steps // 2
+        self.identity = {"bpp": bpp, "pruning": "magnitude"}
+        self.mask = torch.ones_like(training.parameters)
 
-    def advance(self) -> float:
-        if self.step == self.half:
-            if not self.fits[0].history or self.fits[0].history[-1][0] != self.step:
-                self.score()
-            for index, (height, width) in enumerate(self.sizes):
-                most = int(self.bpp * height * width / BITS)
-                self.mask[index] = prune(self.architecture, self.best[index].float(), most) != 0
-                self.parameters[index] = self.best[index].float() * self.mask[index]
-                self.optimiser.reset(index)
-                fit = self.fits[index]
-                fit.start, fit.best = self.step, -math.inf
-        loss, gradient = kernel.gradient(self.architecture, self.parameters, *self._pixels(), self.backend)
-        self.optimiser.step(self.parameters, gradient * self.mask, self._learning_rates())
-        self.parameters *= self.mask
-        self.step += 1
-        return float(loss.mean())
+    def step(self) -> torch.Tensor:
+        """As COIN, with masked gradients; at half of the steps the mask is made."""
+        training = self.training
+        if training.done == self.half:
+            self._prune()
+        loss, gradient = training.gradient_at(training.parameters)
+        training.optimiser.step(training.parameters, gradient * self.mask, training.learning_rates())
+        training.parameters *= self.mask
+        return loss
 
-    def _end(self) -> int:
-        return self.half if self.step < self.half else self.budget.steps
+    def _prune(self) -> None:
+        training = self.training
+        if not training.fits[0].history or training.fits[0].history[-1][0] != training.done:
+            training.score()
+        for index, (height, width) in enumerate(training.sizes):
+            best, most = training.best[index].float(), int(self.bpp * height * width / BITS)
+            self.mask[index] = prune(training.architecture, best, most) != 0
+            training.parameters[index] = best * self.mask[index]
+            training.optimiser.reset(index)
+            training.fits[index].start, training.fits[index].best = training.done, -math.inf
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return super()._tensors() | {"mask": self.mask}
+    def schedule_end(self) -> int:
+        """Two schedules, one after the other."""
+        return self.half if self.training.done < self.half else self.training.steps
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The mask."""
+        return {"mask": self.mask}

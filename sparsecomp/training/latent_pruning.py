@@ -30,10 +30,10 @@ from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
-from sparsecomp.training import checkpoint as checkpoints
-from sparsecomp.training.descent import PRIOR, Descending
+from sparsecomp.training.autoencoder import check_pictures, finite
+from sparsecomp.training.loop import Training, hash_of
+from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, Plateau, rate_at
 
-PATIENCE, HALF = 10, 0.5  # the paper's schedule: so many epochs without a lower loss, and what follows
 RELEASED_DIVISOR = 20  # by which the released code divides the mean code
 
 
@@ -57,8 +57,8 @@ def mix(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
     return 1000 * (2 - structure) + 1e4 * squared.mean() + 45 - psnr
 
 
-class CodeTraining(Descending):
-    """The state of one training.
+class CodeTraining(Training):
+    """One training of a CAE-ADMM network.
 
     Parameters
     ----------
@@ -109,13 +109,12 @@ class CodeTraining(Descending):
             raise ValueError(f"lam={lam!r}: 0 is needed where codes are pruned")
         if not 0 <= lam < math.inf:
             raise ValueError(f"lam={lam!r}: a number of at least 0 is needed")
-        small = [name for name, picture in pictures.items() if min(picture.shape[:2]) < descent.crop]
-        if small or not pictures or not validation:
-            missing = "pictures and validation: at least one of each is needed"
-            raise ValueError(f"crop={descent.crop}: larger than {', '.join(small)}" if small else missing)
+        check_pictures(pictures, validation, descent.crop)
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
-            raise ValueError(f"validation: sides of at least {least} pixels are needed: {', '.join(small)}")
+            raise ValueError(f"validation must be pictures of at least {least} pixels a side, got {', '.join(small)}")
+        super().__init__()
+        self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.normalisations = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -125,19 +124,19 @@ class CodeTraining(Descending):
         named = dict(self.model.named_parameters())
         if self.prior is not None:
             named |= {PRIOR + name: p for name, p in self.prior.named_parameters()}
-        super().__init__(descent, named, {})
+        self.optimiser = NamedOptimiser(named, descent.optimiser, weight_decay=descent.weight_decay)
         self.pictures, self.validation = list(pictures.values()), list(validation.values())
         self.crops = self._drawn_crops()
         self.admm = self._admm()
         self.residuals: list[list[float]] = []
         self.skipped = 0
-        # Of the schedule "plateau": sum of the epoch's losses, the lowest mean so far, epochs since, and the factor.
-        self.plateau = [0.0, math.inf, 0, 1.0]
+        self.batches = descent.codes // descent.batch  # of an epoch
+        self.plateau = Plateau(self.batches)
         self.identity = {
             "descent": as_dict(descent), "pruning": as_dict(pruning) if pruning else None, "lam": lam, "seed": seed,
             "shape": as_dict(model.shape), "device": self.device.type,
             "pictures": fingerprint({str(i): p for i, p in enumerate(self.pictures)}),
-            "start": checkpoints.hash_of(dict(model.named_parameters())),
+            "start": hash_of(dict(model.named_parameters())),
         }  # fmt: skip
 
     def _drawn_crops(self) -> torch.Tensor:
@@ -163,19 +162,25 @@ class CodeTraining(Descending):
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def advance(self) -> float:
-        """One step of the optimiser, and ADMM's updates where they are due; returns the loss before it."""
+    def step(self) -> float:
+        """Take one step, and ADMM's updates where they are due; return the loss before it.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is no longer a finite number.
+        """
         self.model.train()
-        if self.step >= self.descent.settle:
+        if self.done >= self.descent.settle:
             for layer in self.normalisations:
                 layer.eval()
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
         which = self._which()
         x = self._input(which)
         z = self.model.encoder(x)
         code = stochastic_round(z, torch.rand(z.shape, generator=generator).to(self.device))
         reconstruction = self.model.decoder(code)
-        if self.step < self.descent.mse_steps:
+        if self.done < self.descent.mse_steps:
             loss = 1e5 * (reconstruction - x).square().mean()
         else:
             loss = mix(x, reconstruction)
@@ -184,24 +189,23 @@ class CodeTraining(Descending):
         if self.prior is not None:
             noise = torch.rand(z.shape, generator=generator).to(self.device) - 0.5
             loss = loss + self.lam * self.prior.bits(code, noise).sum() / (len(x) * x[0, 0].numel())
-        gradients = torch.autograd.grad(loss, list(self.named.values()))
+        named = self.optimiser.named
+        gradients = torch.autograd.grad(loss, list(named.values()))
         if all(bool(gradient.isfinite().all()) for gradient in gradients):
-            self._update(dict(zip(self.named, gradients, strict=True)))
+            self.optimiser.step(dict(zip(named, gradients, strict=True)), self._rate(), self.done + 1)
         else:
             self.skipped += 1
-        self.step += 1
-        value = float(loss.detach())
-        self._end_of_epoch(value)
-        if self.pruning is not None and self.step % self.pruning.interval == 0:
+        self.done += 1
+        self.plateau.add(float(loss.detach()), self.done)
+        if self.pruning is not None and self.done % self.pruning.interval == 0:
             self._prune()
-        return value
+        return finite(loss, self.done)
 
     def _which(self) -> torch.Tensor:
         """The crops of this step; once through all that fill batches, in a new order, is an epoch."""
-        batches = self.descent.codes // self.descent.batch
-        epoch, batch = divmod(self.step, batches)
+        epoch, batch = divmod(self.done, self.batches)
         order = torch.Generator().manual_seed(self.seed * 7_368_787 + epoch)
-        return torch.randperm(self.descent.codes, generator=order)[batch::batches][: self.descent.batch]
+        return torch.randperm(self.descent.codes, generator=order)[batch :: self.batches][: self.descent.batch]
 
     def _input(self, which: torch.Tensor | slice) -> torch.Tensor:
         x = self.crops[which].to(self.device).float() / 255
@@ -223,26 +227,17 @@ class CodeTraining(Descending):
         if self.pruning.state == "data_set":
             codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
         residuals = self.admm.update(codes)
-        self.residuals.append([self.step, *(round(r, 5) for r in residuals), round(zeros, 5)])
+        self.residuals.append([self.done, *(round(r, 5) for r in residuals), round(zeros, 5)])
 
     def _rate(self) -> float:
-        return super()._rate() * (self.plateau[3] if self.descent.schedule == "plateau" else 1)
-
-    def _end_of_epoch(self, loss: float) -> None:
-        batches = self.descent.codes // self.descent.batch
-        total, lowest, waited, factor = self.plateau
-        total += loss / batches
-        if self.step % batches == 0:
-            waited = 0 if total < lowest else waited + 1
-            lowest, total = min(lowest, total), 0.0
-            if waited > PATIENCE:
-                factor, waited = factor * HALF, 0
-        self.plateau = [total, lowest, waited, factor]
+        descent = self.descent
+        lr = rate_at(descent.lr, self.done, descent.steps, warmup=descent.warmup, schedule=descent.schedule)
+        return lr * (self.plateau.factor if descent.schedule == "plateau" else 1)
 
     # Scoring ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def score(self) -> tuple[float, float, float, float, float]:
+    def score(self) -> dict[str, float]:
         """Of the validation pictures, codes rounded: PSNR in dB, estimated bits per pixel (the entropy of each
         channel's own symbols), SSIM, MS-SSIM, and the share of zeros. Means over pictures, the last two over entries.
         """
@@ -258,7 +253,10 @@ class CodeTraining(Descending):
             pixels += height * width
         psnr, ssim_, ms_ssim_ = map(float, np.mean(measured, 0))
         code = torch.cat(codes, 1)
-        return psnr, entropy_of(code) / pixels, ssim_, ms_ssim_, float((code == 0).float().mean())
+        return {
+            "psnr": psnr, "estimated_bpp": entropy_of(code) / pixels, "ssim": ssim_, "ms_ssim": ms_ssim_,
+            "zeros": float((code == 0).float().mean()),
+        }  # fmt: skip
 
     @torch.no_grad()
     def codes(self) -> list[torch.Tensor]:
@@ -269,14 +267,24 @@ class CodeTraining(Descending):
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """All that the next step depends on, beside plain values."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """The network with its running statistics, the prior, the moments of the optimiser, Z and U."""
         own = dict(self.model.named_buffers())
-        return super().tensors() | own | ({"Z": self.admm.z, "U": self.admm.u} if self.admm else {})
+        return self.optimiser.state() | own | ({"Z": self.admm.z, "U": self.admm.u} if self.admm else {})
 
     def plain(self) -> dict:
-        """The rest of it."""
-        return super().plain() | {"residuals": self.residuals, "skipped": self.skipped, "plateau": self.plateau}
+        """The rest of the state."""
+        own = {name: getattr(self, name) for name in ("residuals", "skipped", "plateau_state")}
+        return super().plain() | own
+
+    @property
+    def plateau_state(self) -> dict:
+        """What the schedule "plateau" knows."""
+        return vars(self.plateau)
+
+    @plateau_state.setter
+    def plateau_state(self, values: dict) -> None:
+        vars(self.plateau).update(values)
 
 
 def entropy_of(code: torch.Tensor) -> float:

@@ -1,0 +1,291 @@
+"""Learning rates and optimisers: Adam and SOAP for batches of small networks, Adam and Muon for one large one.
+
+A batch of independent fits has parameters ``(B, P)``, one learning rate and one clock a fit. The state of these
+optimisers is a flat dictionary of tensors whose first dimension is the fit, so that it can be written to a file, read
+back to the same bits, and reset for one fit alone (`reset`) without touching its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from sparsecomp.models.siren import Architecture, layers
+
+Tensors = dict[str, torch.Tensor]
+
+
+def rate_at(lr: float, age: int, steps: int, *, warmup: int, schedule: str) -> float:
+    """Return the learning rate of one step: a linear warm-up, then the schedule.
+
+    Parameters
+    ----------
+    lr : float
+        The peak.
+    age, steps : int
+        Steps since the schedule began, and steps that it takes.
+    schedule : {"constant", "cosine", "quadratic"}
+        ``1``, ``(1 + cos(pi t)) / 2`` or ``(1 - t)^2`` of the peak, with ``t = age / steps``. Any other name is
+        constant here, and changes the rate by other means (`Plateau`).
+    """
+    warm = lr * min(1.0, (age + 1) / max(1, warmup))
+    if schedule == "cosine":
+        return warm * (0.5 + 0.5 * math.cos(math.pi * age / steps))
+    return warm * (1 - age / steps) ** 2 if schedule == "quadratic" else warm
+
+
+def adam_moments(
+    m: torch.Tensor,
+    v: torch.Tensor,
+    gradient: torch.Tensor,
+    clock: torch.Tensor | int,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Update both moments of Adam (Kingma & Ba 2015, algorithm 1) in place; return ``m_hat`` and ``sqrt(v_hat) + eps``.
+
+    ::
+
+        m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2;   theta <- theta - lr m_hat / (sqrt(v_hat) + eps)
+    """
+    b1, b2 = betas
+    m.lerp_(gradient, 1 - b1)
+    v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+    return m / (1 - b1**clock), (v / (1 - b2**clock)).sqrt_().add_(eps)
+
+
+# Batches of small networks --------------------------------------------------------------------------------------------
+
+
+class BatchOptimiser:
+    """What the optimisers of batches share: their state, and how one fit's part of it is forgotten."""
+
+    state: Tensors
+
+    def reset(self, fit: int) -> None:
+        """Forget everything about one fit."""
+        for tensor in self.state.values():
+            tensor[fit].zero_()
+
+
+class Adam(BatchOptimiser):
+    """Adam (`adam_moments`) for a batch of fits."""
+
+    def __init__(self, parameters: torch.Tensor, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.betas = betas
+        self.state = {
+            "clock": torch.zeros(len(parameters), 1),
+            "m": torch.zeros_like(parameters),
+            "v": torch.zeros_like(parameters),
+        }
+
+    def step(self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor) -> None:
+        """Update ``parameters (B, P)`` in place from ``gradient (B, P)`` with the learning rates ``lr (B, 1)``."""
+        clock = self.state["clock"].add_(1).to(parameters.device)
+        mean, root = adam_moments(self.state["m"], self.state["v"], gradient, clock, self.betas)
+        parameters.sub_(lr * mean / root)
+
+
+class Soap(BatchOptimiser):
+    """SOAP (Vyas et al. 2024, algorithm 3): Adam in the eigenbasis of each layer's gradient covariances.
+
+    For the gradient G (out, in + 1) of a layer's [W b], with L and R the running means of G G^T and G^T G::
+
+        Q_L, Q_R <- eigenvectors of L, R             (one step of power iteration with QR, every `every` steps)
+        G'       =  Q_L^T G Q_R
+        v        <- b2 v + (1 - b2) G'^2             (second moment in the eigenbasis)
+        m        <- b1 m + (1 - b1) G                (first moment in the plain basis)
+        [W b]    <- [W b] - lr Q_L (Q_L^T m_hat Q_R / (sqrt(v_hat) + eps)) Q_R^T
+
+    The layers of a SIREN are tiny (28x29), so this costs about 0.6 ms a step on one core. As in the
+    authors' code the first gradient only fills L and R and moves nothing.
+    """
+
+    def __init__(
+        self,
+        parameters: torch.Tensor,
+        architecture: Architecture,
+        betas: tuple[float, float] = (0.95, 0.99),
+        covariance_beta: float = 0.95,
+        every: int = 10,
+        eps: float = 1e-8,
+    ) -> None:
+        self.architecture, self.betas, self.covariance_beta = architecture, betas, covariance_beta
+        self.every, self.eps, fits = every, eps, len(parameters)
+        shapes = architecture.shapes
+        # Layers of one shape are worked on together: the first, all hidden ones, the last.
+        self.groups = [g for g in ([0], list(range(1, len(shapes) - 1)), [len(shapes) - 1]) if g]
+        self.state = {"clock": torch.zeros(fits, 1)}
+        for i, group in enumerate(self.groups):
+            (out, inp), n = shapes[group[0]], len(group)
+            for name, shape in (
+                ("m", (out, inp + 1)),
+                ("v", (out, inp + 1)),
+                ("L", (out, out)),
+                ("R", (inp + 1, inp + 1)),
+                ("QL", (out, out)),
+                ("QR", (inp + 1, inp + 1)),
+            ):
+                self.state[f"{name}{i}"] = _zeros(fits, n, *shape, device=parameters.device)
+
+    def step(self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor) -> None:
+        """Update ``parameters (B, P)`` in place from ``gradient (B, P)`` with the learning rates ``lr (B, 1)``.
+
+        On a CPU each fit is worked on by itself: the last bits of a matrix product depend on the batch, and a fit is to
+        be the same whatever stands beside it. They depend on the number of threads too: see `fit.one_thread_of_torch`.
+        """
+        if parameters.device.type != "cpu":
+            self._step(parameters, gradient, lr, self.state)
+            return
+        for fit in range(len(parameters)):
+            part = slice(fit, fit + 1)
+            state = {name: tensor[part] for name, tensor in self.state.items()}
+            self._step(parameters[part], gradient[part], lr[part], state)
+
+    def _step(
+        self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor, state: dict[str, torch.Tensor]
+    ) -> None:
+        b1, b2 = self.betas
+        ages = state["clock"].add_(1).flatten().int().tolist()
+        clock = state["clock"].to(parameters.device)
+        into, out_of = layers(self.architecture, parameters), layers(self.architecture, gradient)
+        taken = (clock - 1).clamp_(min=1).view(-1, 1, 1, 1)  # the first gradient moved nothing and is not counted
+        moving = (clock > 1).float() * lr
+        for i, group in enumerate(self.groups):
+            left, right, m, v = (state[f"{name}{i}"] for name in ("L", "R", "m", "v"))
+            basis_left, basis_right = state[f"QL{i}"], state[f"QR{i}"]
+            g = torch.stack([torch.cat(out_of[layer], 2) for layer in group], 1)  # (B, layers, out, in + 1)
+            left.lerp_(g @ g.mT, 1 - self.covariance_beta)
+            right.lerp_(g.mT @ g, 1 - self.covariance_beta)
+            for age in set(ages):
+                fits = [fit for fit, a in enumerate(ages) if a == age]
+                if age == 1:
+                    basis_left[fits] = torch.linalg.eigh(left[fits])[1]
+                    basis_right[fits] = torch.linalg.eigh(right[fits])[1]
+                elif age < 20 or age % self.every == 0:  # often while young: the covariances still turn fast
+                    basis_left[fits] = torch.linalg.qr(left[fits] @ basis_left[fits])[0]
+                    basis_right[fits] = torch.linalg.qr(right[fits] @ basis_right[fits])[0]
+            rotated = basis_left.mT @ g @ basis_right
+            started = (clock > 1).view(-1, 1, 1, 1)
+            m.copy_(torch.where(started, m.lerp(g, 1 - b1), m))
+            v.copy_(torch.where(started, v.lerp(rotated * rotated, 1 - b2), v))
+            update = basis_left.mT @ m @ basis_right / (1 - b1**taken)
+            update = basis_left @ (update / ((v / (1 - b2**taken)).sqrt_().add_(self.eps))) @ basis_right.mT
+            for j, layer in enumerate(group):
+                weight, bias = into[layer]
+                weight.sub_(moving[:, :, None] * update[:, j, :, :-1])
+                bias.sub_(moving[:, :, None] * update[:, j, :, -1:])
+
+
+def _zeros(fits: int, *shape: int, device: torch.device) -> torch.Tensor:
+    """Zeros ``(fits, *shape)`` in which every fit begins at a multiple of 64 bytes, as a tensor of its own would: MKL
+    promises the same bits only then.
+    """
+    size = math.prod(shape)
+    return torch.zeros(fits, -(-size // 16) * 16, device=device)[:, :size].unflatten(1, shape)
+
+
+# One large network ----------------------------------------------------------------------------------------------------
+
+PRIOR = "prior."  # names of parameters that say how likely a latent is begin so
+
+
+class NamedOptimiser:
+    """Adam, or Muon for the filters of a network and Adam at a tenth of its rate for the rest.
+
+    Muon (Jordan et al. 2024) steps along the orthogonalised momentum of each layer's weight. Parameters of a prior
+    (names that begin with ``prior.``) have Adam at ten times the rate of the rest, and no weight decay.
+
+    Parameters
+    ----------
+    named : dict of tensors
+        Updated in place.
+    kind : {"adam", "muon"}
+    weight_decay : float
+        L2 penalty, its gradient added to the loss's.
+    masks : dict of bool tensors
+        Which weights may move; parameters that are not named there may.
+    """
+
+    def __init__(
+        self, named: Tensors, kind: str, *, weight_decay: float = 0.0, masks: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        self.named, self.kind, self.weight_decay, self.masks = named, kind, weight_decay, masks or {}
+        self.m, self.v = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
+
+    def state(self) -> Tensors:
+        """The parameters and both moments, by name."""
+        m, v = ({f"{kind}.{name}": t for name, t in own.items()} for kind, own in (("m", self.m), ("v", self.v)))
+        return {name: p.detach() for name, p in self.named.items()} | m | v
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, torch.Tensor | None], lr: float, clock: int) -> None:
+        """Take step number ``clock`` (from 1) with the learning rate ``lr``. A gradient of None moves nothing."""
+        beta, muon = 0.9, self.kind == "muon"
+        for name, parameter in self.named.items():
+            gradient, of_prior, mask = gradients[name], name.startswith(PRIOR), self.masks.get(name)
+            if gradient is None:
+                continue
+            if not of_prior:
+                gradient = gradient + self.weight_decay * parameter
+            gradient = gradient if mask is None else gradient * mask
+            if muon and parameter.dim() == 4:
+                m = self.m[name].mul_(beta).add_(gradient)
+                update, rate = orthogonal_filters(gradient + beta * m, transposed=".up" in name), lr
+                update = update if mask is None else update * mask  # orthogonalised, a masked entry is no longer zero
+            else:
+                mean, root = adam_moments(self.m[name], self.v[name], gradient, clock)
+                update, rate = mean / root, lr * (0.1 if muon else 1) * (10 if of_prior else 1)
+            parameter.sub_(rate * update)
+
+
+class Plateau:
+    """A factor on the learning rate, halved when so many epochs in a row have brought no lower mean loss.
+
+    Parameters
+    ----------
+    batches : int
+        Steps of an epoch.
+    patience : int
+        Epochs without a lower loss that pass before the rate falls; 10 in Zhao & Liao (2019).
+    """
+
+    def __init__(self, batches: int, patience: int = 10) -> None:
+        self.batches, self.patience = batches, patience
+        self.total, self.lowest, self.waited, self.factor = 0.0, math.inf, 0, 1.0
+
+    def add(self, loss: float, done: int) -> None:
+        """Note the loss of step number ``done`` (from 1)."""
+        self.total += loss / self.batches
+        if done % self.batches == 0:
+            self.waited = 0 if self.total < self.lowest else self.waited + 1
+            self.lowest, self.total = min(self.lowest, self.total), 0.0
+            if self.waited > self.patience:
+                self.factor, self.waited = self.factor / 2, 0
+
+
+def orthogonalised(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+    """The nearest matrix with orthonormal rows or columns, about: all singular values of ``matrix (m, n)`` near 1.
+
+    Newton-Schulz iteration ``X <- a X + b (X X^T) X + c (X X^T)^2 X`` with the coefficients of Muon (Jordan et al.
+    2024), which bring singular values into about 0.7 .. 1.2 in five rounds and no nearer. As an update in place of the
+    gradient it moves every direction of a layer alike, however weak its gradient is.
+    """
+    # Below 1e-20 a norm in float32 loses its digits, and then is 0: such a matrix counts as zeros.
+    x, tall = matrix / matrix.norm().clamp(min=1e-20), matrix.shape[0] > matrix.shape[1]
+    x = x.T if tall else x
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def orthogonal_filters(update: torch.Tensor, *, transposed: bool) -> torch.Tensor:
+    """`orthogonalised` for a layer's weight, seen as a matrix with one row a filter; taller matrices step farther."""
+    filters = update.transpose(0, 1) if transposed else update
+    matrix = filters.flatten(1)
+    step = orthogonalised(matrix) * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    step = step.view(filters.shape)
+    return step.transpose(0, 1) if transposed else step
