@@ -20,7 +20,7 @@ from sparsecomp.codecs.base import BudgetError, check_bpp, check_image
 from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import COORDINATES, MAX_WIDTH, Architecture, render
-from sparsecomp.profiles import FAST, FitBudget
+from sparsecomp.training.configs import FAST, FitBudget
 from sparsecomp.training.fit import fit
 
 _NETWORK = struct.Struct("<BHBe")

@@ -18,7 +18,7 @@ from sparsecomp.coding import weights
 from sparsecomp.coding.bitstream import BitstreamError, Container, unpack
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import COORDINATES, Architecture, render
-from sparsecomp.profiles import LOONIE, FitBudget, Sparsity, sparsity_at
+from sparsecomp.training.configs import LOONIE, FitBudget, Sparsity, sparsity_at
 from sparsecomp.training.constrained_fit import ConstrainedFit, SparseResult
 from sparsecomp.training.fit import FitResult, fit
 

@@ -20,7 +20,7 @@ from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
 from sparsecomp.models.whole import to_input
-from sparsecomp.profiles import Descent, as_dict
+from sparsecomp.training.configs import Descent, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
 

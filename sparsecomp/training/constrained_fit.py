@@ -25,10 +25,10 @@ import torch
 
 from sparsecomp.checks import in_range
 from sparsecomp.coding import quantize, weights
-from sparsecomp.profiles import Sparsity, as_dict
 from sparsecomp.sparsify.gates import HardConcrete, n_gates, spread_units
 from sparsecomp.sparsify.lagrangian import Multipliers
 from sparsecomp.sparsify.magnitude import keep_largest, prune
+from sparsecomp.training.configs import Sparsity, as_dict
 from sparsecomp.training.fit import FitResult, Method, SirenTraining
 from sparsecomp.training.optimisers import Adam
 

@@ -25,8 +25,8 @@ import torch
 
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
-from sparsecomp.profiles import FitBudget, as_dict
 from sparsecomp.training import kernel
+from sparsecomp.training.configs import FitBudget, as_dict
 from sparsecomp.training.loop import Paused, Training, run
 from sparsecomp.training.optimisers import Adam, Soap, rate_at
 from sparsecomp.training.processes import side_by_side

@@ -28,9 +28,9 @@ from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.whole import to_input
-from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training.autoencoder import check_pictures, finite
+from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, Plateau, rate_at
 
