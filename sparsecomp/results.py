@@ -161,8 +161,13 @@ def thin(history: list[Sequence[float]], names: tuple[str, ...] = ("step", "psnr
 
 
 def environment(device: str, commit: str | None = None) -> dict:
-    """Commit, versions and device for a record. ``commit`` is for machines that have the code but no git."""
-    root = Path(__file__).resolve().parent.parent
+    """Commit, versions and device for a record. ``commit`` is for machines that have the code but no git.
+
+    Without ``commit`` the commit is that of the repository whose top folder holds this package and which tracks it;
+    else None. "clean" says whether its tracked files are as committed, None if the commit does not come from git.
+    """
+    module = Path(__file__).resolve()
+    root = module.parents[1]
 
     def git(*words: str) -> str | None:
         try:
@@ -171,7 +176,11 @@ def environment(device: str, commit: str | None = None) -> dict:
             return None
         return done.stdout.strip()
 
-    head = None if commit else git("rev-parse", "HEAD")
+    head = None
+    # git looks for a repository in all folders above, so it may find one that has nothing to do with the package.
+    if not commit and (top := git("rev-parse", "--show-toplevel")) and Path(top).resolve() == root:
+        if git("ls-files", "--error-unmatch", str(module.relative_to(root))) is not None:
+            head = git("rev-parse", "HEAD")
     versions = {}
     for package in PACKAGES:
         try:

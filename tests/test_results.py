@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,6 +204,61 @@ def test_the_environment_says_what_made_a_record():
         assert len(here["commit"]) == 40 and here["clean"] in (True, False)
     else:
         assert here["commit"] is None and here["clean"] is None
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A git repository with one commit, and a function that says what `environment` finds for a package in it."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git here")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    roles = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
+    who = {f"GIT_{role}": "someone@example.org" for role in roles}
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True, env=os.environ | who)
+
+    def found(root: Path) -> tuple[str | None, bool | None]:
+        module = root / "sparsecomp" / "results.py"
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.touch()
+        monkeypatch.setattr(results, "__file__", str(module))
+        environment = results.environment("cpu")
+        return environment["commit"], environment["clean"]
+
+    git("init")
+    (tmp_path / "somebody.txt").write_text("another project")
+    git("add", ".")
+    git("commit", "-m", "Another project")
+    return tmp_path, git, found
+
+
+def test_environment_ignores_a_repository_around_the_package(repository):
+    """As where the package is installed in a virtual environment inside somebody's repository."""
+    root, git, found = repository
+    assert found(root / "venv" / "lib" / "site-packages") == (None, None)
+    git("add", "--force", "venv")
+    git("commit", "-m", "Even where the package itself is in it")
+    assert found(root / "venv" / "lib" / "site-packages") == (None, None)
+
+
+def test_environment_takes_a_repository_that_holds_the_package(repository):
+    root, git, found = repository
+    assert found(root) == (None, None), "the package lies there, but git does not track it"
+    git("add", "sparsecomp")
+    git("commit", "-m", "Our package")
+    commit, clean = found(root)
+    assert len(commit) == 40 and clean is True
+    (root / "sparsecomp" / "results.py").write_text("changed = True")
+    assert found(root) == (commit, False)
+
+
+def test_environment_without_a_repository(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "sparsecomp" / "results.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    told = results.environment("cpu")
+    assert told["commit"] is None and told["clean"] is None
 
 
 def test_published_figures_are_numbers():
