@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import pickle
 import signal
 import sys
 import time
@@ -87,22 +88,23 @@ def side_by_side(
     """Run ``task()`` for every ``(key, task)`` and hand each result to ``on_done(key, result)`` as it comes.
 
     In processes of one thread each, which wastes nothing on waiting; in turn, and here, for ``workers=0``. Every task
-    has its turn. Then the first error is raised that is no `Paused`; if there is none, `Paused`.
+    has its turn, whatever error another one ends with, because results may have taken hours. Then the first error that
+    is no `Paused` is raised; if there is none, `Paused`. KeyboardInterrupt and SystemExit stop at once.
     """
     failed: list[Exception] = []
 
     def settle(key: object, result: Callable[[], object]) -> None:
         try:
             on_done(key, result())
-        except (Paused, ValueError, LookupError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
-            failed.append(error)  # the others' results are still wanted
+        except Exception as error:
+            failed.append(error)
 
     if workers == 0:
         for key, task in tasks:
             settle(key, task)
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
-            waiting = {pool.submit(task): key for key, task in tasks}
+            waiting = {pool.submit(in_worker, task): key for key, task in tasks}
             for future in as_completed(waiting):
                 settle(waiting[future], future.result)
     for error in failed:
@@ -110,6 +112,21 @@ def side_by_side(
             raise error
     if failed:
         raise Paused("the time given is over")
+
+
+def in_worker(task: Callable[[], object]) -> object:
+    """Run a task; its error is made such that it reaches the process that waits for the result.
+
+    An exception whose pickle cannot be read back would break the pool, and with it all other tasks.
+    """
+    try:
+        return task()
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def one_thread() -> None:
