@@ -1,10 +1,12 @@
 """Checks of arguments, all with one form of message: ``keep must be in (0, 1], got 1.5``.
 
-Every function returns None, or raises a `ValueError` that names the argument, the rule and the value.
+Every check returns None, or raises a `ValueError` that names the argument, the rule and the value. `is_refusal` tells
+such an error from a bug.
 """
 
 from __future__ import annotations
 
+import dis
 import math
 from collections.abc import Collection
 from numbers import Real
@@ -50,3 +52,22 @@ def multiple(name: str, value: int, of: int) -> None:
 def one_of(name: str, value: object, choices: Collection[str]) -> None:
     """One of a few names."""
     require(value in tuple(choices), name, f"one of {', '.join(choices)}", value)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Did a ``raise`` statement of this package raise the error? Everything else is a bug, here or elsewhere.
+
+    The type does not tell: our own checks raise `ValueError`, and so does NumPy where our code has a bug. The answer of
+    another process comes with the exception, because its traceback does not (`training.running.in_worker`).
+    """
+    if hasattr(error, "is_refusal"):
+        return error.is_refusal
+    place = error.__traceback__
+    if place is None or isinstance(error, (AssertionError, NotImplementedError)):
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    frame = place.tb_frame
+    ours = frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]
+    # The instruction, not the line: in raise ValueError(f"{x.y}") the attribute may be what fails.
+    return ours and dis.opname[frame.f_code.co_code[place.tb_lasti]] == "RAISE_VARARGS"

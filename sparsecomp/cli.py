@@ -1,5 +1,6 @@
 """The command line. Every command is a few lines around a library function; what is particular to it stands here:
-progress, plain tables, files that appear whole or not at all, and errors in one line with exit status 2.
+progress, plain tables, files that appear whole or not at all, and errors in one line, with exit status 2 for bad input
+and 1 for a bug.
 
 PyTorch is imported inside the commands that need it, so that ``sparsecomp --help`` is there at once.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from sparsecomp import __version__, data, notebooks, profiles
+from sparsecomp import __version__, checks, data, notebooks, profiles
 from sparsecomp.files import write_atomic
 
 if TYPE_CHECKING:
@@ -72,11 +74,14 @@ def _version(asked: bool) -> None:
     help="Sparse neural networks as image codecs: a picture becomes a file, and a file a picture.", epilog=EXAMPLES
 )
 def top(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options that stand before a command."""
+    context.ensure_object(dict)["debug"] = debug
 
 
 # Pictures and files ---------------------------------------------------------------------------------------------------
@@ -246,6 +251,8 @@ def compare(
             try:
                 measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
             except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
+                if not checks.is_refusal(error):
+                    raise
                 measured[name] = error
     refused = [error for error in measured.values() if isinstance(error, ValueError)]
     if len(refused) == len(measured):
@@ -456,27 +463,56 @@ def verify(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and give the exit status: 0, or 2 after one line on stderr, or 130 after Ctrl-C."""
+    """Run a command and give the exit status: 0, 2 for bad input, 1 for a bug, or 130 after Ctrl-C.
+
+    Bad input and bugs are one line on stderr; with ``--debug`` their traceback stands before it.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    options = {"debug": False}  # filled by `top`
     try:
-        code = app(arguments or ["--help"], prog_name="sparsecomp", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="sparsecomp", standalone_mode=False, obj=options)
     except typer.TyperException as error:
         where = getattr(error, "ctx", None)
         hint = f" (see {where.command_path} --help)" if where else ""
-        return _fail(error.format_message() + hint)
-    except OSError as error:
-        return _fail(f"{error.filename!r}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except (ValueError, ImportError, LookupError, RuntimeError, MemoryError) as error:
-        return _fail(str(error) or type(error).__name__)
+        return _fail(error.format_message() + hint, 2)
+    except Exception as error:
+        if options["debug"]:
+            traceback.print_exception(error)
+        if _is_bad_input(error):
+            return _fail(_message(error), 2)
+        hint = "" if options["debug"] else "; run again with --debug for the traceback"
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _fail(f"internal error: {said}{hint}", 1)
     if code == 130:
         how = "; the same command goes on from the last checkpoints" if arguments[:1] == ["study"] else ""
         print("sparsecomp: stopped" + how, file=sys.stderr)
     return code or 0
 
 
-def _fail(message: str) -> int:
+def _is_bad_input(error: Exception) -> bool:
+    """Is the error what the reader gave us, or what this machine lacks? Everything else is a bug of ours.
+
+    Bad input is what a ``raise`` statement of this package refuses. A machine lacks a file or the right to it, memory,
+    or an optional package.
+    """
+    if isinstance(error, ImportError):
+        return (error.name or "").split(".")[0] != "sparsecomp"
+    torch = sys.modules.get("torch")  # without it nothing of PyTorch's can have been raised
+    if torch is not None and isinstance(error, RuntimeError):
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            return True
+    return isinstance(error, (OSError, MemoryError)) or checks.is_refusal(error)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename!r}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _fail(message: str, status: int) -> int:
     print("sparsecomp: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+    return status
 
 
 def _check_out(out: Path, source: str | Path) -> None:

@@ -65,17 +65,24 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
     Raises
     ------
     ValueError
-        If the notebook has no such parameter.
+        If the notebook cannot be read, names no kernel that is here, or has no such parameter.
     NotebookError
         If a cell fails.
     """
     import jupytext
     import nbformat
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
 
+    try:
+        notebook = jupytext.read(source)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"notebook {source.name} is no text in UTF-8: {error}") from error
+    if "kernelspec" not in notebook.metadata:
+        raise ValueError(f"notebook {source.name} names no kernel in its header")
     with tempfile.TemporaryDirectory() as work, atomic_path(out) as done:
         made = Path(work) / "source.ipynb"
-        nbformat.write(jupytext.read(source), made)
+        nbformat.write(notebook, made)
         known = papermill.inspect_notebook(str(made))
         for name in parameters:
             if name not in known:
@@ -86,6 +93,8 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
                 str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
                 extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
+        except NoSuchKernel as error:
+            raise ValueError(f"notebook {source.name} needs the kernel {error.name}, which is not here") from error
         except papermill.PapermillExecutionError as error:
             cell = error.source.strip().partition("\n")[0]
             raise NotebookError(

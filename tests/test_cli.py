@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -17,13 +18,14 @@ import numpy as np
 import pytest
 import tiny_cae
 import tiny_cae_admm
+import torch
 from PIL import Image
 
-from sparsecomp import __version__, cli, codecs, data, results, studies
+from sparsecomp import __version__, checks, cli, codecs, data, results, studies
 from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import bitstream
 from sparsecomp.models import store
-from sparsecomp.training.running import Paused
+from sparsecomp.training.running import Paused, side_by_side
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
 
@@ -215,6 +217,110 @@ def test_refused_in_one_line_and_nothing_is_left(capsys, command):
     assert status == 2 and out == ""
     assert re.fullmatch(r"sparsecomp: [^\n]+\n", err), err
     assert files() == before and not Path("runs").exists()
+
+
+# What is our fault ----------------------------------------------------------------------------------------------------
+
+
+def numpy_bug(*arguments: object, **options: object) -> None:
+    np.zeros(2) + np.zeros(3)  # a ValueError, as a refusal is one
+
+
+def python_bug(*arguments: object, **options: object) -> None:
+    {}["absent"].attribute  # noqa: B018
+
+
+def torch_bug(*arguments: object, **options: object) -> None:
+    torch.zeros(2) @ torch.zeros(3)  # a RuntimeError
+
+
+BUGS = {
+    "encode photo.png -o out.spc --codec jpeg": "sparsecomp.codecs.evaluate",
+    "decode good.spc -o out.png": "sparsecomp.codecs.decode",
+    "info good.spc": "sparsecomp.coding.bitstream.layout",
+    "compare photo.png --profile smoke": "sparsecomp.codecs.evaluate",
+    "study coin --profile smoke --data bundled --out runs": "sparsecomp.studies.base.data.fingerprint",
+    "run chapter.py --out out.ipynb": "sparsecomp.notebooks.run",
+    "data list": "sparsecomp.data.listing",
+    "data fetch bundled": "sparsecomp.data.fetch",
+    "bench fit": "sparsecomp.bench.bench_fit",
+    "bench projections": "sparsecomp.bench.bench_projections",
+    "verify": "sparsecomp.verdicts.verify",
+}
+
+
+@pytest.mark.parametrize("command", BUGS)
+@pytest.mark.parametrize("bug", [numpy_bug, python_bug, torch_bug])
+def test_bug_exits_1_and_shows_its_traceback_with_debug_alone(capsys, monkeypatch, command, bug):
+    Path("good.spc").write_bytes(codecs.get_codec("jpeg").encode(photo()))
+    Path("chapter.py").touch()
+    before = files()
+    monkeypatch.setattr(BUGS[command], bug)
+    status, out, err = run(capsys, *command.split())
+    assert status == 1 and out == ""
+    said = r"sparsecomp: internal error: (ValueError|KeyError|RuntimeError): [^\n]+"
+    assert re.fullmatch(said + r"; run again with --debug for the traceback\n", err), err
+    status, out, err = run(capsys, "--debug", *command.split())
+    assert status == 1 and out == "" and err.startswith("Traceback (most recent call last)")
+    assert f"in {bug.__name__}" in err and re.fullmatch(said, err.splitlines()[-1]), err
+    assert files() == before
+
+
+def test_bug_of_a_worker_is_a_bug(capsys, monkeypatch):
+    def study(setup):
+        side_by_side([("a", functools.partial(int, "x"))], 1, lambda key, result: None)
+
+    monkeypatch.setitem(studies.STUDIES, "coin", study)
+    status, _, err = run(capsys, "--debug", "study", "coin", "--out", "runs")
+    assert status == 1 and "_RemoteTraceback" in err and "invalid literal for int" in err.splitlines()[-1]
+
+
+def test_refusal_of_a_worker_is_bad_input(capsys, monkeypatch):
+    def study(setup):
+        side_by_side([("a", functools.partial(checks.whole, "steps", 0, 1))], 1, lambda key, result: None)
+
+    monkeypatch.setitem(studies.STUDIES, "coin", study)
+    status, _, err = run(capsys, "study", "coin", "--out", "runs")
+    assert (status, err) == (2, "sparsecomp: steps must be a whole number of at least 1, got 0\n")
+
+
+def test_bad_input_shows_its_traceback_with_debug(capsys):
+    status, out, err = run(capsys, "--debug", "info", "photo.png")
+    assert (status, out) == (2, "") and err.startswith("Traceback (most recent call last)")
+    assert err.splitlines()[-1].startswith("sparsecomp: not an .spc file")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (MemoryError(), 2, "MemoryError"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), 2, "CUDA out of memory. Tried to allocate"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "DefaultCPUAllocator: can't allocate memory"),
+        (OSError(28, "No space left on device"), 2, "[Errno 28] No space left on device"),
+        (FileNotFoundError(2, "No such file", "a"), 2, "'a': No such file"),
+        (ModuleNotFoundError("No module named 'papermill'", name="papermill"), 2, "No module named 'papermill'"),
+        (ImportError("cannot import name 'x' from 'sparsecomp.codecs'", name="sparsecomp.codecs"), 1, "internal error"),
+        (AttributeError("module 'numpy' has no attribute 'x'"), 1, "internal error: AttributeError: module 'numpy'"),
+        (AssertionError(), 1, "internal error: AssertionError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_errors_of_others_are_told_apart_by_their_kind(capsys, monkeypatch, error, status, said):
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(data, "listing", fail)
+    found, out, err = run(capsys, "data", "list")
+    assert (found, out) == (status, "") and err.startswith(f"sparsecomp: {said}") and err.count("\n") == 1
+
+
+def test_compare_does_not_take_a_bug_for_a_codec_that_cannot(capsys, monkeypatch):
+    monkeypatch.setattr(codecs.get_codec("jpeg").__class__, "at_bpp", numpy_bug)
+    status, out, err = run(capsys, "compare", "photo.png", "--bpp", 1.5, "--profile", "smoke")
+    assert (status, out) == (1, "") and "sparsecomp: internal error: ValueError: operands" in err
+
+
+# Files that are there -------------------------------------------------------------------------------------------------
 
 
 def test_encode_names_its_file_after_the_picture_and_overwrites_none(capsys):

@@ -65,6 +65,22 @@ def test_cell_that_fails_is_named_and_no_notebook_is_left(capsys):
     assert "the cell that begins 'from pathlib import Path': AssertionError: an unlucky seed" in err
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('print("ä")'.encode("latin-1"), "no text in UTF-8"),
+        (b"", "names no kernel"),
+        (b"print(1)", "names no kernel"),
+        (SOURCE.replace("name: python3", "name: python93").encode(), "needs the kernel python93, which is not here"),
+    ],
+    ids=["latin-1", "empty", "no header", "no such kernel"],
+)
+def test_notebook_that_cannot_be_run_is_named(capsys, chapter, content, reason):
+    chapter.write_bytes(content)
+    err = refused(capsys, "chapters/short.py", "--out", "done.ipynb")
+    assert "notebook short.py" in err and reason in err
+
+
 def test_unknown_parameter_is_an_error_that_lists_them(capsys):
     err = refused(capsys, "chapters/short.py", "-p", "sed", "1", "--out", "done.ipynb")
     assert "no parameter 'sed'; it has profile, seed, names" in err

@@ -8,6 +8,7 @@ from concurrent.futures import BrokenExecutor
 
 import pytest
 
+from sparsecomp.checks import is_refusal, whole
 from sparsecomp.training.running import Paused, side_by_side
 
 
@@ -80,3 +81,10 @@ def test_side_by_side_survives_an_exception_that_cannot_be_pickled():
     with pytest.raises(RuntimeError, match="Odd: 1 and 2") as caught:
         side_by_side(tasks_around(*faults), 1, done.__setitem__)
     assert done == {1: 1, 2: 4, 3: 9} and not isinstance(caught.value, BrokenExecutor)
+
+
+def test_side_by_side_says_whether_a_worker_refused_its_input():
+    for fault, refused in ((functools.partial(whole, "steps", 0, 1), True), (functools.partial(int, "x"), False)):
+        with pytest.raises(ValueError) as caught:
+            side_by_side([("fault", fault)], 1, lambda key, result: None)
+        assert is_refusal(caught.value) == refused

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import torch
 
+from sparsecomp.checks import is_refusal
+
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -117,15 +119,19 @@ def side_by_side(
 def in_worker(task: Callable[[], object]) -> object:
     """Run a task; its error is made such that it reaches the process that waits for the result.
 
-    An exception whose pickle cannot be read back would break the pool, and with it all other tasks.
+    An exception whose pickle cannot be read back would break the pool, and with it all other tasks. Its traceback stays
+    here, so what only that tells goes with the exception.
     """
     try:
         return task()
     except Exception as error:
+        error.is_refusal = is_refusal(error)
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+            sent = RuntimeError(f"{type(error).__name__}: {error}")
+            sent.is_refusal = error.is_refusal
+            raise sent from error
         raise
 
 
