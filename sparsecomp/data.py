@@ -234,7 +234,7 @@ def _bundled_folder() -> Path:
 
 
 def _folders(name: str) -> Iterator[Path]:
-    """Where a set may lie, in the order it is looked for; a generator, so that pooch is asked for last."""
+    """Folders in which a set may lie, in the order in which they are searched."""
     if name == "bundled":
         yield _bundled_folder()
         return
