@@ -70,6 +70,7 @@ class Bench:
     threads: int
     targets: tuple[float, ...]
     rows: tuple[Row, ...]
+    wall_seconds: float
 
     def ratios(self, row: Row) -> list[float | None]:
         """How many times less than `reference` a row needs to each target."""
@@ -109,6 +110,7 @@ def measure(
     budget, loonie : FitBudget
         Of `fast` and `loonie`.
     """
+    begun = time.perf_counter()
     targets = tuple(course[step] for step in target_steps)
     seconds = seconds_per_step(picture, REFERENCE, "torch", steps=3, warmup=1)
     pixels = picture.shape[0] * picture.shape[1]
@@ -122,7 +124,7 @@ def measure(
             each = seconds_per_step(picture, steps, backend, steps=11, warmup=20, mode=mode)
             batch = min(steps.batch_pixels or pixels, pixels)
             rows.append(Row(mode, backend, steps.optimiser, batch, 1e9 * each / batch, reached))
-    return Bench(name, course_of, torch.get_num_threads(), targets, tuple(rows))
+    return Bench(name, course_of, torch.get_num_threads(), targets, tuple(rows), time.perf_counter() - begun)
 
 
 def network(
@@ -208,10 +210,9 @@ def write(bench: Bench, out: Path, seed: int) -> Path:
         "architecture": str(ARCHITECTURE), "fit": as_dict(FAST), "loonie": as_dict(LOONIE),
         "loonie_bpp": LOONIE_BPP, "course": bench.course,
     }  # fmt: skip
-    spent = sum(seconds or 0.0 for row in bench.rows[1:] for seconds in row.seconds)
     name = f"fit-{bench.picture}-{bench.threads}-threads"
     environment = results.environment("cpu")
-    return results.write(results.RunRecord("bench", name, config, rows, round(spent, 1), environment), out)
+    return results.write(results.RunRecord("bench", name, config, rows, round(bench.wall_seconds, 1), environment), out)
 
 
 # Projections ----------------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
-"""What a model costs: multiply-accumulates, parameters, bytes, seconds."""
+"""What a model costs: multiply-accumulates, parameters, seconds."""
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -129,25 +128,6 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def weight_bytes(module: nn.Module, dtype: torch.dtype = torch.float16) -> int:
-    """Bytes of all parameters stored densely as `dtype` (fp16 in all three papers), without any header."""
-    return count_parameters(module) * dtype.itemsize
-
-
-def median_latency(fn: Callable[[], object], *, repeats: int = 5, warmup: int = 1) -> float:
-    """Median wall time of one call in seconds.
-
-    Measured over `repeats` (>= 1) calls that follow `warmup` (>= 0) unmeasured ones. Work queued
-    on a CUDA device is waited for inside each measurement.
-
-    Raises
-    ------
-    ValueError : if `repeats` or `warmup` is out of range.
-    """
-    _check_calls(repeats, warmup)
-    return statistics.median([_seconds(fn) for _ in range(warmup + repeats)][warmup:])
-
-
 class Quartiles(NamedTuple):
     """A quarter of the values are below `lower`, half below `median`, three quarters below `upper`."""
 
@@ -175,7 +155,9 @@ def relative_latency(
     ------
     ValueError : if `repeats` or `warmup` is out of range.
     """
-    _check_calls(repeats, warmup)
+    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
     ratios = []
     for pair in range(warmup + repeats):
         if pair % 2:
@@ -185,13 +167,6 @@ def relative_latency(
         ratios.append(of_a / max(of_b, 1e-9))
     measured = torch.tensor(ratios[warmup:], dtype=torch.float64)
     return Quartiles(*measured.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist())
-
-
-def _check_calls(repeats: int, warmup: int) -> None:
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats!r}")
-    if warmup < 0:
-        raise ValueError(f"warmup must be at least 0, got {warmup!r}")
 
 
 def _seconds(fn: Callable[[], object]) -> float:

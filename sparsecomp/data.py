@@ -135,8 +135,8 @@ def load_picture(name_or_path: str | Path) -> np.ndarray:
 
     A file is turned upright by its EXIF orientation; of an animation the first frame is read. Grey becomes
     three equal channels, a palette its colours, 16 bits are rounded to 8 (``x / 257``; Pillow itself keeps
-    the upper byte of 16-bit colour). Alpha is dropped: the colours are what is stored beneath it, not a
-    composite on some background. A colour profile is not applied.
+    the upper byte of 16-bit colour). What is transparent is shown on white, because an ``.spc`` file holds no
+    alpha channel. A colour profile is not applied.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def _bundled_folder() -> Path:
 
 
 def _folders(name: str) -> Iterator[Path]:
-    """Where a set may lie, in the order it is looked for; a generator, so that pooch is asked for last."""
+    """Folders in which a set may lie, in the order in which they are searched."""
     if name == "bundled":
         yield _bundled_folder()
         return
@@ -339,9 +339,12 @@ def _decode(file: Path | io.BytesIO, label: str | Path) -> np.ndarray:
 def _as_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips these at 255
         grey = np.rint(np.asarray(image, dtype=np.float64) / 257.0).astype(np.uint8)
+        if "transparency" in image.info:  # one grey that stands for nothing
+            grey[np.asarray(image) == image.info["transparency"]] = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode!r}, 32 bits a sample, has no fixed range")
-    if image.mode == "P":  # by way of alpha, which Pillow asks for where a palette has any
+    if image.has_transparency_data:
         image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))

@@ -1,8 +1,8 @@
-"""What is kept: run records, published figures, and verdicts on the claims.
+"""Run records and published figures: the numbers from which the book's figures, tables and verdicts are computed.
 
 A record is one JSON file for one *finished* run, ``results/runs/<study>/<name>-<hash of the configuration>.json``.
-Nothing is ever averaged before it is stored: a record holds one row a picture, means are computed from rows when they
-are asked for.
+Nothing is averaged before it is stored: a record holds one row for each picture and setting, and means are computed
+from the rows when they are needed. Published figures are the CSV files of ``results/published/``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def small():
     return data.load_picture("chelsea")[60:124, 120:184]
 
 
-def test_table_compares_whole_times_with_the_recorded_course(small):
+def test_table_compares_whole_times_with_the_recorded_course(small, tmp_path):
     course = {100: 5.0, 200: 99.0}
     budgets = {"budget": BUDGET, "loonie": replace(BUDGET, schedule="quadratic")}
     table = bench.measure("small", small, course, "of a test", **budgets, target_steps=(100, 200))
@@ -38,6 +38,9 @@ def test_table_compares_whole_times_with_the_recorded_course(small):
         assert row.pixels == 1024 and row.nanoseconds > 0
         assert row.seconds[0] > 0 and row.seconds[1] is None, "99 dB are never reached, and that is said"
         assert table.ratios(row) == [pytest.approx(reference.seconds[0] / row.seconds[0]), None]
+    assert table.wall_seconds > sum(row.seconds[0] for row in fast), "what never reached 99 dB took time, too"
+    (record,) = [results.read(bench.write(table, tmp_path, seed=0))]
+    assert record.wall_seconds == pytest.approx(table.wall_seconds, abs=0.06)
 
 
 def test_a_fit_that_takes_too_long_is_given_up(small, monkeypatch):
@@ -103,7 +106,7 @@ def test_command_prints_ratios_and_dashes(capsys, monkeypatch):
         bench.Row("reference", "torch", "adam", 393216, 2300.0, (361.76, 723.5)),
         bench.Row("fast", "kernel", "soap", 8192, 410.4, (4.16, None)),
     )
-    table = bench.Bench("kodim15", "of the official code", 4, (23.9, 26.31), rows)
+    table = bench.Bench("kodim15", "of the official code", 4, (23.9, 26.31), rows, 5.0)
     monkeypatch.setattr(bench, "bench_fit", lambda seed: table)
     assert cli.main(["bench", "fit"]) == 0
     out = capsys.readouterr().out

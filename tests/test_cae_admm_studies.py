@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sparsecomp.training.cae_admm import CodeTraining
+from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
 from sparsecomp.codecs import get_codec
@@ -24,8 +26,6 @@ from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, FitBudget, Profile, Pruning, as_dict
 from sparsecomp.studies import cae_admm as study
 from sparsecomp.studies import trainings
-from sparsecomp.training.cae_admm import CodeTraining
-from sparsecomp.training.running import Paused
 
 CODE = CodeDescent(
     steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=1
@@ -626,4 +626,13 @@ def test_a_picture_smaller_than_a_patch_is_one():
     reconstruction = reference // 2
     expected = metrics.ssim(reference=reference, reconstruction=reconstruction)
     assert study.patch_ssim(reference, reconstruction) == expected
-    assert study.patch_ssim(reference[:5], reconstruction[:5]) == 0, "where SSIM is not defined"
+    assert study.patch_ssim(reference[:5], reconstruction[:5]) is None, "where SSIM is not defined"
+
+
+def test_row_of_a_picture_without_an_ssim_holds_null(monkeypatch, tmp_path):
+    """Of a picture of 10 x 170 pixels neither SSIM nor its patches are defined; its other numbers are."""
+    small = PICTURES["coffee"][:10, :170]
+    monkeypatch.setattr(study, "_mixed", lambda setup, of: {"small": small})
+    (row,) = study._table_row(setup(tmp_path), "jpeg", {"quality": 30}, "mixed")
+    assert row["ssim"] is None and row["ssim_patches"] is None and row["psnr"] > 10
+    assert json.loads(json.dumps(row, allow_nan=False)) == row

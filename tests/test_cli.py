@@ -20,12 +20,13 @@ import tiny_cae
 import tiny_cae_admm
 import torch
 from PIL import Image
-from sparsecomp.training.running import Paused, side_by_side
 
 from sparsecomp import __version__, checks, cli, codecs, data, results, studies
 from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import bitstream
 from sparsecomp.models import store
+from sparsecomp.training.loop import Paused
+from sparsecomp.training.processes import side_by_side
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
 

@@ -262,18 +262,57 @@ def test_every_kind_of_picture_becomes_8_bit_rgb(tmp_path):
     for off in (-128, 0, 128):
         sixteen = np.clip(grey.astype(int) * 257 + off, 0, 65535).astype(np.uint16)
         assert (saved(tmp_path, Image.fromarray(sixteen)) == grey[..., None]).all()
-    # alpha is dropped, the colours under it stay: no background is made up
-    alpha = np.dstack([rgb, grey])
-    assert (saved(tmp_path, Image.fromarray(alpha)) == rgb).all()
-    assert (saved(tmp_path, Image.fromarray(alpha[..., 2:])) == rgb[..., 2:]).all()
     palette = Image.new("P", (4, 3), 1)
     palette.putpalette([1, 2, 3, 40, 50, 60])
-    for options in ({}, {"transparency": 1}, {"transparency": b"\x00\x80"}):
-        assert (saved(tmp_path, palette, **options) == [40, 50, 60]).all()
+    assert (saved(tmp_path, palette) == [40, 50, 60]).all()
     assert (
         saved(tmp_path, Image.new("CMYK", (4, 3), (0, 0, 0, 255)), "p.jpg").tolist()
         == np.zeros((3, 4, 3)).tolist()
     )
+
+
+def on_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours over white, in floating point."""
+    share = alpha.astype(float)[..., None] / 255
+    return share * colours.astype(float) + (1 - share) * 255
+
+
+def test_load_picture_shows_transparency_on_white(tmp_path):
+    drawn = np.random.default_rng(0)
+    rgb, alpha = (drawn.integers(0, 256, shape, dtype=np.uint8) for shape in ((50, 70, 3), (50, 70)))
+    alpha[:10], alpha[10:20] = 0, 255
+    for colours, mode in ((rgb, "RGBA"), (np.repeat(rgb[..., :1], 3, 2), "LA")):
+        image = Image.fromarray(np.dstack([colours[..., : len(mode) - 1], alpha]))
+        assert image.mode == mode
+        for name in ("p.png", "p.tif"):
+            shown = saved(tmp_path, image, name).astype(float)
+            assert (shown[:10] == 255).all() and (shown[10:20] == colours[10:20]).all()
+            assert abs(shown - on_white(colours, alpha)).max() <= 1, f"{name}, {mode}: rounded"
+    assert (saved(tmp_path, Image.fromarray(np.dstack([rgb, alpha])), "p.webp", lossless=True)[:10] == 255).all()
+
+
+def test_load_picture_leaves_an_opaque_picture_with_alpha_as_it_is(tmp_path):
+    rgb = np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    opaque = np.full((16, 16), 255, np.uint8)
+    assert (saved(tmp_path, Image.fromarray(np.dstack([rgb, opaque]))) == rgb).all()
+    assert (saved(tmp_path, Image.fromarray(np.dstack([rgb[..., 0], opaque]))) == rgb[..., :1]).all()
+
+
+def test_load_picture_shows_transparent_colours_of_palettes_and_of_png_on_white(tmp_path):
+    palette = Image.fromarray(np.array([[0, 1], [1, 2]], np.uint8), "P")
+    palette.putpalette([1, 2, 3, 40, 50, 60, 7, 8, 9])
+    white, (a, b, c) = [255, 255, 255], ([1, 2, 3], [40, 50, 60], [7, 8, 9])
+    assert saved(tmp_path, palette).tolist() == [[a, b], [b, c]]
+    for name in ("p.png", "p.gif"):
+        assert saved(tmp_path, palette, name, transparency=1).tolist() == [[a, white], [white, c]]
+    half = on_white(np.array([[b]]), np.array([[128]]))[0, 0].round().tolist()
+    assert saved(tmp_path, palette, transparency=b"\x00\x80").tolist() == [[white, half], [half, c]]
+    rgb = np.array([[a, b], [b, c]], np.uint8)  # one colour that stands for "nothing", without an alpha channel
+    assert saved(tmp_path, Image.fromarray(rgb), transparency=(40, 50, 60)).tolist() == [[a, white], [white, c]]
+    grey = np.array([[0, 7], [7, 9]], np.uint8)
+    assert saved(tmp_path, Image.fromarray(grey), transparency=7)[..., 0].tolist() == [[0, 255], [255, 9]]
+    sixteen = (grey.astype(np.uint16) * 257) + np.array([[0, 0], [1, 0]], np.uint16)  # one of them is another grey
+    assert saved(tmp_path, Image.fromarray(sixteen), transparency=7 * 257)[..., 0].tolist() == [[0, 255], [7, 9]]
 
 
 def test_exif_orientation_turns_the_picture_upright(tmp_path):

@@ -7,9 +7,10 @@ import os
 from concurrent.futures import BrokenExecutor
 
 import pytest
-from sparsecomp.training.running import Paused, side_by_side
 
 from sparsecomp.checks import is_refusal, whole
+from sparsecomp.training.loop import Paused
+from sparsecomp.training.processes import side_by_side
 
 
 def fail(kind: type[BaseException], *arguments: object) -> None:

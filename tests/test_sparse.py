@@ -17,7 +17,7 @@ from sparsecomp import codecs, metrics
 from sparsecomp.coding import quantize, weights
 from sparsecomp.models.siren import Architecture, forward, positions, render
 from sparsecomp.profiles import LOONIE_FILE, LOONIE_NONZEROS, FitBudget, Sparsity
-from sparsecomp.sparsify.gates import HardConcrete, expected_open
+from sparsecomp.sparsify.gates import HardConcrete, spread_units
 from sparsecomp.sparsify.magnitude import prune
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import kernel
@@ -443,7 +443,8 @@ def test_nonzeros_are_sixteen_times_the_expected_l0_norm(structured):
     engine = engine_of([1.0, 2.0], replace(NONZEROS, structured=structured), images=THREE[:2])
     engine.log_alpha.normal_(0, 2, generator=torch.Generator().manual_seed(3))
     found = engine._proxy(engine.parameters, engine.log_alpha, engine.log_step)
-    expected = 16 * expected_open(HardConcrete(), engine.log_alpha, SMALL, structured)
+    probability = HardConcrete().open_probability(engine.log_alpha)
+    expected = 16 * (spread_units(SMALL, probability) if structured else probability).sum(1)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 

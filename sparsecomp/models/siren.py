@@ -1,4 +1,4 @@
-"""SIREN, the network that *is* the picture: COIN's model, and later L0onie's.
+"""SIREN, a network fitted to one picture: the model of COIN and of L0onie.
 
 A SIREN maps a position to a colour through ``depth`` sine layers and one linear layer (Sitzmann et al. 2020, eq. 3)::
 

@@ -1,1 +1,4 @@
-"""Where zeros come from (gates, Lagrangian constraints, magnitude pruning), and a network without them (surgery)."""
+"""Ways to make weights or codes zero, and to remove what is zero from a network.
+
+Gates, Lagrangian multipliers, magnitude pruning, projections onto norm balls, ADMM, and surgery.
+"""

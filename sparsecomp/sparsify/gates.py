@@ -66,14 +66,6 @@ class HardConcrete:
         """P(z != 0), in (0, 1)."""
         return _sigmoid(log_alpha - self.temperature * math.log(-self.stretch[0] / self.stretch[1]))
 
-    def log_alpha_of(self, probability: float) -> float:
-        """The ``log_alpha`` whose gate is open with this probability, in (0, 1)."""
-        if not 0 < probability < 1:
-            raise ValueError(f"probability={probability!r}: a number between 0 and 1 is needed")
-        return math.log(probability / (1 - probability)) + self.temperature * math.log(
-            -self.stretch[0] / self.stretch[1]
-        )
-
 
 def _sigmoid(x: torch.Tensor) -> torch.Tensor:
     """PyTorch's own gives the last elements of a tensor other bits: a fit would depend on what stands beside it."""
@@ -99,18 +91,6 @@ def spread_units(architecture: Architecture, units: torch.Tensor) -> torch.Tenso
     for before, after in zip(factors[:-1], factors[1:], strict=True):
         parts += [(after[:, :, None] * before[:, None, :]).flatten(1), after]
     return torch.cat(parts, 1)
-
-
-def expected_open(
-    gates: HardConcrete, log_alpha: torch.Tensor, architecture: Architecture, structured: bool
-) -> torch.Tensor:
-    """Expected number of parameters that are not zero, ``(B,)``, of ``log_alpha (B, n_gates)``: the expected L0 norm.
-
-    Unstructured it is the sum of `HardConcrete.open_probability`; structured, every parameter counts with the product
-    of the two units' probabilities, which are independent.
-    """
-    probability = gates.open_probability(log_alpha)
-    return (spread_units(architecture, probability) if structured else probability).sum(1)
 
 
 @torch.no_grad()

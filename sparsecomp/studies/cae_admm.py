@@ -160,7 +160,7 @@ def _table_row(setup: Setup, codec: str, options: dict, pictures_of: str) -> lis
             row = {"picture": name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
             if "model" in options:
                 row |= _of_code(read(unpack(measured.data))[1])
-            rows.append(row | {"ssim_patches": round(patch_ssim(picture, measured.reconstruction), 5)})
+            rows.append(row | _by_patches(picture, measured.reconstruction))
     return rows
 
 
@@ -267,15 +267,20 @@ def _measure(setup: Setup, plan: CodePlan, model_file: Path, name: str, picture:
             measured = evaluate(get_codec(plan.codec, model=str(model_file), keep=keep), picture)
             symbols = code if keep is None else pruned(code, share)
             estimate = histograms.bits(symbols, stored.counts, histograms.threshold_of(symbols))
-            rows.append({"picture": name, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols) | {
-                "ssim_patches": round(patch_ssim(picture, measured.reconstruction), 5),
-            })  # fmt: skip
+            row = {"picture": name, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
+            rows.append(row | _by_patches(picture, measured.reconstruction))
     return rows
 
 
 def _of_code(symbols: np.ndarray) -> dict:
     """What a row says of a code: its share of zeros, and the released code's "bpp"."""
     return {"zeros": round(float((symbols == 0).mean()), 5), "nats": round(released_bpp(symbols), 5)}
+
+
+def _by_patches(reference: np.ndarray, reconstruction: np.ndarray) -> dict:
+    """What a row says of SSIM by patches: null where it is not defined."""
+    measured = patch_ssim(reference, reconstruction)
+    return {"ssim_patches": None if measured is None else round(measured, 5)}
 
 
 def _shares(setup: Setup, plan: CodePlan) -> tuple[float, ...]:
@@ -306,14 +311,15 @@ def released_bpp(symbols: np.ndarray) -> float:
     return nats / (rows * columns * SCALE**2)
 
 
-def patch_ssim(reference: np.ndarray, reconstruction: np.ndarray) -> float:
+def patch_ssim(reference: np.ndarray, reconstruction: np.ndarray) -> float | None:
     """SSIM as the released code has it: of patches of 128 x 128, and their mean, so that no window crosses a border.
 
     Patches that the picture's borders cut are left out; a picture smaller than one patch is measured whole.
+    None where SSIM is not defined (`metrics.ssim`).
     """
     height, width, _ = reference.shape
     if min(height, width) < PATCH:
-        return metrics.ssim(reference=reference, reconstruction=reconstruction) or 0.0
+        return metrics.ssim(reference=reference, reconstruction=reconstruction)
     tops, lefts = range(0, height - PATCH + 1, PATCH), range(0, width - PATCH + 1, PATCH)
     return float(np.mean([
         metrics.ssim(reference=reference[top : top + PATCH, left : left + PATCH],

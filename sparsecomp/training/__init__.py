@@ -1,1 +1,1 @@
-"""Training: fits of networks to pictures."""
+"""Training: networks fitted to single pictures, and autoencoders trained on sets of pictures."""
