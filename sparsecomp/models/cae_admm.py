@@ -85,7 +85,9 @@ class Block(nn.Module):
             conv(width, width, 3), nn.PReLU(init=LINEAR),
             conv(width, width, 1),
         )  # fmt: skip
-        nn.init.zeros_(self.body[-1][1].weight)
+        *_, normalisation = self.body.modules()
+        assert isinstance(normalisation, nn.BatchNorm2d)
+        nn.init.zeros_(normalisation.weight)
         self.prelu = nn.PReLU(init=LINEAR)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

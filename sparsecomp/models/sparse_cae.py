@@ -144,8 +144,8 @@ def first_values(model: SparseCAE) -> None:
     encoder, decoder, latent = model.encoder, model.decoder, model.shape.latent
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
     blocks, pairs = _transform(4), _transform(2)  # (48, 3, 4, 4) and (12, 3, 2, 2), lowest frequencies first
     # Encoder: 2x2 blocks of pixels, of which the first layer's units see `kept`; then 2x2 of those.
     kept = _turn(encoder.conv1.out_channels // 2, 12) @ pairs.flatten(1)

@@ -19,7 +19,7 @@ from sparsecomp.coding import entropy
 from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.whole import channels_last, to_input
 from sparsecomp.training.configs import Descent, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
@@ -69,7 +69,7 @@ class CaeTraining(Training):
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
         check_pictures(dict(zip(pictures, self.pictures, strict=True)), validation, descent.crop)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = channels_last(model, self.device)
         self.prior = FactorizedPrior(model.shape.latent).to(self.device)
         named = dict(self.model.named_parameters())
         masks = {name: mask.to(self.device) for name, mask in (masks or {}).items()}

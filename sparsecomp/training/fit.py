@@ -187,7 +187,8 @@ class SirenTraining(Training):
         self.parameters = torch.stack([self._first_values(i, seed) for i, seed in enumerate(seeds)])
         self.best = self.parameters.half()
         self.optimiser = Soap(self.parameters, architecture) if budget.optimiser == "soap" else Adam(self.parameters)
-        self._drawn = [(-1, None, None) for _ in pictures]  # which order is drawn, and positions and targets in it
+        # Which order of the pixels is drawn, and positions and targets in it.
+        self._drawn = [(-1, x, y) for x, y in zip(self.positions, self.targets, strict=True)]
         self.method = method(self)
         self.identity |= self.method.identity
 
@@ -313,7 +314,7 @@ class SirenTraining(Training):
         """What has been reached so far, one a fit."""
         made, seconds = [], self.seconds / len(self.fits)
         for index, fit in enumerate(self.fits):
-            history = [tuple(point) for point in fit.history]
+            history = [(step, psnr) for step, psnr in fit.history]
             parameters = self.best[index].cpu().clone()
             result = FitResult(parameters, fit.best, fit.best_step, history, fit.restarts, seconds)
             made.append(self.method.result(index, result))

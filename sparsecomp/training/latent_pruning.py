@@ -27,7 +27,7 @@ from sparsecomp import metrics
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.whole import channels_last, to_input
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training.autoencoder import check_pictures, finite
 from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
@@ -116,7 +116,7 @@ class CodeTraining(Training):
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = channels_last(model, self.device)
         self.normalisations = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
         for layer in self.normalisations:
             layer.momentum = descent.momentum
@@ -212,6 +212,7 @@ class CodeTraining(Training):
         return x.contiguous(memory_format=torch.channels_last)
 
     def _penalty(self, code: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        assert self.pruning is not None and self.admm is not None  # the caller asks only where codes are pruned
         of = which.to(self.device) if self.pruning.state == "per_code" else torch.zeros_like(which).to(self.device)
         if self.pruning.penalty == "norm":
             return self.admm.penalty_norm(code, of)
@@ -220,10 +221,11 @@ class CodeTraining(Training):
     @torch.no_grad()
     def _prune(self) -> None:
         """ADMM's updates of Z and U, with the codes of all crops as they are in use."""
+        assert self.pruning is not None and self.admm is not None
         self.model.eval()
-        codes = [self.model.encoder(self._input(part)).round() for part in torch.arange(len(self.crops)).split(16)]
-        codes = torch.cat(codes)
-        zeros = float((codes == 0).float().mean())
+        parts = torch.arange(len(self.crops)).split(16)
+        codes = torch.cat([self.model.encoder(self._input(part)).round() for part in parts])
+        zeros = float(codes.eq(0).float().mean())
         if self.pruning.state == "data_set":
             codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
         residuals = self.admm.update(codes)
@@ -251,7 +253,7 @@ class CodeTraining(Training):
             measured.append([metrics.psnr(**pair), metrics.ssim(**pair), metrics.ms_ssim(**pair)])
             codes.append(code[0].flatten(1).cpu())
             pixels += height * width
-        psnr, ssim_, ms_ssim_ = map(float, np.mean(measured, 0))
+        psnr, ssim_, ms_ssim_ = map(float, np.mean(np.array(measured, dtype=float), 0))
         code = torch.cat(codes, 1)
         return {
             "psnr": psnr, "estimated_bpp": entropy_of(code) / pixels, "ssim": ssim_, "ms_ssim": ms_ssim_,
