@@ -57,17 +57,19 @@ def test_in_strips_has_no_seam(family, rows, columns, places):
 
 
 @pytest.mark.parametrize("size", [(400, 2), (2, 400), (60, 50), (50, 60)])
-def test_in_strips_bounds_memory_whatever_the_shape(family, size):
+@pytest.mark.parametrize("down", [True, False])
+def test_in_strips_bounds_memory_whatever_the_shape(family, size, down):
     """Also of a picture that is one row high and very wide: memory is what strips are for."""
-    seen = []
+    seen, into = [], family.scale if down else 1
 
-    def watched(z: torch.Tensor) -> torch.Tensor:
-        seen.append(z.shape[2] * z.shape[3])
-        return family.model.decoder(z)
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.shape[2] * x.shape[3] // into**2)
+        return (family.model.encoder if down else family.model.decoder)(x)
 
-    options = {"scale": family.scale, "margin": family.margin}
-    in_strips(watched, noise(1, 3, *size), **options, pixels=100 * family.scale**2, down=False)
+    options = {"scale": family.scale, "margin": family.margin, "pixels": 100 * family.scale**2}
+    in_strips(watched, noise(1, 3, into * size[0], into * size[1]), **options, down=down)
     assert len(seen) > 1 and max(seen) <= 100 + 2 * family.margin * min(size)
+    assert len(seen) == math.ceil(max(size) / (100 // min(size))), "and no smaller than they need to be"
 
 
 def positive(model: nn.Module) -> nn.Module:

@@ -195,17 +195,20 @@ def test_remove_dead_without_folding_keeps_values(net):
     assert all(torch.equal(a, b) for pair in zip(again, matrices, strict=True) for a, b in zip(*pair, strict=True))
 
 
-@given(dims=st.lists(st.integers(0, 5), min_size=1, max_size=4), n_in=st.sampled_from([2, 6]), wider=st.integers(0, 4))
-def test_assemble_puts_matrices_in_the_corner(dims, n_in, wider):
-    generator, sizes = torch.Generator().manual_seed(0), [n_in, *dims, 3]
+small = st.integers(1, 5)
+
+
+@given(dims=st.lists(st.integers(0, 5), min_size=1, max_size=4), n_in=small, n_out=small, wider=st.integers(0, 4))
+def test_assemble_puts_matrices_in_the_corner(dims, n_in, n_out, wider):
+    generator, sizes = torch.Generator().manual_seed(0), [n_in, *dims, n_out]
     matrices = [
         (torch.randn(out, inp, generator=generator), torch.randn(out, generator=generator))
         for inp, out in zip(sizes[:-1], sizes[1:], strict=True)
     ]
     narrow, width = assemble(matrices, 25.0)[0], max(1, *dims) + wider
-    assert narrow == Architecture(len(dims), max(1, *dims), 25.0, n_in)
+    assert narrow == Architecture(len(dims), max(1, *dims), 25.0, n_in, n_out)
     architecture, parameters = assemble(matrices, 25.0, width=width)
-    assert architecture == Architecture(len(dims), width, 25.0, n_in)
+    assert architecture == Architecture(len(dims), width, 25.0, n_in, n_out)
     assert parameters.shape == (architecture.n_parameters,)
     for (weight, bias), (large, large_bias) in zip(matrices, layers(architecture, parameters[None]), strict=True):
         assert torch.equal(large[0, : weight.shape[0], : weight.shape[1]], weight)
