@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sparsecomp.checks import multiple, whole
+
 SCALE = 4  # pixels of the picture, along one side, for one place of the latent
 MARGIN = 12  # places of the latent; neither encoder nor decoder looks farther than that
 MAX_WIDTH, MAX_LATENT = 512, 256
@@ -45,11 +47,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name in ("width", *(("encoder_width",) if self.encoder_width is not None else ())):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value % 8 or not 8 <= value <= MAX_WIDTH:
-                raise ValueError(f"{name}={value!r}: a multiple of 8 from 8 to {MAX_WIDTH} is needed")
-        if not isinstance(self.latent, int) or not 1 <= self.latent <= MAX_LATENT:
-            raise ValueError(f"latent={self.latent!r}: a whole number from 1 to {MAX_LATENT} is needed")
+            whole(name, getattr(self, name), 8, MAX_WIDTH)
+            multiple(name, getattr(self, name), 8)
+        whole("latent", self.latent, 1, MAX_LATENT)
 
     @property
     def margin(self) -> int:

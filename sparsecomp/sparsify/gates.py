@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sparsecomp.checks import in_range, require
 from sparsecomp.models.siren import Architecture, layers
 
 
@@ -42,10 +43,9 @@ class HardConcrete:
     stretch: tuple[float, float] = (-0.1, 1.1)
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature <= 1:
-            raise ValueError(f"temperature={self.temperature!r}: a number in (0, 1] is needed")
-        if not (len(self.stretch) == 2 and self.stretch[0] < 0 and self.stretch[1] > 1):
-            raise ValueError(f"stretch={self.stretch!r}: (below 0, above 1) is needed")
+        in_range("temperature", self.temperature, 0, 1, "(]")
+        legal = len(self.stretch) == 2 and self.stretch[0] < 0 and self.stretch[1] > 1
+        require(legal, "stretch", "(below 0, above 1)", self.stretch)
 
     def at(self, log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         """The gate z in [0, 1] that the uniform numbers ``uniform`` in (0, 1) draw; differentiable in ``log_alpha``."""

@@ -74,8 +74,8 @@ class CaeTraining(Training):
         named = dict(self.model.named_parameters())
         masks = {name: mask.to(self.device) for name, mask in (masks or {}).items()}
         for name, mask in masks.items():
-            if name not in named or mask.dtype != torch.bool or mask.shape != named[name].shape:
-                raise ValueError(f"masks[{name!r}]: a bool tensor of the shape of that parameter is needed")
+            fits = name in named and mask.dtype == torch.bool and mask.shape == named[name].shape
+            require(fits, f"masks[{name!r}]", "a bool tensor of the shape of that parameter", (mask.dtype, mask.shape))
             with torch.no_grad():
                 named[name].mul_(mask)
         named = named | {PRIOR + name: p for name, p in self.prior.named_parameters()}

@@ -15,7 +15,6 @@ are too small for the usual one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,6 +23,7 @@ from pytorch_msssim import ms_ssim, ssim
 from torch import nn
 
 from sparsecomp import metrics
+from sparsecomp.checks import in_range, require
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
@@ -105,14 +105,12 @@ class CodeTraining(Training):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        if pruning is not None and lam:
-            raise ValueError(f"lam={lam!r}: 0 is needed where codes are pruned")
-        if not 0 <= lam < math.inf:
-            raise ValueError(f"lam={lam!r}: a number of at least 0 is needed")
+        in_range("lam", lam, 0)
+        require(pruning is None or not lam, "lam", "0 where codes are pruned", lam)
         check_pictures(pictures, validation, descent.crop)
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
-            raise ValueError(f"validation must be pictures of at least {least} pixels a side, got {', '.join(small)}")
+            require(False, "validation", f"pictures of at least {least} pixels a side", ", ".join(small))
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
