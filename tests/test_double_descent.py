@@ -19,7 +19,7 @@ from sparsecomp.models.sparse_cae import Shape, SparseCAE
 from sparsecomp.profiles import Descent
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.sparsify.surgery import prune
-from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import (
     CONSTRAINTS,
     LAYERS,
@@ -204,16 +204,16 @@ def test_project_leaves_a_weak_filter_of_the_last_layer(first):
     assert not gone.masks["encoder.conv3.bias"][0], "the projection alone would have taken it"
 
 
-def descend(training: Training) -> SparseCAE:
+def descend(training: CaeTraining) -> SparseCAE:
     while training.step < DESCENT.steps:
-        training.advance()
+        training.step()
     return training.model
 
 
 @pytest.fixture(scope="module")
 def trained() -> SparseCAE:
     """Of seed 7, and no longer what it began with."""
-    return descend(Training(SparseCAE(Shape(16, 4), 7), COFFEE, COFFEE, DESCENT, seed=7))
+    return descend(CaeTraining(SparseCAE(Shape(16, 4), 7), COFFEE, COFFEE, DESCENT, seed=7))
 
 
 @pytest.mark.parametrize("layers", ["encoder", "all"])
@@ -251,8 +251,8 @@ def test_second_descent_stays_sparse_and_as_printed_would_not(trained):
 
     start = second_start(trained, projected, constraint, 7)
     before, adam = state(start), replace(DESCENT, optimiser="adam")
-    ours = descend(Training(start, COFFEE, COFFEE, adam, masks=projected.masks))
-    printed = Training(SparseCAE(trained.shape, 7), COFFEE, COFFEE, adam)
+    ours = descend(CaeTraining(start, COFFEE, COFFEE, adam, masks=projected.masks))
+    printed = CaeTraining(SparseCAE(trained.shape, 7), COFFEE, COFFEE, adam)
     printed.masks = projected.masks
     assert pruned_but_there(ours) == 0
     assert pruned_but_there(descend(printed)) == pruned_but_there(SparseCAE(trained.shape, 7)) > 100
