@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import threading
+import warnings
 from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import AvifImagePlugin, Image, ImageDraw
 
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BudgetError, base, decode, evaluate, get_codec, standard
@@ -265,6 +267,36 @@ def test_jpegxl_patches_larger_than_the_picture_are_refused():
     forged = payload[:5] + bytes([payload[5] | 0b11000]) + payload[6:]
     with pytest.raises(BitstreamError, match="patches larger"):
         decode(pack(Container("jpegxl", 64, 128, {"payload": forged})))
+
+
+def test_decode_in_two_threads_changes_no_global(photograph, monkeypatch):
+    """Pillow takes the number of AVIF threads from a global, and Python its warning filters: the second thread begins
+    while the first one decodes, and is still decoding when the first one ends."""
+    data = get_codec("avif").encode(crop(photograph, 24, 40))
+    before, filters = AvifImagePlugin.DEFAULT_MAX_THREADS, list(warnings.filters)
+    second_began, first_ended, seen, opened = threading.Event(), threading.Event(), [], Image.open
+
+    def slow(*arguments, **options):
+        if threading.current_thread().name == "first":
+            second_began.wait(0.3)
+        else:
+            second_began.set()
+            first_ended.wait(0.3)
+        seen.append((AvifImagePlugin.DEFAULT_MAX_THREADS, warnings.filters[1][0]))
+        return opened(*arguments, **options)
+
+    def first():
+        decode(data)
+        first_ended.set()
+
+    monkeypatch.setattr(Image, "open", slow)
+    threads = [threading.Thread(target=first, name="first"), threading.Thread(target=decode, args=(data,))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert seen == [(1, "error"), (1, "error")], "one AVIF thread, and a warning is an error"
+    assert before == AvifImagePlugin.DEFAULT_MAX_THREADS and filters == list(warnings.filters)
 
 
 def test_public_names():

@@ -12,6 +12,7 @@ metadata, alpha or tiles). The size it finds must be the container's before a pi
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
 from sparsecomp.metrics import psnr
 
 _SUBSAMPLINGS = ("auto", "4:2:0", "4:4:4")
+# Decoding changes two globals for a moment, Python's warning filters and Pillow's number of AVIF threads: one thread
+# at a time may do so.
+_GLOBALS = threading.Lock()
 
 
 class _Standard(ABC):
@@ -330,7 +334,7 @@ def decode_standard(container: Container) -> np.ndarray:
         raise BitstreamError(f"the {codec} payload is a picture of {size}, the file declares {declared}")
     decode = _decode_jpegxl if codec == "jpegxl" else _decode_pillow
     try:
-        with warnings.catch_warnings():
+        with _GLOBALS, warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # how Pillow speaks of a stream that is half broken
             # Pillow warns above 2^26.4 pixels; the container's own limit has been checked by now.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
