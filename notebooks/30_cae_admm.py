@@ -38,7 +38,7 @@ import torch
 from sparsecomp import codecs, complexity, data, drawings, figures, metrics, profiles, results, widgets
 from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import bitstream
-from sparsecomp.models import sparse_cae, store
+from sparsecomp.models import pretrained, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, released, top_l
 from sparsecomp.sparsify.projections import project_l1
@@ -378,7 +378,7 @@ assert share > 0.95 and 9 < encoder / other < 10
 # is, and for each channel how many zeros there are, so that a code may be pruned further where it is used:
 
 # %%
-trained = store.find("code-keep-10-seed-0-laptop")
+trained = pretrained.find("code-keep-10-seed-0-laptop")
 for share in (1.0, 0.2, 0.1, 0.05):
     codec = codecs.get_codec("cae-admm", model=trained.name, keep=share)
     measured = codecs.evaluate(codec, picture)

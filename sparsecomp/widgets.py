@@ -26,10 +26,10 @@ from sparsecomp.coding import bitstream, entropy, sparse_weights, weights
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
 from sparsecomp.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
 from sparsecomp.figures import STANDARD, STYLE
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import LOONIE, FitBudget
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
@@ -360,7 +360,7 @@ def dying_filters(
 
     Projected only, as it stands before the second descent; the last frame is the encoder that was trained again.
     """
-    dense, again = store.find(model), store.find(retrained)
+    dense, again = pretrained.find(model), pretrained.find(retrained)
     frames = [
         _projected_frame(dense, Constraint("bilevel_l11", share), data.bundled()["astronaut"]) for share in SPARSITIES
     ]
@@ -370,7 +370,7 @@ def dying_filters(
 
 
 def _projected_frame(
-    dense: store.Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
+    dense: pretrained.Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
 ) -> ipywidgets.VBox:
     left = second_start(dense.model, project(dense.model, constraint), replace(constraint, restart="trained"), 0)
     return _encoder_frame(left, dense.counts, dense.step, original, crop)
@@ -416,7 +416,7 @@ def alive_filters(model: SparseCAE, size: tuple[int, int]) -> np.ndarray:
     return canvas
 
 
-def _live_filters(dense: store.Stored) -> ipywidgets.VBox:
+def _live_filters(dense: pretrained.Stored) -> ipywidgets.VBox:
     """With a kernel: any projection, any sparsity, any bundled picture; well under a second."""
     picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
     kind = ipywidgets.Dropdown(options=list(KINDS), value="l1,1 (bilevel)", description="ball")
@@ -457,7 +457,7 @@ TRAINED = {
 
 def code_shares(models: Mapping[str, str] | None = None) -> ipywidgets.VBox:
     """The code of a detail with ever fewer entries kept: bytes, SSIM, what is decoded, and the code, zeros in black."""
-    found = {name: store.find(model) for name, model in (models or TRAINED).items()}
+    found = {name: pretrained.find(model) for name, model in (models or TRAINED).items()}
     face = _detail(data.bundled()["astronaut"], FACE)
     frames = [_code_frame(next(iter(found.values())), share, face) for share in KEPT]
     options = [f"{share:.0%}" for share in KEPT]
@@ -469,7 +469,7 @@ def _detail(picture: np.ndarray, crop: Crop) -> np.ndarray:
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
-def _code_frame(stored: store.Stored, share: float, detail: np.ndarray) -> ipywidgets.VBox:
+def _code_frame(stored: pretrained.Stored, share: float, detail: np.ndarray) -> ipywidgets.VBox:
     """A file of a detail alone, of whose code a share is kept, and what is in it."""
     file = codecs.get_codec(stored.codec, model=stored.name, keep=share).encode(detail)
     symbols, decoded = cae_admm.read(bitstream.unpack(file))[1], codecs.decode(file)
@@ -488,7 +488,7 @@ def _code_frame(stored: store.Stored, share: float, detail: np.ndarray) -> ipywi
     return ipywidgets.VBox([ipywidgets.HTML(text), tiles(shown, (0, 0, *detail.shape[:2]))])
 
 
-def _live_code(models: Mapping[str, store.Stored]) -> ipywidgets.VBox:
+def _live_code(models: Mapping[str, pretrained.Stored]) -> ipywidgets.VBox:
     """With a kernel: any share, any bundled picture, any of the models; a fifth of a second."""
     picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
     model = ipywidgets.Dropdown(options=list(models), description="trained")

@@ -16,7 +16,7 @@ from sparsecomp.codecs import BudgetError, autoencoder, get_codec, trained
 from sparsecomp.coding import entropy
 from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
-from sparsecomp.models import store, whole
+from sparsecomp.models import inference, pretrained
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def folder(models, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: models)
+    monkeypatch.setattr(pretrained, "folder", lambda: models)
     return models
 
 
@@ -52,13 +52,13 @@ def with_sections(data: bytes, height: int | None = None, width: int | None = No
 
 
 def test_the_file_byte_by_byte():
-    image, stored = crop("coffee", 33, 70), store.find("fine")
+    image, stored = crop("coffee", 33, 70), pretrained.find("fine")
     written = get_codec("cae", model="fine", step=700).encode(image)
     sections = unpack(written).sections
     assert (unpack(written).height, unpack(written).width) == (33, 70)
     assert list(sections) == ["network", "values"]
     assert sections["network"] == bytes.fromhex(stored.key) + struct.pack("<H", 700)
-    x = whole.to_input(image, 4)
+    x = inference.to_input(image, 4)
     with torch.no_grad():
         symbols = entropy.quantise(stored.model.encoder(x), 700)[0].numpy()
         decoded = stored.model.decoder(torch.from_numpy(symbols)[None] * (700 / 2**14))
@@ -79,7 +79,7 @@ def test_any_size_comes_back(size, step):
 
 
 def test_strips_do_not_show(monkeypatch):
-    image, in_strips = crop("coffee", 130, 90), whole.in_strips
+    image, in_strips = crop("coffee", 130, 90), inference.in_strips
     written = get_codec("cae", model="fine").encode(image)
     monkeypatch.setattr(trained, "in_strips", lambda *a, **options: in_strips(*a, **options, pixels=1600))
     assert np.abs(codecs.decode(written).astype(int) - reference(written)).max() <= 1
@@ -105,8 +105,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from sparsecomp import codecs
-from sparsecomp.models import store
-store.folder = lambda: Path(sys.argv[1])
+from sparsecomp.models import pretrained
+pretrained.folder = lambda: Path(sys.argv[1])
 np.save(sys.argv[3], codecs.decode(Path(sys.argv[2]).read_bytes()))
 """
     paths = [str(path) for path in (folder, tmp_path / "a.spc", tmp_path / "a.npy")]
@@ -116,9 +116,10 @@ np.save(sys.argv[3], codecs.decode(Path(sys.argv[2]).read_bytes()))
 
 def test_a_finer_step_is_a_longer_and_better_file():
     image, lengths, errors = crop("chelsea", 64, 64), [], []
-    x = whole.to_input(image, 4)
+    x = inference.to_input(image, 4)
     with torch.no_grad():
-        best = store.find("fine").model.decoder(store.find("fine").model.encoder(x))[0].permute(1, 2, 0).numpy()
+        model = pretrained.find("fine").model
+        best = model.decoder(model.encoder(x))[0].permute(1, 2, 0).numpy()
     for step in (64, 400, 3000, 12_000):
         written = get_codec("cae", model="fine", step=step).encode(image)
         lengths.append(len(written))
@@ -174,7 +175,7 @@ def test_the_best_of_the_models_that_may_be_chosen(models, tmp_path, monkeypatch
     for names in (("a", "b"), ("b", "a")):  # which of them is the first must not matter
         folder = tmp_path / names[0]
         folder.mkdir()
-        monkeypatch.setattr(store, "folder", lambda folder=folder: folder)
+        monkeypatch.setattr(pretrained, "folder", lambda folder=folder: folder)
         for name, model in zip(names, ("fine", "sparse"), strict=True):
             (folder / f"{name}.safetensors").write_bytes((models / f"{model}.safetensors").read_bytes())
         assert get_codec("cae").at_bpp(image, bpp) == files[max(files)]
@@ -213,8 +214,8 @@ def test_encode_takes_the_dense_model_that_may_be_chosen(folder):
 def test_the_model_is_the_receivers(folder, tmp_path, monkeypatch):
     image = crop("coffee", 20, 20)
     written = get_codec("cae", model="fine").encode(image)
-    key = store.find("fine").key
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    key = pretrained.find("fine").key
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     with pytest.raises(BitstreamError, match=f"made with model {key}, which is not here; here are none"):
         codecs.decode(written)
     tiny_cae.write(tmp_path, "fine", seed=9)  # the right name is not enough
@@ -227,7 +228,7 @@ def test_the_model_is_the_receivers(folder, tmp_path, monkeypatch):
 
 
 def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     image = crop("coffee", 20, 20)
     for call in (lambda: get_codec("cae").encode(image), lambda: get_codec("cae").at_bpp(image, 1.0)):
         with pytest.raises(ValueError, match="sparsecomp study cae --profile laptop"):
@@ -240,8 +241,8 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch):
 
 
 def test_writing_does_not_touch_the_model_that_all_share(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
-    stored = store.load(tiny_cae.write(tmp_path, "new"))
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
+    stored = pretrained.load(tiny_cae.write(tmp_path, "new"))
     before = {name: (t.clone(), t.stride()) for name, t in stored.model.state_dict().items()}
     codecs.evaluate(get_codec("cae"), crop("coffee", 40, 40), 1.0)
     for name, tensor in stored.model.state_dict().items():
@@ -252,7 +253,7 @@ def test_cost_of_a_pixel(folder):
     written = get_codec("cae", model="fine").encode(crop("coffee", 20, 22))
     # conv1 3->4 at 1/16; up1 4->8 at 1/16 (four taps); blocks 8->8 at 1/4; conv2; up2; conv3; conv4, as the paper's.
     found = get_codec("cae").macs_per_pixel(written)
-    network = store.find("fine").model.decoder
+    network = pretrained.find("fine").model.decoder
     assert found == sum(
         parameter.numel() * area
         for layer, area in ((network.conv1, 1 / 16), (network.up1, 1 / 16), (network.blocks, 1 / 4),

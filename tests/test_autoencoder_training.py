@@ -16,8 +16,8 @@ from tiny_cae import model as drawn
 from sparsecomp import metrics
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
 from sparsecomp.training import descent as descents
 from sparsecomp.training import running

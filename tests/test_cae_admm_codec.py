@@ -17,7 +17,7 @@ from sparsecomp.codecs import BudgetError, cae_admm, get_codec, trained
 from sparsecomp.coding import histograms
 from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
-from sparsecomp.models import store, whole
+from sparsecomp.models import inference, pretrained
 from sparsecomp.sparsify.admm import top_l
 
 
@@ -35,7 +35,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def folder(models, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: models)
+    monkeypatch.setattr(pretrained, "folder", lambda: models)
     return models
 
 
@@ -63,12 +63,12 @@ def admm(**options):
 
 @pytest.mark.parametrize(("codec", "model", "keep"), [("cae-admm", "fine", 0.2), ("cae-theis", "theis", None)])
 def test_the_file_byte_by_byte(codec, model, keep):
-    image, stored = crop("coffee", 33, 70), store.find(model)
+    image, stored = crop("coffee", 33, 70), pretrained.find(model)
     written = get_codec(codec, model=model, keep=keep).encode(image)
     sections, container = unpack(written).sections, unpack(written)
     assert (container.codec, container.height, container.width) == (codec, 33, 70)
     with torch.no_grad():
-        code = stored.model.encoder(whole.to_input(image, 8)).round()
+        code = stored.model.encoder(inference.to_input(image, 8)).round()
         code = code if keep is None else top_l(code, keep)
         drawn = stored.model.decoder(code)
     symbols = code[0].numpy().astype(np.int32)
@@ -102,7 +102,7 @@ def test_any_size_comes_back(size, keep):
 
 
 def test_what_is_kept_of_a_code():
-    image, stored = crop("chelsea", 64, 96), store.find("other")
+    image, stored = crop("chelsea", 64, 96), pretrained.find("other")
     code = cae_admm.code_of(stored, image)
     assert code.shape == (3, 8, 12) and code.dtype == np.int32 and np.abs(code).max() > 5
     assert np.array_equal(cae_admm.read(unpack(admm(model="other").encode(image)))[1], code)
@@ -124,7 +124,7 @@ def test_the_less_is_kept_the_shorter_the_file():
 
 
 def test_strips_do_not_show(monkeypatch):
-    image, in_strips, seen = crop("coffee", 130, 90), whole.in_strips, []
+    image, in_strips, seen = crop("coffee", 130, 90), inference.in_strips, []
     written = admm(model="fine").encode(image)
     picture = codecs.decode(written).astype(int)
 
@@ -146,8 +146,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from sparsecomp import codecs
-from sparsecomp.models import store
-store.folder = lambda: Path(sys.argv[1])
+from sparsecomp.models import pretrained
+pretrained.folder = lambda: Path(sys.argv[1])
 np.save(sys.argv[3], codecs.decode(Path(sys.argv[2]).read_bytes()))
 """
     paths = [str(path) for path in (folder, tmp_path / "a.spc", tmp_path / "a.npy")]
@@ -157,8 +157,8 @@ np.save(sys.argv[3], codecs.decode(Path(sys.argv[2]).read_bytes()))
 
 @pytest.mark.parametrize("spread", [400.0, 6000.0])
 def test_huge_values_are_not_lost(tmp_path, monkeypatch, spread):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
-    stored = store.load(tiny_cae_admm.write(tmp_path, "huge", spread=spread))
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
+    stored = pretrained.load(tiny_cae_admm.write(tmp_path, "huge", spread=spread))
     image = crop("coffee", 70, 50)
     code = cae_admm.code_of(stored, image)
     assert np.abs(code).max() > 300 and (np.abs(code) > histograms.LARGEST).mean() > 0.1
@@ -170,19 +170,19 @@ def test_huge_values_are_not_lost(tmp_path, monkeypatch, spread):
 
 
 def test_values_that_no_file_can_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     made = tiny_cae_admm.model()
     counts, image = tiny_cae_admm.counts(made), crop("coffee", 16, 16)
     with torch.no_grad():
         made.encoder[-1][1].weight.fill_(6e4)
-    store.save(tmp_path / "big.safetensors", made, counts, tiny_cae_admm.ABOUT)
+    pretrained.save(tmp_path / "big.safetensors", made, counts, tiny_cae_admm.ABOUT)
     with torch.no_grad():  # infinity less infinity
         for layer in made.encoder.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.weight.fill_(6e4)
                 layer.weight[::2] *= -1
                 layer.running_var.fill_(1e-7)
-    store.save(tmp_path / "none.safetensors", made, counts, tiny_cae_admm.ABOUT)
+    pretrained.save(tmp_path / "none.safetensors", made, counts, tiny_cae_admm.ABOUT)
     for model in ("big", "none"):
         for call in (lambda m: admm(model=m).encode(image), lambda m: admm(model=m).at_bpp(image, 1.0)):
             with pytest.raises(ValueError, match=f"model='{model}': of this picture it makes values beyond 32767"):
@@ -214,7 +214,7 @@ def test_where_all_may_stay_all_stays():
 @pytest.mark.parametrize("size", [(24, 24), (17, 40), (64, 64)])
 def test_to_the_byte(size):
     """One entry more does not fit."""
-    image, stored = crop("coffee", *size), store.find("other")
+    image, stored = crop("coffee", *size), pretrained.find("other")
     code = cae_admm.code_of(stored, image)
     files = [cae_admm._write(stored, cae_admm.pruned(code, n / code.size), *size) for n in range(1, code.size + 1)]
     lengths, most = np.array([len(file) for file in files]), np.count_nonzero(code)
@@ -235,7 +235,7 @@ def test_the_best_of_the_models_that_may_be_chosen(models, tmp_path, monkeypatch
     for names in (("a", "b"), ("b", "a")):  # which of them is the first must not matter
         folder = tmp_path / names[0]
         folder.mkdir()
-        monkeypatch.setattr(store, "folder", lambda folder=folder: folder)
+        monkeypatch.setattr(pretrained, "folder", lambda folder=folder: folder)
         for name, model in zip(names, ("fine", "sparse"), strict=True):
             (folder / f"{name}.safetensors").write_bytes((models / f"{model}.safetensors").read_bytes())
         assert admm().at_bpp(image, bpp) == files[max(files)]
@@ -296,7 +296,7 @@ def test_encode_takes_the_model_that_kept_most_at_the_lowest_price(folder, tmp_p
 
     assert chosen() == "fine" and chosen("cae-theis") == "theis"
     assert admm(model=str(folder / "fine.safetensors")).encode(image) == admm().encode(image)
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     for seed, (name, about) in enumerate(
         {"a": {"keep": 0.1}, "b": {"keep": 0.9, "lam": 3.0}, "c": {"keep": 0.9, "lam": 2.0}}.items()
     ):
@@ -308,8 +308,8 @@ def test_encode_takes_the_model_that_kept_most_at_the_lowest_price(folder, tmp_p
 
 def test_the_model_is_the_receivers(folder, tmp_path, monkeypatch):
     image = crop("coffee", 20, 20)
-    written, key = admm(model="fine").encode(image), store.find("fine").key
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    written, key = admm(model="fine").encode(image), pretrained.find("fine").key
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     with pytest.raises(BitstreamError, match=f"made with model {key}, which is not here; here are none"):
         codecs.decode(written)
     tiny_cae_admm.write(tmp_path, "fine", seed=9)  # the right name is not enough
@@ -333,25 +333,25 @@ def test_a_model_serves_one_codec():
     assert codecs.decode(get_codec("cae").encode(image)).shape == image.shape, "it finds its own among the others"
     written = admm(model="fine").encode(image)
     for codec, key in (("cae", "fine"), ("cae-theis", "fine"), ("cae-admm", "stranger"), ("cae-admm", "theis")):
-        network = bytes.fromhex(store.find(key).key) + struct.pack("<H", 100)
+        network = bytes.fromhex(pretrained.find(key).key) + struct.pack("<H", 100)
         for read in (codecs.decode, get_codec(codec).macs_per_pixel):
             with pytest.raises(BitstreamError, match=f"a {codec} file of model {key}, which is for"):
                 read(with_sections(written, codec=codec, network=network))
 
 
 def test_one_network_may_serve_both_codecs_from_two_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     image = crop("coffee", 20, 20)
     for name, codec in (("a", "cae-admm"), ("b", "cae-theis")):
         tiny_cae_admm.write(tmp_path, name, codec=codec)
-    assert store.find("a").key == store.find("b").key
+    assert pretrained.find("a").key == pretrained.find("b").key
     for codec in ("cae-admm", "cae-theis"):
         assert codecs.evaluate(get_codec(codec), image).codec == codec
 
 
 @pytest.mark.parametrize("codec", ["cae-admm", "cae-theis"])
 def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch, codec):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     image = crop("coffee", 20, 20)
     tiny_cae.write(tmp_path, "stranger")
     for call in (lambda: get_codec(codec).encode(image), lambda: get_codec(codec).at_bpp(image, 1.0)):
@@ -365,8 +365,8 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch, codec):
 
 
 def test_writing_does_not_touch_the_model_that_all_share(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
-    stored = store.load(tiny_cae_admm.write(tmp_path, "new"))
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
+    stored = pretrained.load(tiny_cae_admm.write(tmp_path, "new"))
     before = {name: (t.clone(), t.stride()) for name, t in stored.model.state_dict().items()}
     codecs.evaluate(admm(), crop("coffee", 40, 40), 1.0)
     for name, tensor in stored.model.state_dict().items():
@@ -407,7 +407,7 @@ def test_files_that_no_encoder_writes():
     key, values = sections["network"][:8], sections["values"]
     (threshold,) = struct.unpack("<H", sections["network"][8:])
     assert threshold > 2
-    symbols, counts = cae_admm.read(unpack(written))[1], store.find("other").counts
+    symbols, counts = cae_admm.read(unpack(written))[1], pretrained.find("other").counts
     for changed, message in (
         ({"network": b""}, "cae-admm file has a network section of 10 bytes"),
         ({"network": sections["network"] + b"\0"}, "network section of 10 bytes"),
@@ -435,12 +435,12 @@ def test_files_that_no_encoder_writes():
 
 def test_a_code_of_zeros_is_as_long_as_its_picture_asks_for(tmp_path, monkeypatch):
     """Nothing but padding: 64 x 64 pixels and fewer are one byte, a row of places more is two."""
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     made = tiny_cae_admm.model()
     with torch.no_grad():
         for tensor in (made.encoder[-1][1].weight, made.encoder[-1][1].bias):
             tensor.zero_()
-    store.save(tmp_path / "nothing.safetensors", made, tiny_cae_admm.counts(made), tiny_cae_admm.ABOUT)
+    pretrained.save(tmp_path / "nothing.safetensors", made, tiny_cae_admm.counts(made), tiny_cae_admm.ABOUT)
     for height, least in ((64, 1), (65, 2), (192, 3)):
         image = np.full((height, 64, 3), 77, np.uint8)
         written = admm().encode(image)

@@ -15,7 +15,7 @@ import tiny_cae_admm
 from sparsecomp import codecs, data, drawings, figures, metrics, results
 from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
 from sparsecomp.figures import cae_admm
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.studies.cae_admm import PRUNED
 
 ROOT = Path(cae_admm.__file__).parents[2]
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "published").symlink_to(ROOT / "results" / "published")
     (tmp_path / "runs" / "baselines").symlink_to(ROOT / "results" / "runs" / "baselines")
     monkeypatch.setattr(results, "folder", lambda: tmp_path)
-    monkeypatch.setattr(store, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path / "models")
     monkeypatch.setattr(data, "available", lambda name: False)
     return tmp_path
 
@@ -107,7 +107,7 @@ def models(folder):
         if label in (*PRUNED, "unpruned"):
             seed, kept = list(admm_records.RATES).index(label), PRUNED.get(label, 1.0)
             path = tiny_cae_admm.write(folder / "models", record.result["file"], seed, keep=kept)
-            record = replace(record, result=record.result | {"model": store.load(path).key})
+            record = replace(record, result=record.result | {"model": pretrained.load(path).key})
         keep(folder, record)
     return folder
 
@@ -133,7 +133,7 @@ def test_details_are_of_files_within_the_rate(models):
 def test_codes_before_and_after_pruning_are_tiled_and_say_how_much_is_zero(models):
     figure = figures.admm_codes()
     original = data.bundled()["astronaut"]
-    codes = [code_of(store.find(f"code-{label}-seed-0-laptop"), original) for label in ("unpruned", "keep-10")]
+    codes = [code_of(pretrained.find(f"code-{label}-seed-0-laptop"), original) for label in ("unpruned", "keep-10")]
     codes.append(pruned(codes[1], 0.1))
     assert (codes[0] != codes[1]).any() and (codes[2] != 0).sum() == round(0.1 * codes[2].size)
     for axes, code in zip(figure.axes, codes, strict=False):
@@ -281,4 +281,4 @@ def test_models_are_listed_with_their_own_codec(folder):
     assert (two["model"], two["codec"], two["trained"], two["chosen by the codec"]) == (
         "two", "cae-admm", "pruned to 20 %", "yes")  # fmt: skip
     assert (three["codec"], three["trained"], three["channels"]) == ("cae-theis", "entropy estimated, λ = 150", "5")
-    assert three["chosen by the codec"] == "only by name" and three["key"] == store.find("three").key
+    assert three["chosen by the codec"] == "only by name" and three["key"] == pretrained.find("three").key

@@ -13,7 +13,7 @@ from torch import nn
 from sparsecomp import complexity
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
-from sparsecomp.models.whole import in_strips, pad, to_input, to_tensor
+from sparsecomp.models.inference import in_strips, pad, to_input, to_tensor
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from sparsecomp.codecs import get_codec
 from sparsecomp.codecs.cae_admm import code_of, draw, pruned, read
 from sparsecomp.coding import histograms
 from sparsecomp.coding.bitstream import unpack
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, FitBudget, Profile, Pruning, as_dict
 from sparsecomp.studies import cae_admm as study
@@ -64,7 +64,7 @@ def tiny():
         patch.setattr(data, "kodak", lambda: dict(KODAK))
         patch.setattr(data, "bsds500", bsds500)
         patch.setattr(results, "HISTORY_POINTS", POINTS)
-        patch.setattr(store, "folder", lambda: Path("no such folder"))
+        patch.setattr(pretrained, "folder", lambda: Path("no such folder"))
         trainings.pictures.cache_clear()
         yield patch
     trainings.pictures.cache_clear()
@@ -221,7 +221,7 @@ def test_configurations_say_all_that_decides(made):
 def test_models_are_there_and_named_by_their_key(made):
     keys = set()
     for record in made["cae_admm"]:
-        stored, plan = store.load(model_of(made, record)), record.config
+        stored, plan = pretrained.load(model_of(made, record)), record.config
         keys.add(stored.key)
         assert stored.key == record.result["model"] and stored.name == record.result["file"]
         assert stored.codec == plan["codec"] and stored.model.shape == Shape(8, 32, 1)
@@ -235,11 +235,11 @@ def test_models_are_there_and_named_by_their_key(made):
 def test_rows_are_of_real_files(made):
     for record in made["cae_admm"]:
         path, label = model_of(made, record), record.config["label"]
-        stored, shares = store.load(path), (1.0,) if label == "released" else (1.0, 0.2, 0.1, 0.05)
+        stored, shares = pretrained.load(path), (1.0,) if label == "released" else (1.0, 0.2, 0.1, 0.05)
         assert [(row["picture"], row["setting"]) for row in record.rows] == [
             (name, share) for name in SHOWN for share in shares
         ]
-        with store.also(path.parent):
+        with pretrained.also(path.parent):
             for row in record.rows:
                 image, share = SHOWN[row["picture"]], row["setting"]
                 codec = get_codec(record.config["codec"], model=str(path), keep=None if share == 1 else share)
@@ -267,7 +267,7 @@ def test_rows_are_of_real_files(made):
 
 def test_results_are_those_of_the_stored_model(made):
     for record in made["cae_admm"]:
-        stored, result = store.load(model_of(made, record)), record.result
+        stored, result = pretrained.load(model_of(made, record)), record.result
         training = CodeTraining(copy.deepcopy(stored.model), PICTURES, PICTURES, CODE, seed=0)
         psnr, rate, ssim, ms_ssim, zeros = training.score()
         assert [result[name] for name in ("psnr", "estimated_bpp", "ssim", "ms_ssim", "zeros")] == pytest.approx(
@@ -330,7 +330,7 @@ def test_tables_have_a_record_for_every_row(made):
 
 def test_rows_of_the_tables_are_of_real_files(made):
     image, paths = PICTURES["astronaut"], {r.result["model"]: str(model_of(made, r)) for r in made["cae_admm"]}
-    with store.also(made["out"] / "models"):
+    with pretrained.also(made["out"] / "models"):
         for record in made["cae_admm_mixed"]:
             options, (row,) = dict(record.config["options"]), record.rows
             if "model" in options:
@@ -405,7 +405,7 @@ def test_settings_are_chosen_on_validation_pictures_alone(made, tmp_path, monkey
 
 def test_the_share_that_is_kept_comes_nearest_to_its_rate(made, monkeypatch):
     path = str(model_of(made, labelled(made, "unpruned")))
-    stored, scored = store.load(path), list(PICTURES.values())
+    stored, scored = pretrained.load(path), list(PICTURES.values())
     codes = [code_of(stored, picture) for picture in scored]
 
     def rate(share: float) -> float:
@@ -561,7 +561,7 @@ def test_other_seeds_and_sets_are_other_records_and_other_models(made, tmp_path,
     assert {row["picture"] for row in found[2].rows} == {"kodim0", "kodim1"}
     for record in found:
         path = tmp_path / "models" / f"{record.result['file']}.safetensors"
-        assert store.load(path).key == record.result["model"], "another training took its place"
+        assert pretrained.load(path).key == record.result["model"], "another training took its place"
 
 
 def test_further_seeds_are_measured_as_they_are(planned):

@@ -18,7 +18,7 @@ from sparsecomp import metrics
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import bundled
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import to_input
 from sparsecomp.profiles import CodeDescent, Pruning
 from sparsecomp.sparsify.admm import released, top_l
 from sparsecomp.training import cae_admm

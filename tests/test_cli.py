@@ -22,7 +22,7 @@ from PIL import Image
 from sparsecomp import __version__, cli, codecs, data, results, studies
 from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import bitstream
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.training.running import Paused
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
@@ -32,7 +32,7 @@ SCRIPT = Path(sys.executable).with_name("sparsecomp")
 def folder(tmp_path, monkeypatch):
     """An empty current folder with one small photograph, photo.png, in it; and no trained models."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path / "models")
     Image.fromarray(photo()).save("photo.png")
     return tmp_path
 
@@ -248,7 +248,7 @@ def test_autoencoder_from_picture_to_file_and_back(capsys, folder):
         said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
         name = said["model"].split(",")[0]
         assert name == "other" or "--model" not in options
-        stored = store.find(name)
+        stored = pretrained.find(name)
         assert said["model"] == f"{name}, {stored.key}, width 8, latent 3" and {"network", "values"} <= set(said)
         step = int(re.fullmatch(r"(\d+) / 16384 = \d\.\d{5}", said["step"])[1])
         assert step == stored.step or "--bpp" in options

@@ -22,7 +22,7 @@ import torch
 from sparsecomp.codecs import NAMES, decode, get_codec, inr
 from sparsecomp.coding.bitstream import CODECS, SECTIONS, BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Sparsity
 
@@ -145,7 +145,7 @@ def main(folder: Path, codec: str, count: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    store.folder = lambda: folder
+    pretrained.folder = lambda: folder
     seeds = {name: [p.read_bytes() for p in sorted(folder.glob(f"{name}-*.spc"))] for name in SEEDS}
     files = damaged(seeds, codec, count)
     before = peak_megabytes()
@@ -175,7 +175,7 @@ def folder(tmp_path_factory) -> Path:
     tiny_cae_admm.write(folder, "escapes", seed=1, spread=500.0)
     tiny_cae_admm.write(folder, "theis", seed=2, latent=2, codec="cae-theis")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "folder", lambda: folder)
+        patch.setattr(pretrained, "folder", lambda: folder)
         for name, settings in SEEDS.items():
             for i, options in enumerate(settings):
                 (folder / f"{name}-{i}.spc").write_bytes(get_codec(name, **options).encode(image))

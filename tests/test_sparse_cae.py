@@ -9,8 +9,8 @@ import tiny_cae
 import torch
 
 from sparsecomp import complexity
+from sparsecomp.models.inference import in_strips, pad
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import in_strips, pad
 
 PAPER = Shape(128, 32)
 OF = {"scale": SCALE, "margin": PAPER.margin}

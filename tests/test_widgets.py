@@ -16,10 +16,10 @@ from PIL import Image
 from sparsecomp import codecs, data, drawings, metrics, widgets
 from sparsecomp.codecs import cae_admm
 from sparsecomp.coding import entropy, sparse_weights, weights
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -185,10 +185,10 @@ def test_live_projections_follow_their_sliders():
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     tiny_cae.write(tmp_path, "dense", seed=0, width=16, latent=4)
     tiny_cae.write(tmp_path, "again", seed=1, width=16, latent=4)
-    return store.find("dense")
+    return pretrained.find("dense")
 
 
 def test_filters_die_from_frame_to_frame(trained):
@@ -244,7 +244,7 @@ def test_two_sets_have_a_frame_for_every_update():
 
 @pytest.fixture
 def coded(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
     tiny_cae_admm.write(tmp_path, "pruned", seed=0)
     tiny_cae_admm.write(tmp_path, "other", seed=1)
     return {"pruned, 10 %": "pruned", "not pruned": "other"}
@@ -258,7 +258,7 @@ def test_a_share_of_the_code_is_what_a_file_holds(coded):
     for share, frame in zip(widgets.KEPT, frames, strict=True):
         told, (original, shown, code) = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
         measured = codecs.evaluate(codecs.get_codec("cae-admm", model="pruned", keep=share), detail)
-        symbols = cae_admm.pruned(cae_admm.code_of(store.find("pruned"), detail), share)
+        symbols = cae_admm.pruned(cae_admm.code_of(pretrained.find("pruned"), detail), share)
         assert f"{measured.bytes:,} bytes" in told and f"SSIM {measured.ssim:.3f}" in told
         assert f"{np.count_nonzero(symbols):,} of {symbols.size:,} entries" in told
         assert np.array_equal(pixels(original), detail)

@@ -18,7 +18,7 @@ from sparsecomp.codecs import trained
 from sparsecomp.codecs.base import BudgetError, check_bpp, check_image
 from sparsecomp.coding import entropy
 from sparsecomp.coding.bitstream import BitstreamError, Container, unpack
-from sparsecomp.models.store import Stored
+from sparsecomp.models.pretrained import Stored
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sparsecomp.codecs import trained
 from sparsecomp.codecs.base import BudgetError, check_bpp, check_image
 from sparsecomp.coding import histograms
 from sparsecomp.coding.bitstream import BitstreamError, Container, unpack
-from sparsecomp.models.store import Stored
+from sparsecomp.models.pretrained import Stored
 from sparsecomp.sparsify.admm import top_l
 
 

@@ -19,9 +19,9 @@ from torch import nn
 from sparsecomp.coding import entropy
 from sparsecomp.coding.bitstream import BitstreamError, Container, pack
 from sparsecomp.complexity import count_macs
-from sparsecomp.models import store
-from sparsecomp.models.store import Stored
-from sparsecomp.models.whole import in_strips, pad, to_tensor
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import in_strips, pad, to_tensor
+from sparsecomp.models.pretrained import Stored
 
 _NETWORK = struct.Struct("<8sH")
 # What no file may ask for, so none is written either: for 2^26 pixels the decoders of the papers take 2^44.1 (cae) and
@@ -49,11 +49,11 @@ def candidates(codec: str, model: str | None, study: str) -> list[Stored]:
         If there is none, or the named one is for another codec; ``study`` makes models.
     """
     if model is not None:
-        stored = store.find(model)
+        stored = pretrained.find(model)
         if stored.codec != codec:
             raise ValueError(f"model={model!r} is for {stored.codec}, not {codec}")
         return [stored]
-    own = [stored for stored in map(store.load, store.available().values()) if stored.codec == codec]
+    own = [stored for stored in map(pretrained.load, pretrained.available().values()) if stored.codec == codec]
     if found := [stored for stored in own if stored.about.get("search")]:
         return found
     if names := ", ".join(stored.name for stored in own):
@@ -86,7 +86,7 @@ def read_network(container: Container) -> tuple[Stored, int]:
         )
     key, number = _NETWORK.unpack(container.sections["network"])
     try:
-        stored = store.by_key(key.hex(), container.codec)
+        stored = pretrained.by_key(key.hex(), container.codec)
     except LookupError as error:
         raise BitstreamError(error.args[0]) from None
     if stored.codec != container.codec:

@@ -8,7 +8,7 @@ from sparsecomp import codecs, data, metrics, results
 from sparsecomp.codecs.autoencoder import Cae
 from sparsecomp.drawings import Figure
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.results import RunRecord
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
@@ -185,7 +185,7 @@ def _with_spread(mean: float, deviation: float) -> str:
     return f"{mean:+.2f}" if np.isnan(deviation) else f"{mean:+.2f} ± {deviation:.2f}"
 
 
-def surgery_table(stored: store.Stored) -> Table:
+def surgery_table(stored: pretrained.Stored) -> Table:
     """What surgery leaves of an encoder, layer by layer."""
     rows = []
     for row in surgery.report(stored.model.encoder):
@@ -222,7 +222,7 @@ def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
     crop = row - side // 2, column - side // 2, side, side
     panels = {f"{name}, original\n24 bpp": original}
     for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
-        if store.find(record.result["file"]).key != record.result["model"]:
+        if pretrained.find(record.result["file"]).key != record.result["model"]:
             raise LookupError(f"the model {record.result['file']} is not the one of its record")
         file = Cae(model=record.result["file"]).at_bpp(original, bpp)
         decoded = codecs.decode(file)
@@ -236,8 +236,8 @@ def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
 def cae_models_table() -> Table:
     """The trained models of Sparse CAE in ``results/models``: what a file can name."""
     rows = []
-    for name, path in store.available().items():
-        stored = store.load(path)
+    for name, path in pretrained.available().items():
+        stored = pretrained.load(path)
         if stored.codec != "cae":
             continue
         rows.append({

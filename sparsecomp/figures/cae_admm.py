@@ -9,7 +9,7 @@ from sparsecomp.codecs.base import BudgetError
 from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
 from sparsecomp.drawings import Figure, code_map
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.results import RunRecord
 from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, PRUNED, VARIED
 from sparsecomp.verdicts import cae_admm as numbers
@@ -150,11 +150,11 @@ def _shown() -> tuple[str, np.ndarray]:
     return name, (data.kodak if name == "kodim21" else data.bundled)()[name]
 
 
-def _stored(label: str) -> store.Stored:
+def _stored(label: str) -> pretrained.Stored:
     """The model of a training; `LookupError` where the one that is here is another."""
     result = numbers.training(label).result
     try:
-        stored = store.find(result["file"])
+        stored = pretrained.find(result["file"])
     except ValueError as error:
         raise LookupError(str(error)) from error
     if stored.key != result["model"]:
@@ -409,8 +409,8 @@ def _bd(measure: object, of: str, over: str, metric: str, files: str, digits: in
 def admm_models_table() -> Table:
     """The trained models of CAE-ADMM and of its comparison in ``results/models``: what a file can name."""
     rows = []
-    for name, path in store.available().items():
-        stored = store.load(path)
+    for name, path in pretrained.available().items():
+        stored = pretrained.load(path)
         if stored.kind != "cae_admm":
             continue
         about = stored.about

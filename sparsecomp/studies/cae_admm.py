@@ -17,7 +17,7 @@ from sparsecomp.codecs import evaluate, get_codec
 from sparsecomp.codecs.cae_admm import code_of, draw, pruned, read
 from sparsecomp.coding import histograms
 from sparsecomp.coding.bitstream import unpack
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.studies.base import Setup, config_of, finish, row_of
@@ -121,7 +121,7 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
     shown = _mixed(setup, pictures_of)
     found, tasks = {}, []
     for label, (codec, options) in _table_rows(setup, pictures_of).items():
-        said = options | ({"model": store.find(options["model"]).key} if "model" in options else {})
+        said = options | ({"model": pretrained.find(options["model"]).key} if "model" in options else {})
         config = config_of(setup, pictures_of, shown) | {"codec": codec, "label": label, "options": said}
         name = f"{label}-{setup.profile.name}".replace(" ", "-")
         found[label] = results.path_of(setup.out, "cae_admm_mixed", name, config), config
@@ -141,7 +141,7 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
 def _table_row(setup: Setup, codec: str, options: dict, pictures_of: str) -> list[dict]:
     """All pictures by one codec at one setting."""
     shown, own, rows = _mixed(setup, pictures_of), get_codec(codec, **options), []
-    with store.also(models_folder(setup)):
+    with pretrained.also(models_folder(setup)):
         own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
         for name, picture in shown.items():
             if setup.seconds_left() == 0:
@@ -190,7 +190,7 @@ def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
 
     A model that does not come within 10 % counts as the worst.
     """
-    stored = store.find(model)
+    stored = pretrained.find(model)
     codes = [code_of(stored, picture) for picture in scored]
     pixels = [picture.shape[0] * picture.shape[1] for picture in scored]
 
@@ -224,15 +224,15 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
         pruning=plan.pruning, lam=plan.lam, seed=plan.seed, device=setup.device,
     )  # fmt: skip
     train(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
-    store.round_(training.model)  # what is stored is what is measured, and what the tables are made for
+    pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
     psnr, rate, ssim, ms_ssim, zeros = training.score()
     counts = histograms.counts_of(sum(histograms.histogram_of(code) for code in training.codes()))
     about = {
         "codec": plan.codec, "label": plan.label, "seed": plan.seed, "lam": plan.lam, "steps": plan.descent.steps,
         "keep": plan.pruning.keep if plan.pruning else 1.0, "search": plan.search, "profile": setup.profile.name,
     }  # fmt: skip
-    store.save(model_file, training.model.cpu(), counts, about)
-    stored = store.load(model_file)
+    pretrained.save(model_file, training.model.cpu(), counts, about)
+    stored = pretrained.load(model_file)
     side = 8 * SCALE
     names = ("step", "loss", "psnr", "estimated_bpp", "ssim", "ms_ssim", "zeros")
     return {
@@ -250,9 +250,9 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
 
 def _measure(setup: Setup, plan: CodePlan, model_file: Path, name: str, picture: np.ndarray) -> list[dict]:
     """One picture at every share of its code."""
-    stored, rows = store.load(model_file), []
+    stored, rows = pretrained.load(model_file), []
     code = code_of(stored, picture)
-    with store.also(model_file.parent):
+    with pretrained.also(model_file.parent):
         for share in _shares(setup, plan):
             keep = None if share == 1 else share
             measured = evaluate(get_codec(plan.codec, model=str(model_file), keep=keep), picture)

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from sparsecomp.coding import entropy
 from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.training import checkpoint as checkpoints
 from sparsecomp.training.descent import PRIOR, Descending, Masks, reduced

@@ -27,7 +27,7 @@ from sparsecomp import metrics
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import to_input
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training import checkpoint as checkpoints
