@@ -379,6 +379,19 @@ def test_finding_by_name_path_and_key(folder, tmp_path_factory):
         pretrained.by_key("0" * 16)
 
 
+def test_each_model_is_read_once_however_many_there_are(folder, monkeypatch):
+    """With more models than a cache has places, every look-up once read all of them again."""
+    first, reads, load = tiny_cae.write(folder, "00", latent=1), [], pretrained.load
+    for number in range(1, 40):
+        (folder / f"{number:02}.safetensors").write_bytes(first.read_bytes())
+    key = load(tiny_cae.write(folder, "99", seed=1, latent=1)).key
+    monkeypatch.setattr(pretrained, "load", lambda path: reads.append(path) or load(path))
+    models = pretrained.Models(folder)
+    for _ in range(2):
+        assert models.by_key(key, "cae").name == "99"
+    assert sorted(reads) == sorted(models.files.values()), "each file once"
+
+
 def test_models_lie_beside_the_records(monkeypatch):
     monkeypatch.undo()
     assert pretrained.folder() == data.results_folder() / "models"

@@ -36,6 +36,7 @@ ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
 # Of a model's file. Of sparse_cae the largest `Shape` needs 75 MB. Of cae_admm the paper's needs 12 MB and the largest
 # 385: not every legal shape can be stored. At width 512 there may be 10 blocks, at width 296 all 32.
 MOST_BYTES = 2**27
+SUFFIX = ".safetensors"
 FINEST = entropy.FINEST / entropy.UNIT
 LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
@@ -242,6 +243,90 @@ def _is_variance(name: str) -> bool:
 
 
 # The models there are -------------------------------------------------------------------------------------------------
+
+
+class Models:
+    """The trained models of some folders, by name and by key. Each file is read once, and again only if it changes.
+
+    Parameters
+    ----------
+    *places : str or Path
+        Folders of ``NAME.safetensors`` files, or such files. Of two models of one name the later place has the one
+        that counts. Folders are listed at each call, so that a model that is added is found.
+    """
+
+    def __init__(self, *places: str | Path) -> None:
+        self.places = tuple(Path(place).absolute() for place in places)
+        self._read: dict[Path, tuple[tuple[int, int] | None, Stored | str]] = {}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The names of the models, in order, and their files."""
+        each = ([place] if place.suffix == SUFFIX else place.glob(f"*{SUFFIX}") for place in self.places)
+        return dict(sorted({path.stem: path for paths in each for path in paths}.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, in order."""
+        return tuple(self.files)
+
+    def find(self, name_or_path: str | Path) -> Stored:
+        """Find the model of that name, or in that file; `ValueError` that lists the names for any other."""
+        files = self.files
+        if name_or_path in files:
+            return self._load(files[name_or_path])
+        if Path(name_or_path).suffix == SUFFIX:
+            return self._load(Path(name_or_path))
+        raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(files) or 'none'}")
+
+    def of_codec(self, *codecs: str) -> list[Stored]:
+        """List the models that are for these codecs, in order of their names; `ValueError` if a file is broken."""
+        return [stored for stored in map(self._load, self.files.values()) if stored.codec in codecs]
+
+    def by_key(self, key: str, codec: str | None = None) -> Stored:
+        """Find the model that has this key; `LookupError` that lists those there are. A broken file is left out.
+
+        What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+        """
+        here, found = [], None
+        for name, path in self.files.items():
+            try:
+                stored = self._load(path)
+            except ValueError:
+                here.append(f"{name} (broken)")
+                continue
+            if stored.key == key:
+                found = found or stored
+                if codec in (None, stored.codec):
+                    return stored
+            here.append(f"{name} {stored.key}")
+        if found is None:
+            raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")
+        return found
+
+    def _load(self, path: Path) -> Stored:
+        """`load`, unless the file was read before and has the same time and size; what is wrong is kept, too."""
+        path = path.absolute()
+        try:
+            status = path.stat()
+            state = status.st_mtime_ns, status.st_size
+        except OSError:
+            state = None  # `load` says why
+        if path not in self._read or self._read[path][0] != state:
+            try:
+                self._read[path] = state, load(path)
+            except ValueError as error:
+                self._read[path] = state, str(error)
+        found = self._read[path][1]
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
+
+
+@functools.cache
+def default_models() -> Models:
+    """The models that are used where none are given: ``results/models`` of the working copy."""
+    return Models(results_folder() / "models")
 
 
 def folder() -> Path:
