@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
-from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.codecs.trained import Cae
 from sparsecomp.coding import entropy, sparse_weights
-from sparsecomp.coding.bitstream import BitstreamError
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import Models
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.profiles import Descent, FitBudget, Profile, as_dict
 from sparsecomp.sparsify.surgery import prune
@@ -54,7 +54,6 @@ def tiny():
         patch.setattr(data, "kodak", lambda: {f"kodim{i}": p[::-1].copy() for i, p in enumerate(PICTURES.values())})
         patch.setattr(data, "bsds500", lambda split: {f"{split}{i}": p for i, p in enumerate(PICTURES.values())})
         patch.setattr(results, "HISTORY_POINTS", POINTS)
-        patch.setattr(pretrained, "folder", lambda: Path("no such folder"))
         patch.setattr(autoencoders, "SPARSE", FEW)
         trainings.pictures.cache_clear()
         yield patch
@@ -135,20 +134,20 @@ def test_rows_are_of_real_files(made):
         assert [(r["picture"], r["setting"]) for r in record.rows] == [
             (name, step) for name in ("astronaut", "chelsea") for step in steps
         ]
-        with pretrained.also(path.parent):
-            for row in record.rows if record is made["cae"][0] else record.rows[:2]:
-                image = PICTURES[row["picture"]]
-                written = Cae(model=str(path), step=row["setting"]).encode(image)
-                shown = codecs.decode(written)
-                assert row["bytes"] == len(written)
-                assert row["bpp"] == pytest.approx(8 * len(written) / (41 * 50), abs=1e-5)
-                assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
-                assert 0 < 8 * row["bytes"] - row["estimated_bits"] < 8 * 60, "the estimate has no header"
-                with torch.no_grad():
-                    drawn = stored.model.decoder(stored.model.encoder(to_input(image, SCALE)))[0, :, :41, :50]
-                error = np.square(metrics.to_uint8(drawn.permute(1, 2, 0).numpy()).astype(float) - image).mean()
-                assert row["mse_unquantised"] == pytest.approx(error, rel=1e-3)
-                assert row["ms_ssim"] is None and row["ssim"] is not None
+        models = Models(path)
+        for row in record.rows if record is made["cae"][0] else record.rows[:2]:
+            image = PICTURES[row["picture"]]
+            written = Cae(model=str(path), models=models, step=row["setting"]).encode(image)
+            shown = codecs.decode(written, models=models)
+            assert row["bytes"] == len(written)
+            assert row["bpp"] == pytest.approx(8 * len(written) / (41 * 50), abs=1e-5)
+            assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
+            assert 0 < 8 * row["bytes"] - row["estimated_bits"] < 8 * 60, "the estimate has no header"
+            with torch.no_grad():
+                drawn = stored.model.decoder(stored.model.encoder(to_input(image, SCALE)))[0, :, :41, :50]
+            error = np.square(metrics.to_uint8(drawn.permute(1, 2, 0).numpy()).astype(float) - image).mean()
+            assert row["mse_unquantised"] == pytest.approx(error, rel=1e-3)
+            assert row["ms_ssim"] is None and row["ssim"] is not None
         rate, quality = record.curve("psnr")
         assert rate == sorted(rate) and rate == pytest.approx(
             [np.mean([r["bpp"] for r in record.rows if r["setting"] == s]) for s in steps[::-1]]
@@ -300,7 +299,7 @@ def test_speed_times_every_sparse_model(made):
     assert record.config["models"] == {r.config["label"]: r.result["model"] for r in made["cae_sparse"]}
 
 
-def test_speed_is_dense_over_pruned_and_leaves_shared_models_alone(made, tmp_path, monkeypatch):
+def test_speed_is_dense_over_pruned(made, tmp_path, monkeypatch):
     calls = []
 
     def latency(a, b, **options):
@@ -308,13 +307,10 @@ def test_speed_is_dense_over_pruned_and_leaves_shared_models_alone(made, tmp_pat
         calls.append((a(), b()))
         return complexity.Quartiles(1.0, 2.0, 3.0)
 
-    pretrained._load.cache_clear()
     dense = pretrained.load(model_of(made, made["cae"][0])).model.encoder
-    strides = [p.stride() for p in dense.parameters()]
     monkeypatch.setattr(autoencoders.complexity, "relative_latency", latency)
     monkeypatch.setattr(results, "path_of", lambda out, study, name, config: tmp_path / study / f"{name}-0.json")
     autoencoders.cae_speed(setup(made["out"]), "bundled")
-    assert [p.stride() for p in dense.parameters()] == strides, "a stored model is shared: copy it"
     x = to_input(PICTURES["astronaut"], SCALE)
     for record, (whole, small) in zip(
         sorted(made["cae_sparse"], key=lambda r: f"{r.name}-{r.key}"), calls, strict=True
@@ -432,22 +428,6 @@ def test_the_records_there_are_are_found_again(monkeypatch):
         path = results.path_of(own.out, study, plan.name("laptop"), config)
         assert results.read(path).config == json.loads(json.dumps(config)), plan.label
     trainings.pictures.cache_clear()
-
-
-def test_models_of_another_folder_are_there_for_a_while(made):
-    (path, other) = (model_of(made, record) for record in made["cae"][:2])
-    written = Cae(model=str(path)).encode(PICTURES["coffee"])
-    with pytest.raises(BitstreamError, match="which is not here"):
-        codecs.decode(written)
-    with pytest.raises(ZeroDivisionError), pretrained.also(path.parent):
-        assert codecs.decode(written).shape == (41, 50, 3)
-        assert pretrained.available()[path.stem] == path
-        assert pretrained.find(other.stem).key == pretrained.load(other).key
-        with pretrained.also(path.parent / "empty"):
-            assert pretrained.available() == {}
-        assert path.stem in pretrained.available(), "what was outside is there again"
-        raise ZeroDivisionError
-    assert pretrained.available() == {}
 
 
 def test_every_paper_constraint_and_control_is_a_study():

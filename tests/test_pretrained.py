@@ -15,14 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sparsecomp import data
+from sparsecomp.codecs import decode, get_codec
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.pretrained import Models, default_models
 from sparsecomp.models.sparse_cae import SparseCAE
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path)
+@pytest.fixture
+def folder(tmp_path):
     return tmp_path
 
 
@@ -63,8 +64,8 @@ def test_saving_does_not_change_the_model_and_numpy_counts_do(folder):
     for name, counts in (("a", tiny_cae.counts(made)), ("b", tiny_cae.counts(made).numpy())):
         pretrained.save(folder / f"{name}.safetensors", made, counts, about)
     assert all(torch.equal(before[name], t) for name, t in made.state_dict().items())
-    assert pretrained.find("a").key == pretrained.find("b").key
-    assert pretrained.find("a").step == round(0.02 * 16384)
+    assert pretrained.load(folder / "a.safetensors").key == pretrained.load(folder / "b.safetensors").key
+    assert pretrained.load(folder / "a.safetensors").step == round(0.02 * 16384)
 
 
 def test_the_key_is_of_weights_counts_and_shape_but_not_of_words(folder):
@@ -90,7 +91,7 @@ def test_the_key_stays_what_it_is(folder):
         for parameter in made.parameters():
             parameter.copy_((torch.arange(parameter.numel()) % 7 - 3).view(parameter.shape) / 8)
     pretrained.save(folder / "a.safetensors", made, torch.full((1, 512), 2**15), {"finest": 0.1, "coarsest": 0.1})
-    assert pretrained.find("a").key == "c2fbf9156e228ccd"
+    assert pretrained.load(folder / "a.safetensors").key == "c2fbf9156e228ccd"
 
 
 # Of the models in results/models, before there was a second family.
@@ -107,19 +108,18 @@ KEYS = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_the_models_that_files_name_keep_their_keys(name, monkeypatch):
-    monkeypatch.undo()
-    stored = pretrained.find(name)
+def test_the_models_that_files_name_keep_their_keys(name):
+    stored = default_models().find(name)
     assert (stored.key, stored.kind, stored.codec, stored.scale) == (KEYS[name], "sparse_cae", "cae", 4)
     assert stored.about["search"] in (True, False) and 64 <= stored.step < 2**16
 
 
 def test_a_file_that_took_anothers_place_is_noticed(folder):
-    path = tiny_cae.write(folder, "a")
-    key = pretrained.load(path).key
-    assert pretrained.load(path) is pretrained.load(path), "read once"
+    path, models = tiny_cae.write(folder, "a"), Models(folder)
+    key = models.find("a").key
+    assert models.find("a") is models.find(path) is models.by_key(key), "read once"
     tiny_cae.write(folder, "a", seed=5)
-    assert pretrained.load(path).key != key
+    assert models.find("a").key != key
 
 
 @pytest.mark.parametrize("fails", ["replace", "write"])
@@ -228,7 +228,7 @@ def test_rounding_keeps_variances_above_zero(folder):
     with torch.no_grad():
         made.encoder[0][1].running_var[:2] = torch.tensor([0.0, 1e-12])
     pretrained.save(folder / "a.safetensors", made, tiny_cae_admm.counts(made), tiny_cae_admm.ABOUT)
-    assert (pretrained.find("a").model.encoder[0][1].running_var[:2] == 2.0**-24).all()
+    assert (pretrained.load(folder / "a.safetensors").model.encoder[0][1].running_var[:2] == 2.0**-24).all()
     assert float(made.encoder[0][1].running_var[0]) == 0, "the model itself is as it was"
     pretrained.round_(made)
     assert float(made.encoder[0][1].running_var[0]) == 2.0**-24
@@ -241,11 +241,11 @@ def test_the_key_of_a_pruning_autoencoder_stays_what_it_is(folder):
             tensor.copy_((torch.arange(tensor.numel()) % 7 + 1).view(tensor.shape) / 8)
     for name, about in (("a", {"codec": "cae-admm"}), ("b", {"codec": "cae-theis", "lam": 2})):
         pretrained.save(folder / f"{name}.safetensors", made, torch.full((1, 512), 2**15), about)
-    assert pretrained.find("a").key == pretrained.find("b").key == "c89a5872a8ff103a"
+    assert {pretrained.load(folder / f"{name}.safetensors").key for name in "ab"} == {"c89a5872a8ff103a"}
     with torch.no_grad():
         made.decoder[0][1].running_mean[0] += 0.125
     pretrained.save(folder / "c.safetensors", made, torch.full((1, 512), 2**15), {"codec": "cae-admm"})
-    assert pretrained.find("c").key != pretrained.find("a").key
+    assert pretrained.load(folder / "c.safetensors").key != pretrained.load(folder / "a.safetensors").key
 
 
 ABOUTS = {
@@ -357,26 +357,35 @@ def test_files_that_are_no_models(folder, monkeypatch):
 
 
 def test_finding_by_name_path_and_key(folder, tmp_path_factory):
-    assert pretrained.available() == {}
+    models = Models(folder, folder / "no such folder")
+    assert models.names == ()
     with pytest.raises(ValueError, match="model='a' is unknown; known are none"):
-        pretrained.find("a")
+        models.find("a")
     a, b = tiny_cae.write(folder, "a"), tiny_cae.write(folder, "b", seed=1)
     (folder / "notes.txt").write_text("not a model")
-    assert pretrained.available() == {"a": a, "b": b}
+    assert models.names == ("a", "b") and models.files == {"a": a, "b": b}
     key = pretrained.load(b).key
-    assert pretrained.find("b").key == pretrained.find(b).key == pretrained.find(str(b)).key == key
-    assert pretrained.by_key(key).name == "b"
+    assert models.find("b").key == models.find(b).key == models.find(str(b)).key == models.by_key(key).key == key
     with pytest.raises(ValueError, match="model='c' is unknown; known are a, b"):
-        pretrained.find("c")
+        models.find("c")
     elsewhere = tiny_cae.write(tmp_path_factory.mktemp("elsewhere"), "c", seed=2)
-    assert pretrained.find(elsewhere).name == "c"
+    assert models.find(elsewhere).name == "c" and models.names == ("a", "b")
+    assert Models(folder, elsewhere).find("c").key == Models(elsewhere).by_key(pretrained.load(elsewhere).key).key
     with pytest.raises(LookupError) as caught:
-        pretrained.by_key(pretrained.load(elsewhere).key)
+        models.by_key(pretrained.load(elsewhere).key)
     assert pretrained.load(elsewhere).key in str(caught.value) and f"a {pretrained.load(a).key}" in str(caught.value)
     a.write_bytes(b"broken")
-    assert pretrained.by_key(pretrained.load(b).key).name == "b", "another file's fault is not this one's"
+    assert models.by_key(pretrained.load(b).key).name == "b", "another file's fault is not this one's"
     with pytest.raises(LookupError, match=r"a \(broken\), b "):
-        pretrained.by_key("0" * 16)
+        models.by_key("0" * 16)
+    with pytest.raises(ValueError, match="a.safetensors' cannot be read"):
+        models.of_codec("cae")
+
+
+def test_of_models_of_one_name_the_later_place_counts(tmp_path):
+    first, second = (tiny_cae.write(tmp_path / place, "a", seed=seed) for seed, place in enumerate("xy"))
+    for places, expected in (((first, second), second), ((tmp_path / "y", tmp_path / "x"), first)):
+        assert Models(*places).find("a").key == pretrained.load(expected).key
 
 
 def test_each_model_is_read_once_however_many_there_are(folder, monkeypatch):
@@ -384,14 +393,18 @@ def test_each_model_is_read_once_however_many_there_are(folder, monkeypatch):
     first, reads, load = tiny_cae.write(folder, "00", latent=1), [], pretrained.load
     for number in range(1, 40):
         (folder / f"{number:02}.safetensors").write_bytes(first.read_bytes())
-    key = load(tiny_cae.write(folder, "99", seed=1, latent=1)).key
+    tiny_cae.write(folder, "99", seed=1, latent=1)
     monkeypatch.setattr(pretrained, "load", lambda path: reads.append(path) or load(path))
-    models = pretrained.Models(folder)
+    models = Models(folder)
+    written = get_codec("cae", model="99", models=models).encode(np.zeros((8, 8, 3), np.uint8))
     for _ in range(2):
-        assert models.by_key(key, "cae").name == "99"
-    assert sorted(reads) == sorted(models.files.values()), "each file once"
+        decode(written, models=models)
+    assert len(models.names) == 41 and sorted(reads) == sorted(models.files.values()), "each file once"
+    first.write_bytes(b"broken")
+    for _ in range(2):
+        decode(written, models=models)
+    assert reads[41:] == [first], "a file that changed is read again, once"
 
 
-def test_models_lie_beside_the_records(monkeypatch):
-    monkeypatch.undo()
-    assert pretrained.folder() == data.results_folder() / "models"
+def test_default_models_lie_beside_the_records():
+    assert default_models().places == (data.results_folder() / "models",) and default_models() is default_models()

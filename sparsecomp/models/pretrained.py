@@ -14,9 +14,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,8 +51,8 @@ class Stored:
     kind : {"sparse_cae", "cae_admm"}
         The family of the network.
     model : SparseCAE or CaeAdmm
-        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who load the file: copy it
-        before you change it.
+        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who find it in the same
+        `Models`: copy it before you change it.
     counts : int64 (C, 512)
         Of the tables (`coding.entropy`; `coding.histograms` for cae_admm).
     about : dict
@@ -111,7 +108,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         If the name has another suffix, a weight is not finite as fp16, the counts or `about` cannot be, or the file
         would be larger than any may be.
     """
-    if path.suffix != ".safetensors":
+    if path.suffix != SUFFIX:
         raise ValueError(f"path={str(path)!r}: a name that ends in .safetensors is needed")
     counts = torch.as_tensor(counts)
     kind = _kind(model)
@@ -152,19 +149,17 @@ def round_(model: SparseCAE | CaeAdmm) -> None:
 def load(path: Path) -> Stored:
     """Read what `save` wrote; `ValueError` in one line if it is anything else."""
     try:
-        found = Path(path).stat()
-        if found.st_size > MOST_BYTES:
-            raise ValueError(f"{found.st_size:,} bytes are more than any model has")
-        return _load(Path(path).absolute(), found.st_mtime_ns, found.st_size)
+        size = Path(path).stat().st_size
+        if size > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes are more than any model has")
+        return _load(Path(path))
     # RecursionError: of JSON. RuntimeError and MemoryError: what torch says where memory ends.
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"model {str(path)!r} cannot be read: {reason}") from error
 
 
-@functools.lru_cache(maxsize=32)
-def _load(path: Path, modified: int, size: int) -> Stored:
-    """`load`; time and size of the file are there to notice that another one took its place."""
+def _load(path: Path) -> Stored:
     with safe_open(path, "pt") as file:
         said = json.loads((file.metadata() or {}).get("model", "null"))
         if not isinstance(said, dict) or set(said) != {"kind", "shape", "about"} or said["kind"] not in FAMILIES:
@@ -327,58 +322,3 @@ class Models:
 def default_models() -> Models:
     """The models that are used where none are given: ``results/models`` of the working copy."""
     return Models(results_folder() / "models")
-
-
-def folder() -> Path:
-    """``results/models`` of the working copy."""
-    return results_folder() / "models"
-
-
-_also: ContextVar[Path | None] = ContextVar("also", default=None)
-
-
-@contextmanager
-def also(place: Path) -> Iterator[None]:
-    """Within it, models of another folder are there, too: a study's, whose records go elsewhere."""
-    token = _also.set(place)
-    try:
-        yield
-    finally:
-        _also.reset(token)
-
-
-def available() -> dict[str, Path]:
-    """The names of the models in `folder` (and `also`), in order, and their files."""
-    places = [place for place in (folder(), _also.get()) if place is not None]
-    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
-    return dict(sorted(found.items()))
-
-
-def find(name_or_path: str | Path) -> Stored:
-    """The model of that name, or in that file; `ValueError` that lists the names for any other."""
-    names = available()
-    if name_or_path in names:
-        return load(names[name_or_path])
-    if Path(name_or_path).suffix == ".safetensors":
-        return load(Path(name_or_path))
-    raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(names) or 'none'}")
-
-
-def by_key(key: str, codec: str | None = None) -> Stored:
-    """The model in `folder` that has this key; `LookupError` that lists those there are. A broken file is left out.
-
-    What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
-    """
-    here, found = [], []
-    for name, path in available().items():
-        try:
-            stored = load(path)
-        except ValueError:
-            here.append(f"{name} (broken)")
-            continue
-        if stored.key == key:
-            found.append(stored)
-        here.append(f"{name} {stored.key}")
-    if found:
-        return min(found, key=lambda stored: stored.codec != codec)
-    raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")

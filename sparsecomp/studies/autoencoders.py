@@ -16,10 +16,11 @@ from torch import nn
 
 from sparsecomp import complexity, results
 from sparsecomp.codecs import evaluate
-from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.codecs.trained import Cae
 from sparsecomp.coding import entropy, sparse_weights
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
+from sparsecomp.models.pretrained import Models
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
@@ -272,18 +273,18 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
 
 def _measure(setup: Setup, plan: CaePlan, model_file: Path, name: str, picture: np.ndarray) -> list[dict]:
     """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
-    stored, rows = pretrained.load(model_file), []
+    models, rows = Models(model_file), []
+    stored = models.find(model_file)
     with torch.inference_mode():
         z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
         shown = in_strips(stored.model.decoder, z, scale=SCALE, margin=MARGIN, down=False)[0]
         shown = (shown[:, : picture.shape[0], : picture.shape[1]].clamp(0, 1) * 255).round().permute(1, 2, 0)
     mse = float((shown - torch.from_numpy(picture)).square().double().mean())
-    with pretrained.also(model_file.parent):
-        for step in _steps(setup, plan):
-            measured = evaluate(Cae(model=str(model_file), step=step), picture)
-            symbols = entropy.quantise(z, step)[0].numpy()
-            row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
-            rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
+    for step in _steps(setup, plan):
+        measured = evaluate(Cae(model=str(model_file), models=models, step=step), picture)
+        symbols = entropy.quantise(z, step)[0].numpy()
+        row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
+        rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
     return rows
 
 
