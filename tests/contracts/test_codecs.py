@@ -1,15 +1,17 @@
 """The contract of a codec, checked for every registered one.
 
-A new codec is found by itself.
+A new codec is found by itself. The example of CONTRIBUTING.md is checked here, too.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from sparsecomp.codecs.base import REGISTRY, codec_of, register
 from sparsecomp.coding.bitstream import SECTIONS, Container, layout, pack, unpack
 from sparsecomp.models.pretrained import Models
 
+ROOT = Path(__file__).parents[2]
 IMAGE = samples.photograph(24, 36)
 # What is in files stays what it is.
 NUMBERS = {
@@ -197,6 +200,7 @@ def test_another_process_decodes_the_same(tmp_path, models):
         expected[name] = codec.decode((tmp_path / f"{name}.spc").read_bytes())
     script = """
 import sys
+from pathlib import Path
 import numpy as np
 from sparsecomp.codecs import decode
 from sparsecomp.models.pretrained import Models
@@ -212,3 +216,35 @@ def test_the_command_line_names_every_codec(capsys):
     assert cli.main(["encode", "--help"]) == 0
     words = re.findall(r"[a-z0-9-]+", capsys.readouterr().out)
     assert set(NAMES) <= set(words)
+
+
+# A codec in one file --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch) -> type[Codec]:
+    """The codec of CONTRIBUTING.md, registered for a while."""
+    (source,) = re.findall(r"```python\n(.*?@register.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert len(source.splitlines()) <= 60
+    (tmp_path / "mosaic.py").write_text(source)
+    before = dict(REGISTRY)
+    spec = importlib.util.spec_from_file_location("mosaic", tmp_path / "mosaic.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mosaic", module)
+    spec.loader.exec_module(module)
+    (name,) = set(REGISTRY) - set(before)
+    yield REGISTRY[name]
+    del REGISTRY[name]
+
+
+def test_the_example_of_a_codec_keeps_the_contract(example, models):
+    for check in CHECKS:
+        check(example.name, models)
+
+
+def test_the_example_of_a_codec_uses_its_budget(example):
+    image = samples.photograph(96, 128)
+    sizes = {k: rate(get_codec(example.name, block=k).encode(image), image) for k in range(1, 129)}
+    for bpp in (0.1, 0.5, 2.0, 10.0):
+        data = get_codec(example.name).at_bpp(image, bpp)
+        assert rate(data, image) == sizes[min(k for k, size in sizes.items() if size <= bpp)]
