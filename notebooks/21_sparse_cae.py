@@ -30,9 +30,9 @@ import torch
 
 from sparsecomp import codecs, complexity, data, drawings, figures, profiles, widgets
 from sparsecomp.coding import bitstream, entropy
-from sparsecomp.models import store
+from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import default_models
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.sparsify import surgery
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -83,7 +83,7 @@ drawings.autoencoder()
 # come with the model, and the file names the model by its hash.
 
 # %%
-dense = store.find("cae-high-seed-0-laptop")
+dense = default_models().find("cae-high-seed-0-laptop")
 for step in (128, 256, 512):
     measured = codecs.evaluate(
         codecs.get_codec("cae", model=dense.name, step=step), picture
@@ -159,7 +159,7 @@ figures.cae_training()
 # network. The latent is the same, borders included:
 
 # %%
-sparse = store.find("cae-bilevel-l11-seed-0-laptop")
+sparse = default_models().find("cae-bilevel-l11-seed-0-laptop")
 small = surgery.prune(sparse.model.encoder)
 x = to_input(picture, SCALE)
 with torch.inference_mode():

@@ -11,20 +11,20 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sparsecomp.training.descent import reduced, train
+from sparsecomp.training.optim import orthogonalised
+from sparsecomp.training.running import Paused
 from tiny_cae import model as drawn
 
 from sparsecomp import metrics
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
 from sparsecomp.training import descent as descents
 from sparsecomp.training import running
 from sparsecomp.training.autoencoder import Training
-from sparsecomp.training.descent import reduced, train
-from sparsecomp.training.optim import orthogonalised
-from sparsecomp.training.running import Paused
 
 SMALL = Descent(steps=8, warmup=3, batch=2, crop=16, reduce=1, score_every=3, weight_decay=1e-3)
 PICTURES = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["chelsea"][60:110, 80:120]}

@@ -18,14 +18,14 @@ def sealed(body: bytes) -> bytes:
 
 
 def test_golden_file_byte_by_byte():
-    container = Container("jpeg", 200, 3, {"payload": b"ab", "weights": b""})
+    container = Container(1, 200, 3, {"payload": b"ab", "weights": b""})
     assert pack(container) == sealed(GOLDEN_HEADER + b"ab")
     assert unpack(sealed(GOLDEN_HEADER + b"ab")) == container
     # CRC-32 of "123456789" is the check value of the polynomial used by zlib, PNG and Ethernet.
     assert zlib.crc32(b"123456789") == 0xCBF43926
 
 
-@pytest.mark.parametrize("codec", bitstream.CODECS)
+@pytest.mark.parametrize("codec", [1, 20, 255])
 @pytest.mark.parametrize("size", [(1, 1), (127, 128), (16383, 16), (2**26, 1), (1, 2**26)])
 def test_round_trip(codec, size):
     container = Container(codec, *size, {name: name.encode() for name in bitstream.SECTIONS})
@@ -33,24 +33,26 @@ def test_round_trip(codec, size):
 
 
 def test_layout_sums_to_the_file():
-    data = pack(Container("coin", 512, 768, {"network": b"1234", "weights": bytes(5000)}))
+    data = pack(Container(16, 512, 768, {"network": b"1234", "weights": bytes(5000)}))
     assert layout(data) == [("header", len(data) - 5008), ("network", 4), ("weights", 5000), ("checksum", 4)]
     assert sum(size for _, size in layout(data)) == len(data)
 
 
 def test_overhead_on_kodak_is_small():
-    assert len(pack(Container("jpeg", 512, 768, {"payload": bytes(10_000)}))) - 10_000 == 18
+    assert len(pack(Container(1, 512, 768, {"payload": bytes(10_000)}))) - 10_000 == 18
 
 
 @pytest.mark.parametrize(
     ("container", "message"),
     [
-        (Container("gif", 1, 1, {"payload": b""}), "codec='gif'"),
-        (Container("jpeg", 0, 1, {"payload": b""}), "height=0"),
-        (Container("jpeg", 1, -1, {"payload": b""}), "width=-1"),
-        (Container("jpeg", 1, 2**32, {"payload": b""}), "4294967296"),
-        (Container("jpeg", 1, 1, {}), "sections"),
-        (Container("jpeg", 1, 1, {"thumbnail": b""}), "thumbnail"),
+        (Container(0, 1, 1, {"payload": b""}), "codec must be a number in 1 .. 255, got 0"),
+        (Container(256, 1, 1, {"payload": b""}), "got 256"),
+        (Container("jpeg", 1, 1, {"payload": b""}), "got 'jpeg'"),
+        (Container(1, 0, 1, {"payload": b""}), "height=0"),
+        (Container(1, 1, -1, {"payload": b""}), "width=-1"),
+        (Container(1, 1, 2**32, {"payload": b""}), "4294967296"),
+        (Container(1, 1, 1, {}), "sections"),
+        (Container(1, 1, 1, {"thumbnail": b""}), "thumbnail"),
     ],
 )
 def test_pack_refuses(container, message):
@@ -62,7 +64,6 @@ def test_pack_refuses(container, message):
     ("body", "message"),
     [
         (b"SPC\x1a\x02" + GOLDEN_HEADER[5:] + b"ab", "version 2"),
-        (b"SPC\x1a\x01\xff" + GOLDEN_HEADER[6:] + b"ab", "codec number 255"),
         (b"SPC\x1a\1\1" + b"\x80\x00" + b"\1\1\1\0", "minimal"),
         (b"SPC\x1a\1\1" + b"\xff\xff\xff\xff\x1f" + b"\1\1\1\0", "minimal varint below"),
         (b"SPC\x1a\1\1" + b"\xff" * 6 + b"\1\1\1\0", "longer than 5 bytes"),
@@ -94,7 +95,7 @@ def test_not_a_file_at_all(data, message):
 
 
 def test_every_cut_and_every_flipped_bit_is_noticed():
-    data = pack(Container("webp", 40, 24, {"payload": b"some bytes"}))
+    data = pack(Container(3, 40, 24, {"payload": b"some bytes"}))
     broken = [data[:n] for n in range(len(data))] + [data + b"\0"]
     for i in range(8 * len(data)):
         flipped = bytearray(data)
@@ -106,7 +107,7 @@ def test_every_cut_and_every_flipped_bit_is_noticed():
 
 
 def test_the_limit_of_pixels_is_the_callers():
-    data = pack(Container("jpeg", 10, 10, {"payload": b"x"}))
+    data = pack(Container(1, 10, 10, {"payload": b"x"}))
     assert unpack(data, max_pixels=100).height == 10
     with pytest.raises(BitstreamError, match="limit of 99 pixels"):
         unpack(data, max_pixels=99)

@@ -12,19 +12,19 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 from skimage.metrics import structural_similarity
+from sparsecomp.training.cae_admm import CodeTraining, entropy_of, mix, stochastic_round
+from sparsecomp.training.descent import train
+from sparsecomp.training.running import Paused
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from sparsecomp import metrics
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import bundled
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import to_input
 from sparsecomp.profiles import CodeDescent, Pruning
 from sparsecomp.sparsify.admm import released, top_l
 from sparsecomp.training import cae_admm
-from sparsecomp.training.cae_admm import CodeTraining, entropy_of, mix, stochastic_round
-from sparsecomp.training.descent import train
-from sparsecomp.training.running import Paused
 
 # Neither height nor width of the second one is a multiple of 8.
 PICTURES = {"coffee": bundled()["coffee"][40:208, 100:284], "chelsea": bundled()["chelsea"][60:222, 80:241]}

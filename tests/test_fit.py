@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, metrics
-from sparsecomp.codecs import inr
+from sparsecomp.codecs.network import Coin
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.profiles import FitBudget
 from sparsecomp.training import fit as engine_module
@@ -166,7 +166,7 @@ def test_the_state_kept_is_the_one_whose_file_is_best(coordinates):
         best_step, best = max(result.history, key=lambda point: point[1])
         assert len(result.history) == 20
         assert result.step == best_step and result.psnr == pytest.approx(best, abs=1e-3)
-        shown = codecs.decode(inr.write(SMALL, result.parameters, 24, 32, coordinates))
+        shown = codecs.decode(Coin.write(SMALL, result.parameters, 24, 32, coordinates))
         assert metrics.psnr(reference=THREE[2], reconstruction=shown) == pytest.approx(result.psnr, abs=0.01)
         assert result.parameters.dtype == torch.float16
 

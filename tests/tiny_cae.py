@@ -8,9 +8,9 @@ import torch
 
 from sparsecomp.coding import entropy
 from sparsecomp.data import bundled
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
 from sparsecomp.training.autoencoder import Training
 
@@ -39,7 +39,7 @@ def counts(of: SparseCAE) -> torch.Tensor:
 def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 3, **about: object) -> Path:
     made = model(seed, width, latent)
     path = folder / f"{name}.safetensors"
-    store.save(path, made, counts(made), ABOUT | about)
+    pretrained.save(path, made, counts(made), ABOUT | about)
     return path
 
 
@@ -50,5 +50,5 @@ def train(folder: Path, name: str, latent: int, **about: object) -> Path:
     for _ in range(descent.steps):
         training.advance()
     path = folder / f"{name}.safetensors"
-    store.save(path, training.model, entropy.counts_of(training.prior, training.histogram()), ABOUT | about)
+    pretrained.save(path, training.model, entropy.counts_of(training.prior, training.histogram()), ABOUT | about)
     return path

@@ -44,6 +44,7 @@ from sparsecomp.models.siren import COORDINATES, Architecture
 from sparsecomp.sparsify.gates import assemble, remove_dead
 
 _HEADER = struct.Struct("<BBHe")
+CODEC = 17  # of L0onie, in a container
 MOST = 100_000  # of steps in one value; encoders clip, and no table is longer than is needed for it
 SHAPES = ("gaussian", "laplace")
 SCALES = 128  # scale 2^(index / 8 - 3) steps: 1/8 to 7,500
@@ -217,7 +218,7 @@ def _canonical(
 
 def write(network: Quantised | Halves, height: int, width: int) -> bytes:
     """The whole ``.spc`` file of a network that draws a picture of this size."""
-    return pack(Container("loonie", height, width, encode(network)))
+    return pack(Container(CODEC, height, width, encode(network)))
 
 
 def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ of Theis et al. (2017).
 
 At ``width=128``, ``latent=32``, the paper's, the encoder has 1,197,728 parameters and 75.7 kMAC a pixel of the picture,
 the decoder 1,044,131 and 279.1 (277.2 in the released code, which leaves out some padding). All layers pad with zeros,
-so the network takes a whole picture of any size whose sides are multiples of 4 (`models.whole`).
+so the network takes a whole picture of any size whose sides are multiples of 4 (`models.inference`).
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sparsecomp.models.inference import channels_last
 from sparsecomp.models.sparse_cae import SCALE, Encoder
-from sparsecomp.models.whole import channels_last
 
 # What handling the stream costs, in multiply-accumulates at one place, measured on one core of a CPU.
 RUN = 500  # one slice more

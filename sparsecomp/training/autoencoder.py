@@ -18,8 +18,8 @@ from sparsecomp.checks import require
 from sparsecomp.coding import entropy
 from sparsecomp.coding.entropy import FactorizedPrior
 from sparsecomp.data import fingerprint
+from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import channels_last, to_input
 from sparsecomp.training.configs import Descent, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at

@@ -27,7 +27,7 @@ from sparsecomp.checks import in_range, require
 from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
-from sparsecomp.models.whole import channels_last, to_input
+from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training.autoencoder import check_pictures, finite
 from sparsecomp.training.configs import CodeDescent, Pruning, as_dict

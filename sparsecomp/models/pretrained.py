@@ -14,9 +14,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +33,7 @@ ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
 # Of a model's file. Of sparse_cae the largest `Shape` needs 75 MB. Of cae_admm the paper's needs 12 MB and the largest
 # 385: not every legal shape can be stored. At width 512 there may be 10 blocks, at width 296 all 32.
 MOST_BYTES = 2**27
+SUFFIX = ".safetensors"
 FINEST = entropy.FINEST / entropy.UNIT
 LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
@@ -53,8 +51,8 @@ class Stored:
     kind : {"sparse_cae", "cae_admm"}
         The family of the network.
     model : SparseCAE or CaeAdmm
-        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who load the file: copy it
-        before you change it.
+        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who find it in the same
+        `Models`: copy it before you change it.
     counts : int64 (C, 512)
         Of the tables (`coding.entropy`; `coding.histograms` for cae_admm).
     about : dict
@@ -110,7 +108,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         If the name has another suffix, a weight is not finite as fp16, the counts or `about` cannot be, or the file
         would be larger than any may be.
     """
-    if path.suffix != ".safetensors":
+    if path.suffix != SUFFIX:
         raise ValueError(f"path={str(path)!r}: a name that ends in .safetensors is needed")
     counts = torch.as_tensor(counts)
     kind = _kind(model)
@@ -151,19 +149,17 @@ def round_(model: SparseCAE | CaeAdmm) -> None:
 def load(path: Path) -> Stored:
     """Read what `save` wrote; `ValueError` in one line if it is anything else."""
     try:
-        found = Path(path).stat()
-        if found.st_size > MOST_BYTES:
-            raise ValueError(f"{found.st_size:,} bytes are more than any model has")
-        return _load(Path(path).absolute(), found.st_mtime_ns, found.st_size)
+        size = Path(path).stat().st_size
+        if size > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes are more than any model has")
+        return _load(Path(path))
     # RecursionError: of JSON. RuntimeError and MemoryError: what torch says where memory ends.
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"model {str(path)!r} cannot be read: {reason}") from error
 
 
-@functools.lru_cache(maxsize=32)
-def _load(path: Path, modified: int, size: int) -> Stored:
-    """`load`; time and size of the file are there to notice that another one took its place."""
+def _load(path: Path) -> Stored:
     with safe_open(path, "pt") as file:
         said = json.loads((file.metadata() or {}).get("model", "null"))
         if not isinstance(said, dict) or set(said) != {"kind", "shape", "about"} or said["kind"] not in FAMILIES:
@@ -244,56 +240,85 @@ def _is_variance(name: str) -> bool:
 # The models there are -------------------------------------------------------------------------------------------------
 
 
-def folder() -> Path:
-    """``results/models`` of the working copy."""
-    return results_folder() / "models"
+class Models:
+    """The trained models of some folders, by name and by key. Each file is read once, and again only if it changes.
 
-
-_also: ContextVar[Path | None] = ContextVar("also", default=None)
-
-
-@contextmanager
-def also(place: Path) -> Iterator[None]:
-    """Within it, models of another folder are there, too: a study's, whose records go elsewhere."""
-    token = _also.set(place)
-    try:
-        yield
-    finally:
-        _also.reset(token)
-
-
-def available() -> dict[str, Path]:
-    """The names of the models in `folder` (and `also`), in order, and their files."""
-    places = [place for place in (folder(), _also.get()) if place is not None]
-    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
-    return dict(sorted(found.items()))
-
-
-def find(name_or_path: str | Path) -> Stored:
-    """The model of that name, or in that file; `ValueError` that lists the names for any other."""
-    names = available()
-    if name_or_path in names:
-        return load(names[name_or_path])
-    if Path(name_or_path).suffix == ".safetensors":
-        return load(Path(name_or_path))
-    raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(names) or 'none'}")
-
-
-def by_key(key: str, codec: str | None = None) -> Stored:
-    """The model in `folder` that has this key; `LookupError` that lists those there are. A broken file is left out.
-
-    What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+    Parameters
+    ----------
+    *places : str or Path
+        Folders of ``NAME.safetensors`` files, or such files. Of two models of one name the later place has the one
+        that counts. Folders are listed at each call, so that a model that is added is found.
     """
-    here, found = [], []
-    for name, path in available().items():
+
+    def __init__(self, *places: str | Path) -> None:
+        self.places = tuple(Path(place).absolute() for place in places)
+        self._read: dict[Path, tuple[tuple[int, int] | None, Stored | str]] = {}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The names of the models, in order, and their files."""
+        each = ([place] if place.suffix == SUFFIX else place.glob(f"*{SUFFIX}") for place in self.places)
+        return dict(sorted({path.stem: path for paths in each for path in paths}.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, in order."""
+        return tuple(self.files)
+
+    def find(self, name_or_path: str | Path) -> Stored:
+        """Find the model of that name, or in that file; `ValueError` that lists the names for any other."""
+        files = self.files
+        if name_or_path in files:
+            return self._load(files[name_or_path])
+        if Path(name_or_path).suffix == SUFFIX:
+            return self._load(Path(name_or_path))
+        raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(files) or 'none'}")
+
+    def of_codec(self, *codecs: str) -> list[Stored]:
+        """List the models that are for these codecs, in order of their names; `ValueError` if a file is broken."""
+        return [stored for stored in map(self._load, self.files.values()) if stored.codec in codecs]
+
+    def by_key(self, key: str, codec: str | None = None) -> Stored:
+        """Find the model that has this key; `LookupError` that lists those there are. A broken file is left out.
+
+        What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+        """
+        here, found = [], None
+        for name, path in self.files.items():
+            try:
+                stored = self._load(path)
+            except ValueError:
+                here.append(f"{name} (broken)")
+                continue
+            if stored.key == key:
+                found = found or stored
+                if codec in (None, stored.codec):
+                    return stored
+            here.append(f"{name} {stored.key}")
+        if found is None:
+            raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")
+        return found
+
+    def _load(self, path: Path) -> Stored:
+        """`load`, unless the file was read before and has the same time and size; what is wrong is kept, too."""
+        path = path.absolute()
         try:
-            stored = load(path)
-        except ValueError:
-            here.append(f"{name} (broken)")
-            continue
-        if stored.key == key:
-            found.append(stored)
-        here.append(f"{name} {stored.key}")
-    if found:
-        return min(found, key=lambda stored: stored.codec != codec)
-    raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")
+            status = path.stat()
+            state = status.st_mtime_ns, status.st_size
+        except OSError:
+            state = None  # `load` says why
+        if path not in self._read or self._read[path][0] != state:
+            try:
+                self._read[path] = state, load(path)
+            except ValueError as error:
+                self._read[path] = state, str(error)
+        found = self._read[path][1]
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
+
+
+@functools.cache
+def default_models() -> Models:
+    """The models that are used where none are given: ``results/models`` of the working copy."""
+    return Models(results_folder() / "models")

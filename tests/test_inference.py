@@ -16,7 +16,7 @@ from strategies import FEW
 from torch import nn
 
 from sparsecomp.models import cae_admm, sparse_cae
-from sparsecomp.models.whole import in_strips, pad, to_input, to_tensor
+from sparsecomp.models.inference import in_strips, pad, to_input, to_tensor
 
 
 def noise(*size: int, seed: int = 0) -> torch.Tensor:
