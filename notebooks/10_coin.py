@@ -30,7 +30,7 @@ import torch
 
 from sparsecomp import codecs, data, figures, metrics, profiles, results, widgets
 from sparsecomp.codecs.network import Coin
-from sparsecomp.coding import bitstream
+from sparsecomp.coding.container import layout
 from sparsecomp.models import siren
 from sparsecomp.training.fit import fit
 
@@ -107,7 +107,7 @@ print(
     f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {measured.macs_per_pixel:,.0f} MAC/px"
 )
 print(f"{measured.bytes:,} bytes, of which")
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:9s} {size:6,d} bytes")
 
 # %%

@@ -37,7 +37,7 @@ import torch
 
 from sparsecomp import codecs, complexity, data, drawings, figures, metrics, profiles, results, widgets
 from sparsecomp.codecs.trained import read_symbols
-from sparsecomp.coding import bitstream
+from sparsecomp.coding.container import layout, unpack
 from sparsecomp.models import sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.models.pretrained import default_models
@@ -383,12 +383,12 @@ trained = default_models().find("code-keep-10-seed-0-laptop")
 for share in (1.0, 0.2, 0.1, 0.05):
     codec = codecs.get_codec("cae-admm", model=trained.name, keep=share)
     measured = codecs.evaluate(codec, picture)
-    zeros = np.mean(read_symbols(bitstream.unpack(measured.data))[1] == 0)
+    zeros = np.mean(read_symbols(unpack(measured.data))[1] == 0)
     print(
         f"keep {share:4.0%}: {measured.bpp:.3f} bpp, {zeros:.0%} zeros, "
         f"SSIM {measured.ssim:.3f}, {measured.psnr:.2f} dB"
     )
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:10s}{size:7,d} bytes")
 
 # %% [markdown]

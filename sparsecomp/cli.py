@@ -178,9 +178,9 @@ def info(file: File) -> None:
     written = file.read_bytes()
     from sparsecomp import metrics
     from sparsecomp.codecs.base import codec_of
-    from sparsecomp.coding import bitstream
+    from sparsecomp.coding.container import layout, unpack
 
-    container = bitstream.unpack(written)
+    container = unpack(written)
     codec = codec_of(container)
     rate = metrics.bpp(data=written, height=container.height, width=container.width)
     lines = [
@@ -188,7 +188,7 @@ def info(file: File) -> None:
         ("picture", f"{container.width} x {container.height} pixels"),
         ("file", f"{len(written):,} bytes, {rate:.4f} bpp"),
     ]
-    for name, size in bitstream.layout(written):
+    for name, size in layout(written):
         lines.append((f"  {name}", f"{size:,} bytes, {100 * size / len(written):.1f} %"))
     lines += codec.describe(container)
     macs = codec.macs_per_pixel(container)

@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from sparsecomp import codecs, data, metrics, results
+from sparsecomp import codecs, data, metrics, network_weights, results
 from sparsecomp.codecs import BudgetError
 from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.codecs.trained import read_symbols
-from sparsecomp.coding import bitstream, entropy, sparse_weights, weights
+from sparsecomp.coding import latents, sparse_weights
+from sparsecomp.coding.container import layout, unpack
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
 from sparsecomp.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
 from sparsecomp.figures import STANDARD, STYLE
@@ -155,7 +156,7 @@ def siren_sizes() -> ipywidgets.VBox:
 
 def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VBox:
     decoded = codecs.decode(file)
-    container = bitstream.unpack(file)
+    container = unpack(file)
     architecture, _ = Coin.read_network(container)
     macs = mlp_macs_per_pixel(architecture.depth, architecture.width)
     line = (
@@ -244,18 +245,18 @@ def _loonie_frame(file: bytes, original: np.ndarray, crop: Crop, gated: bytes | 
 
 
 def _sections(name: str, file: bytes) -> str:
-    spent = ", ".join(f"{section} {size:,}" for section, size in bitstream.layout(file))
+    spent = ", ".join(f"{section} {size:,}" for section, size in layout(file))
     return f"<b>{name}</b>: {len(file):,} bytes ({spent})"
 
 
 def _alive(file: bytes) -> str:
-    parameters = weights.decode(bitstream.unpack(file).sections).parameters()
+    parameters = network_weights.decode(unpack(file).sections).parameters()
     return f"{100 * float((parameters != 0).float().mean()):.0f} %"
 
 
 def alive_weights(file: bytes, size: tuple[int, int]) -> np.ndarray:
     """The hidden matrices of a L0onie file, first to last: blue is a weight, white is none; uint8 of ``size``."""
-    network = weights.decode(bitstream.unpack(file).sections)
+    network = network_weights.decode(unpack(file).sections)
     hidden = [w[0] != 0 for w, _ in layers(network.architecture, network.parameters()[None])[1:-1]]
     columns = next(c for c in range(1, 65) if c * c >= len(hidden) * size[1] / size[0])
     side = min(size[1] // columns, size[0] // -(-len(hidden) // columns))
@@ -385,10 +386,10 @@ def _encoder_frame(
 ) -> ipywidgets.VBox:
     """What is left of an encoder, and what it makes of a detail; one step for all, so that their codes compare."""
     (_, _, height, width), detail, small = crop, _detail(original, crop), surgery.prune(model.encoder)
-    symbols = entropy.quantise(small(to_input(detail, SCALE)), step)
-    shown = model.decoder(symbols * (step / entropy.UNIT))[0, :, :height, :width].clamp(0, 1)
+    symbols = latents.quantise(small(to_input(detail, SCALE)), step)
+    shown = model.decoder(symbols * (step / latents.UNIT))[0, :, :height, :width].clamp(0, 1)
     shown = (shown * 255).round().byte().permute(1, 2, 0).numpy()
-    code = entropy.encode(symbols[0].numpy(), counts, step)
+    code = latents.encode(symbols[0].numpy(), counts, step)
     weights_file, side = sparse_weights.encode(dict(model.encoder.state_dict())), 16 * SCALE
     macs = macs_per_pixel(small, (1, 3, side, side), pixels=side * side)
     psnr = metrics.psnr(reference=detail, reconstruction=shown)
@@ -476,7 +477,7 @@ def _detail(picture: np.ndarray, crop: Crop) -> np.ndarray:
 def _code_frame(stored: Stored, share: float, detail: np.ndarray, models: Models) -> ipywidgets.VBox:
     """A file of a detail alone, of whose code a share is kept, and what is in it."""
     file = codecs.get_codec(stored.codec, model=stored.name, models=models, keep=share).encode(detail)
-    symbols, decoded = read_symbols(bitstream.unpack(file), models)[1], codecs.decode(file, models=models)
+    symbols, decoded = read_symbols(unpack(file), models)[1], codecs.decode(file, models=models)
     pair = {"reference": detail, "reconstruction": decoded}
     text = (
         f"<b>this detail</b>: {len(file):,} bytes, "

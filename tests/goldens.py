@@ -17,11 +17,10 @@ from unittest import mock
 
 import numpy as np
 
-from sparsecomp import codecs, data, figures, verdicts
+from sparsecomp import codecs, data, figures, network_weights, verdicts
 from sparsecomp.codecs.base import codec_of
 from sparsecomp.codecs.trained import Trained, read_symbols
-from sparsecomp.coding import weights
-from sparsecomp.coding.bitstream import Container, unpack
+from sparsecomp.coding.container import Container, unpack
 from sparsecomp.profiles import FitBudget, Sparsity
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +58,7 @@ def symbols_of(container: Container) -> np.ndarray | None:
     """The integers that a file's range coder carries; None where a foreign codec or fp16 weights hold the picture."""
     codec = codec_of(container)
     if codec.name == "loonie" and "values" in container.sections:
-        return weights.decode(container.sections).symbols.numpy()
+        return network_weights.decode(container.sections).symbols.numpy()
     return read_symbols(container)[1] if issubclass(codec, Trained) else None
 
 

@@ -12,8 +12,8 @@ import torch
 from sparsecomp import codecs
 from sparsecomp.codecs import Codec, get_codec, trained
 from sparsecomp.codecs.trained import Cae
-from sparsecomp.coding import entropy
-from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
+from sparsecomp.coding import latents
+from sparsecomp.coding.container import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
 from sparsecomp.models import inference
 from sparsecomp.models.pretrained import Models
@@ -66,9 +66,9 @@ def test_the_file_byte_by_byte(models):
     assert sections["network"] == bytes.fromhex(stored.key) + struct.pack("<H", 700)
     x = inference.to_input(image, 4)
     with torch.no_grad():
-        symbols = entropy.quantise(stored.model.encoder(x), 700)[0].numpy()
+        symbols = latents.quantise(stored.model.encoder(x), 700)[0].numpy()
         decoded = stored.model.decoder(torch.from_numpy(symbols)[None] * (700 / 2**14))
-    assert sections["values"] == entropy.encode(symbols, stored.counts, 700)
+    assert sections["values"] == latents.encode(symbols, stored.counts, 700)
     wanted = (decoded.clamp(0, 1) * 255).round()[0, :, :33, :70].permute(1, 2, 0).numpy()
     assert np.abs(decode(written, models) - wanted).max() <= 1 and (decode(written, models) == wanted).mean() > 0.99
 
@@ -137,8 +137,8 @@ def test_no_smaller_step_fits(models, bpp):
 
 def test_an_estimate_that_is_wrong_costs_no_budget(models, monkeypatch):
     """The last word is the file's, not the estimate's."""
-    image, bits = crop("coffee", 64, 64), entropy.bits
-    monkeypatch.setattr(entropy, "bits", lambda *a: 0.8 * bits(*a))
+    image, bits = crop("coffee", 64, 64), latents.bits
+    monkeypatch.setattr(latents, "bits", lambda *a: 0.8 * bits(*a))
     assert rate(cae(models, model="fine").at_bpp(image, 1.0), image) <= 1.0
 
 

@@ -14,8 +14,8 @@ from sparsecomp import codecs, metrics
 from sparsecomp.codecs import Codec, get_codec, trained
 from sparsecomp.codecs.base import REGISTRY
 from sparsecomp.codecs.trained import CaeAdmm
-from sparsecomp.coding import histograms
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
+from sparsecomp.coding import integer_latents
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
 from sparsecomp.models import inference, pretrained
 from sparsecomp.models.pretrained import Models
@@ -79,7 +79,7 @@ def test_the_file_byte_by_byte(models, codec, model, keep):
     threshold = int(np.abs(symbols[symbols != 0]).min())
     assert list(sections) == ["network", "values"]
     assert sections["network"] == bytes.fromhex(stored.key) + struct.pack("<H", threshold)
-    assert sections["values"] == histograms.encode(symbols, stored.counts, threshold)
+    assert sections["values"] == integer_latents.encode(symbols, stored.counts, threshold)
     wanted = (drawn * 255).round()[0, :, :33, :70].permute(1, 2, 0).numpy()
     found = decode(written, models)
     assert np.abs(found - wanted).max() <= 1 and (found == wanted).mean() > 0.99
@@ -127,7 +127,7 @@ def test_huge_values_are_not_lost(tmp_path, spread):
     stored = models.find(tiny_cae_admm.write(tmp_path, "huge", spread=spread))
     image = crop("coffee", 70, 50)
     code = trained.latent_of(stored, image)
-    assert np.abs(code).max() > 300 and (np.abs(code) > histograms.LARGEST).mean() > 0.1
+    assert np.abs(code).max() > 300 and (np.abs(code) > integer_latents.LARGEST).mean() > 0.1
     written = admm(models).encode(image)
     assert np.array_equal(trained.read_symbols(unpack(written), models)[1], code)
     assert decode(written, models).shape == image.shape
@@ -212,9 +212,9 @@ def test_a_model_that_cannot_does_not_stop_one_that_can(models):
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.5])
 def test_an_estimate_that_is_wrong_costs_no_budget(models, monkeypatch, factor):
     """The last word is the file's, not the estimate's."""
-    image, bits = crop("coffee", 128, 128), histograms.bits
+    image, bits = crop("coffee", 128, 128), integer_latents.bits
     right = admm(models, model="other").at_bpp(image, 0.3)
-    monkeypatch.setattr(histograms, "bits", lambda *a: factor * bits(*a))
+    monkeypatch.setattr(integer_latents, "bits", lambda *a: factor * bits(*a))
     written = admm(models, model="other").at_bpp(image, 0.3)
     assert rate(written, image) <= 0.3 and (factor > 1 or abs(len(written) - len(right)) <= 2)
 
@@ -303,7 +303,7 @@ def test_files_that_no_encoder_writes(models):
         ({"network": key + struct.pack("<H", 0)}, "threshold=0: a whole number from 1 to 32767"),
         ({"network": key + struct.pack("<H", 32768)}, "threshold=32768: a whole"),
         ({"network": key + struct.pack("<H", threshold + 1)}, "damaged|threshold"),
-        ({"network": key + struct.pack("<H", 1), "values": histograms.encode(symbols, counts, 1)},
+        ({"network": key + struct.pack("<H", 1), "values": integer_latents.encode(symbols, counts, 1)},
          f"threshold 1: it is {threshold} of these symbols"),
         ({"values": values + b"\0"}, "no zeros"),
         ({"values": values + b"x"}, "damaged"),

@@ -24,7 +24,7 @@ from PIL import Image
 from sparsecomp import __version__, checks, cli, codecs, data, results, studies
 from sparsecomp.codecs.base import codec_of
 from sparsecomp.codecs.trained import read_symbols
-from sparsecomp.coding import bitstream
+from sparsecomp.coding.container import Container, pack, unpack
 from sparsecomp.models.pretrained import Models
 from sparsecomp.training.loop import Paused
 from sparsecomp.training.processes import side_by_side
@@ -59,7 +59,7 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 
 
 def cost_of(written: bytes) -> float:
-    container = bitstream.unpack(written)
+    container = unpack(written)
     return codec_of(container).macs_per_pixel(container)
 
 
@@ -248,7 +248,7 @@ def torch_bug(*arguments: object, **options: object) -> None:
 BUGS = {
     "encode photo.png -o out.spc --codec jpeg": "sparsecomp.codecs.evaluate",
     "decode good.spc -o out.png": "sparsecomp.codecs.decode",
-    "info good.spc": "sparsecomp.coding.bitstream.layout",
+    "info good.spc": "sparsecomp.coding.container.layout",
     "compare photo.png --profile smoke": "sparsecomp.codecs.evaluate",
     "study coin --profile smoke --data bundled --out runs": "sparsecomp.studies.base.data.fingerprint",
     "run chapter.py --out out.ipynb": "sparsecomp.notebooks.run",
@@ -389,7 +389,7 @@ def test_pruning_autoencoder_from_picture_to_file_and_back(capsys, folder, codec
         assert status == 0 and f"{rate:.4f} bpp" in out and (rate <= 0.2 or "--bpp" not in options)
         _, out, _ = run(capsys, "info", "a.spc")
         said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
-        stored, symbols = read_symbols(bitstream.unpack(written))[:2]
+        stored, symbols = read_symbols(unpack(written))[:2]
         assert stored.name == ("other" if "other" in options else "tiny") and said["codec"] == codec
         assert said["model"] == f"{stored.name}, {stored.key}, width 8, latent 3, depth 2"
         smallest = np.abs(symbols[symbols != 0]).min()
@@ -549,6 +549,6 @@ def test_data_says_where_each_set_is(capsys):
 
 def test_container_with_a_network_that_cannot_be_is_refused(capsys):
     network = {"network": bytes(6), "weights": bytes(10)}
-    Path("a.spc").write_bytes(bitstream.pack(bitstream.Container(16, 8, 8, network)))
+    Path("a.spc").write_bytes(pack(Container(16, 8, 8, network)))
     status, out, err = run(capsys, "info", "a.spc")
     assert (status, out) == (2, "") and err.startswith("sparsecomp: impossible network")

@@ -10,7 +10,7 @@ import torch
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BudgetError, get_codec
 from sparsecomp.codecs.network import Coin
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.profiles import FitBudget
 

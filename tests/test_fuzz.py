@@ -22,7 +22,7 @@ from sparsecomp.codecs import NAMES, BitstreamError, decode
 from sparsecomp.codecs.base import REGISTRY, codec_of
 from sparsecomp.codecs.network import Coin
 from sparsecomp.codecs.standard import Avif, Standard
-from sparsecomp.coding.bitstream import SECTIONS, Container, pack, unpack
+from sparsecomp.coding.container import SECTIONS, Container, pack, unpack
 from sparsecomp.models.pretrained import Models
 from sparsecomp.models.siren import Architecture
 

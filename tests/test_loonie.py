@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sparsecomp import codecs, metrics
+from sparsecomp import codecs, metrics, network_weights
 from sparsecomp.codecs import BudgetError, get_codec, network
 from sparsecomp.codecs.network import Loonie
-from sparsecomp.coding import weights
-from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
+from sparsecomp.coding.container import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
 from sparsecomp.models.siren import Architecture, layers, render
 from sparsecomp.profiles import FitBudget, Sparsity, sparsity_at
@@ -32,8 +31,8 @@ def crop(name: str, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(bundled()[name][100 : 100 + height, 100 : 100 + width])
 
 
-def network_of(data: bytes) -> weights.Quantised | weights.Halves:
-    return weights.decode(unpack(data).sections)
+def network_of(data: bytes) -> network_weights.Quantised | network_weights.Halves:
+    return network_weights.decode(unpack(data).sections)
 
 
 # The budget -----------------------------------------------------------------------------------------------------------
@@ -74,7 +73,7 @@ def test_the_papers_accounting_counts_values_and_nothing_else(bpp):
     image = crop("chelsea", 96, 128)
     written = get_codec("loonie", rate="nonzeros", budget=SOUND).at_bpp(image, bpp)
     network, sizes = network_of(written), dict(layout(written))
-    assert isinstance(network, weights.Halves) and network.architecture.n_in == 2
+    assert isinstance(network, network_weights.Halves) and network.architecture.n_in == 2
     nonzeros = int((network.parameters() != 0).sum())
     assert 0.3 * bpp * 96 * 128 <= 16 * nonzeros <= bpp * 96 * 128
     assert list(sizes) == ["header", "tables", "positions", "weights", "checksum"]
@@ -193,7 +192,7 @@ def test_thin_pictures(size):
 # Neurons that died ----------------------------------------------------------------------------------------------------
 
 
-def with_dead_neurons() -> weights.Quantised:
+def with_dead_neurons() -> network_weights.Quantised:
     """A 2x4 of which, beside two neurons that nothing reads, one is read by a dead one alone."""
     architecture = Architecture(2, 4, n_in=6)
     generator = torch.Generator().manual_seed(2)
@@ -203,12 +202,12 @@ def with_dead_neurons() -> weights.Quantised:
     second[0, :, 1] = 0  # nothing reads neuron 1 of the first layer
     last[0, :, 2] = 0  # nor neuron 2 of the second
     second[0, :, 3] = torch.tensor([0, 0, 7, 0])  # which alone reads neuron 3 of the first
-    return weights.Quantised(architecture, symbols, torch.full((6,), 100))
+    return network_weights.Quantised(architecture, symbols, torch.full((6,), 100))
 
 
 def test_neurons_that_are_gone_cost_nothing():
     network = with_dead_neurons()
-    written = weights.write(network, 20, 30)
+    written = network_weights.write(network, 20, 30)
     by_hand = 6 * 2 + 2 * 3 + 3 * 3
     assert Loonie.macs_per_pixel(unpack(written)) == by_hand
     measured = codecs.measure(written, picture(20, 30), encode_seconds=0.0)
@@ -216,8 +215,8 @@ def test_neurons_that_are_gone_cost_nothing():
     whole = render(network.architecture, network.parameters(), 20, 30).numpy().astype(int)
     assert np.abs(whole - codecs.decode(written)).max() <= 1, "another picture without them"
     assert len(np.unique(whole)) > 50
-    halves = weights.Halves(network.architecture, network.parameters().half())
-    assert Loonie.macs_per_pixel(unpack(weights.write(halves, 20, 30))) == by_hand
+    halves = network_weights.Halves(network.architecture, network.parameters().half())
+    assert Loonie.macs_per_pixel(unpack(network_weights.write(halves, 20, 30))) == by_hand
 
 
 def test_a_zero_within_a_matrix_costs_as_much_as_any_weight():
@@ -278,7 +277,7 @@ def test_impossible_calls():
 
 
 def test_sections_must_be_a_networks():
-    sections = unpack(weights.write(with_dead_neurons(), 20, 30)).sections
+    sections = unpack(network_weights.write(with_dead_neurons(), 20, 30)).sections
     for wrong in (
         {"payload": b"junk"}, sections | {"payload": b""}, sections | {"weights": b""},
         {name: body for name, body in sections.items() if name != "values"},
@@ -287,10 +286,10 @@ def test_sections_must_be_a_networks():
             codecs.decode(pack(Container(Loonie.number, 20, 30, wrong)))
 
 
-def wide(width: int) -> weights.Quantised:
+def wide(width: int) -> network_weights.Quantised:
     architecture = Architecture(2, width)
     symbols = torch.randint(-3, 4, (architecture.n_parameters,), generator=torch.Generator().manual_seed(0))
-    return weights.Quantised(architecture, symbols, torch.full((6,), 80))
+    return network_weights.Quantised(architecture, symbols, torch.full((6,), 80))
 
 
 def test_a_picture_enormous_for_its_network_is_refused_before_it_is_drawn(monkeypatch):
@@ -303,12 +302,12 @@ def test_a_picture_enormous_for_its_network_is_refused_before_it_is_drawn(monkey
 
     monkeypatch.setattr(network, "render", stub)
     assert 179 * 184 > 2**15 > 178 * 183
-    for container in (weights.write(wide(179), 8192, 8192), weights.write(wide(400), 8192, 4096)):
+    for container in (network_weights.write(wide(179), 8192, 8192), network_weights.write(wide(400), 8192, 4096)):
         with pytest.raises(BitstreamError, match="absurd size"):
             codecs.decode(container)
         assert drawn == []
-    codecs.decode(weights.write(wide(178), 8192, 8192))
-    codecs.decode(weights.write(wide(400), 4096, 3072))
+    codecs.decode(network_weights.write(wide(178), 8192, 8192))
+    codecs.decode(network_weights.write(wide(400), 4096, 3072))
     assert drawn == [(178, 8192, 8192), (400, 4096, 3072)]
 
 
@@ -328,4 +327,4 @@ def test_no_memory_for_a_picture_is_told(monkeypatch):
 
     monkeypatch.setattr(network, "render", full)
     with pytest.raises(BitstreamError, match="no memory to draw 20 x 30"):
-        codecs.decode(weights.write(with_dead_neurons(), 20, 30))
+        codecs.decode(network_weights.write(with_dead_neurons(), 20, 30))

@@ -406,5 +406,5 @@ def test_each_model_is_read_once_however_many_there_are(folder, monkeypatch):
     assert reads[41:] == [first], "a file that changed is read again, once"
 
 
-def test_default_models_lie_beside_the_records():
-    assert default_models().places == (data.results_folder() / "models",) and default_models() is default_models()
+def test_default_models_are_those_of_the_package_and_of_the_clone():
+    assert default_models().places == (pretrained.WEIGHTS, data.results_folder() / "models") and default_models() is default_models()

@@ -16,7 +16,7 @@ from sparsecomp import metrics
 from sparsecomp.codecs import BudgetError, decode, evaluate, get_codec, headers
 from sparsecomp.codecs.base import REGISTRY
 from sparsecomp.codecs.standard import Jpeg, Jpeg2000, JpegXL, Standard
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
 
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")

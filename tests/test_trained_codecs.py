@@ -14,7 +14,7 @@ from samples import photograph
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BitstreamError, BudgetError, get_codec, trained
 from sparsecomp.codecs.base import REGISTRY
-from sparsecomp.coding.bitstream import Container, pack, unpack
+from sparsecomp.coding.container import Container, pack, unpack
 from sparsecomp.models.pretrained import Models
 
 WRITERS = {"cae": tiny_cae.write, "cae-admm": tiny_cae_admm.write, "cae-theis": tiny_cae_admm.write}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sparsecomp.coding import entropy
+from sparsecomp.coding import latents, priors
 from sparsecomp.data import bundled
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import to_input
@@ -31,9 +31,9 @@ def model(seed: int = 0, width: int = 8, latent: int = 3) -> SparseCAE:
 
 @torch.no_grad()
 def counts(of: SparseCAE) -> torch.Tensor:
-    cells = entropy.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE)))[0].flatten(1)
-    histogram = torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
-    return entropy.counts_of(entropy.FactorizedPrior(of.shape.latent), histogram)
+    cells = latents.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE)))[0].flatten(1)
+    histogram = torch.stack([torch.bincount(c, minlength=latents.CELLS) for c in cells])
+    return latents.counts_of(priors.FactorizedPrior(of.shape.latent), histogram)
 
 
 def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 3, **about: object) -> Path:
@@ -50,5 +50,5 @@ def train(folder: Path, name: str, latent: int, **about: object) -> Path:
     for _ in range(descent.steps):
         training.advance()
     path = folder / f"{name}.safetensors"
-    pretrained.save(path, training.model, entropy.counts_of(training.prior, training.histogram()), ABOUT | about)
+    pretrained.save(path, training.model, latents.counts_of(training.prior, training.histogram()), ABOUT | about)
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from sparsecomp.coding import histograms
+from sparsecomp.coding import integer_latents
 from sparsecomp.data import bundled
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
@@ -41,7 +41,7 @@ def model(seed: int = 0, width: int = 8, latent: int = 3, depth: int = 2, spread
 @torch.no_grad()
 def counts(of: CaeAdmm) -> torch.Tensor:
     code = of.eval().encoder(to_input(bundled()["coffee"][:200, :200], SCALE)).round()
-    return histograms.counts_of(histograms.histogram_of(code))
+    return integer_latents.counts_of(integer_latents.histogram_of(code))
 
 
 def write(folder: Path, name: str, seed: int = 0, latent: int = 3, spread: float = 4.0, **about: object) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparsecomp import metrics
 from sparsecomp.codecs.base import REGISTRY, BudgetError, Codec, Measurement, codec_of, names, register
-from sparsecomp.coding.bitstream import MAX_PIXELS, BitstreamError, unpack
+from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, unpack
 
 if TYPE_CHECKING:
     from sparsecomp.models.pretrained import Models

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sparsecomp.coding.bitstream import MAX_PIXELS, BitstreamError, Container, unpack
+from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, Container, unpack
 
 if TYPE_CHECKING:
     from sparsecomp.models.pretrained import Models

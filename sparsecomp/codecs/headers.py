@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from sparsecomp.coding.bitstream import BitstreamError
+from sparsecomp.coding.container import BitstreamError
 
 
 def _require(condition: bool, codec: str, what: str) -> None:

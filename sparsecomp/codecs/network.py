@@ -3,7 +3,7 @@
 COIN's file has two sections: ``network`` (depth u8, width u16, coordinates u8, w0 fp16; little endian, 6 bytes) and
 ``weights`` (every parameter as fp16, in the order of `models.siren`). Header, sections and checksum cost 26 bytes (27
 above 8,191 parameters) more than the 16 bits a parameter that the paper counts: 0.0005 bpp on a Kodak picture. L0onie's
-file is that of `coding.weights`: which weights are not zero, and their values, range-coded.
+file is that of `network_weights`: which weights are not zero, and their values, range-coded.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from sparsecomp import network_weights
 from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, memory_for, register
-from sparsecomp.coding import weights
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack
+from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import COORDINATES, MAX_WIDTH, Architecture, render
 from sparsecomp.training.configs import FAST, LOONIE, FitBudget, Sparsity, sparsity_at
@@ -283,7 +283,7 @@ class Loonie(Network):
     budget: FitBudget = LOONIE
 
     name: ClassVar[str] = "loonie"
-    number: ClassVar[int] = weights.CODEC
+    number: ClassVar[int] = network_weights.CODEC
     note: ClassVar[str] = "our files, weights quantised in training; not the paper's gates"
     preset: ClassVar[str] = "loonie_file"
 
@@ -325,12 +325,12 @@ class Loonie(Network):
         if frequencies is None:
             frequencies = FREQUENCIES if self.rate == "file" else 0
         architecture = Architecture(shape.depth, shape.width, n_in=2 + 4 * frequencies)
-        empty = weights.Quantised(
+        empty = network_weights.Quantised(
             architecture,
             torch.zeros(architecture.n_parameters, dtype=torch.int64),
             torch.zeros(2 * (architecture.depth + 1), dtype=torch.int64),
         )
-        smallest = 8 * len(weights.write(empty, height, width)) / (height * width)
+        smallest = 8 * len(network_weights.write(empty, height, width)) / (height * width)
         if smallest > bpp:
             raise BudgetError(self.name, bpp, smallest)
         if _too_slow(architecture, height, width):
@@ -341,13 +341,13 @@ class Loonie(Network):
     def file_of(result: FitResult, architecture: Architecture, height: int, width: int, coordinates: str) -> bytes:
         """The ``.spc`` file of a sparse fit: of its quantised network, or of its nonzero values as fp16."""
         network = result.network if isinstance(result, SparseResult) else None
-        network = network or weights.Halves(architecture, result.parameters.half(), coordinates)
-        return weights.write(network, height, width)
+        network = network or network_weights.Halves(architecture, result.parameters.half(), coordinates)
+        return network_weights.write(network, height, width)
 
     @classmethod
     def read(cls, container: Container, models: object = None) -> np.ndarray:
         """Draw the picture of the network."""
-        network, size = weights.decode(container.sections), (container.height, container.width)
+        network, size = network_weights.decode(container.sections), (container.height, container.width)
         if _too_slow(network.architecture, *size):
             raise BitstreamError(f"absurd size: {size[0]} x {size[1]} pixels of {network.architecture}")
         return _drawn(container, network.architecture, network.parameters(), network.coordinates)
@@ -355,7 +355,7 @@ class Loonie(Network):
     @classmethod
     def describe(cls, container: Container, models: object = None) -> list[tuple[str, str]]:
         """The network, how many of its parameters are not zero, and its inputs."""
-        sparse = weights.decode(container.sections)
+        sparse = network_weights.decode(container.sections)
         network, alive = sparse.architecture, int((sparse.parameters() != 0).sum())
         return [
             ("network", f"{network}, {alive:,} of {network.n_parameters:,} parameters not zero"),
@@ -369,4 +369,4 @@ class Loonie(Network):
         """
         if "tables" not in container.sections:
             raise BitstreamError("a loonie file has sections tables, positions and values or weights")
-        return float(weights.macs_per_pixel(container.sections))
+        return float(network_weights.macs_per_pixel(container.sections))

@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image
 
 from sparsecomp.codecs import headers
 from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, register
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack
+from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.metrics import psnr
 
 _SUBSAMPLINGS = ("auto", "4:2:0", "4:4:4")

@@ -35,8 +35,8 @@ from sparsecomp.codecs.base import (
     memory_for,
     register,
 )
-from sparsecomp.coding import entropy, histograms
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
+from sparsecomp.coding import integer_latents, latents
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.complexity import count_macs
 from sparsecomp.models.inference import channels_last, in_strips, pad, to_tensor
 from sparsecomp.models.pretrained import Models, Stored, default_models
@@ -221,8 +221,8 @@ class Cae(Trained):
     name: ClassVar[str] = "cae"
     number: ClassVar[int] = 18
     study = "cae"
-    coder = entropy
-    check = staticmethod(entropy.check_step)
+    coder = latents
+    check = staticmethod(latents.check_step)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,17 +231,17 @@ class Cae(Trained):
 
     @staticmethod
     def symbols(latent: torch.Tensor, step: int) -> np.ndarray:
-        return entropy.quantise(latent, step).numpy()
+        return latents.quantise(latent, step).numpy()
 
     @staticmethod
     def unit(step: int) -> float:
-        return step / entropy.UNIT
+        return step / latents.UNIT
 
     @staticmethod
     def ladder(latent: torch.Tensor) -> list[int]:
         # Coarser steps make smaller files, but for a few bytes here and there, and not where few levels are left: so
         # three an octave are tried.
-        return [min(entropy.COARSEST, round(entropy.FINEST * 2 ** (i / 3))) for i in range(31)]
+        return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(31)]
 
     @staticmethod
     def order(about: dict) -> tuple:
@@ -254,7 +254,7 @@ class Cae(Trained):
     def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
         """The model, its shape, and the step."""
         step = read_network(container, models)[1]
-        text = f"{step} / {entropy.UNIT} = {step / entropy.UNIT:.5f}"
+        text = f"{step} / {latents.UNIT} = {step / latents.UNIT:.5f}"
         return [*super().describe(container, models), ("step", text)]
 
 
@@ -278,8 +278,8 @@ class CaeAdmm(Trained):
     name: ClassVar[str] = "cae-admm"
     number: ClassVar[int] = 19
     study = "cae_admm"
-    coder = histograms
-    check = staticmethod(histograms.check_threshold)
+    coder = integer_latents
+    check = staticmethod(integer_latents.check_threshold)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,8 +288,8 @@ class CaeAdmm(Trained):
 
     @staticmethod
     def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
-        if not bool((z.abs() < histograms.MOST + 0.5).all()):
-            raise ValueError(f"model={stored.name!r}: of this picture it makes values beyond {histograms.MOST}")
+        if not bool((z.abs() < integer_latents.MOST + 0.5).all()):
+            raise ValueError(f"model={stored.name!r}: of this picture it makes values beyond {integer_latents.MOST}")
         return z.round().to(torch.int32).numpy()
 
     @staticmethod
@@ -298,7 +298,7 @@ class CaeAdmm(Trained):
 
     @staticmethod
     def said(symbols: np.ndarray, setting: int) -> int:
-        return histograms.threshold_of(symbols)
+        return integer_latents.threshold_of(symbols)
 
     @staticmethod
     def ladder(latent: np.ndarray) -> list[int]:
@@ -417,7 +417,7 @@ def read_symbols(container: Container, models: Models | None = None) -> tuple[St
     values, needed = container.sections["values"], _least(stored, *size)
     if len(values) < needed or (len(values) > needed and values.endswith(b"\0")):
         raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
-    # The coder's own zeros at the end are left out by `entropy.words`, so that all that is here is padding.
+    # The coder's own zeros at the end are left out by `range_coder.words`, so that all that is here is padding.
     shape = (stored.model.shape.latent, *_places(stored, *size))
     symbols = codec.coder.decode(values.rstrip(b"\0"), shape, stored.counts, number)
     if codec.said(symbols, number) != number:
@@ -433,7 +433,7 @@ def _places(stored: Stored, height: int, width: int) -> tuple[int, int]:
 def _least(stored: Stored, height: int, width: int) -> int:
     """Bytes that the values have at least: a forged file must not ask for hours of work."""
     rows, columns = _places(stored, height, width)
-    return -(-rows * columns * stored.scale**2 // entropy.PIXELS_PER_BYTE)
+    return -(-rows * columns * stored.scale**2 // latents.PIXELS_PER_BYTE)
 
 
 def _absurd(stored: Stored, height: int, width: int) -> bool:

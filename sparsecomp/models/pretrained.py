@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from sparsecomp.coding import entropy
+from sparsecomp.coding import latents
 from sparsecomp.data import results_folder
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
@@ -34,7 +34,8 @@ ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
 # 385: not every legal shape can be stored. At width 512 there may be 10 blocks, at width 296 all 32.
 MOST_BYTES = 2**27
 SUFFIX = ".safetensors"
-FINEST = entropy.FINEST / entropy.UNIT
+WEIGHTS = Path(__file__).parents[1] / "weights"  # the models that codecs choose by themselves; they are in the wheel
+FINEST = latents.FINEST / latents.UNIT
 LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
 
@@ -54,7 +55,7 @@ class Stored:
         In evaluation mode; float32, but every value is an fp16 number. It is shared by all who find it in the same
         `Models`: copy it before you change it.
     counts : int64 (C, 512)
-        Of the tables (`coding.entropy`; `coding.histograms` for cae_admm).
+        Of the tables (`coding.latents`; `coding.integer_latents` for cae_admm).
     about : dict
         Plain values that its maker wrote. ``search`` is true where a codec may choose the model by itself.
 
@@ -84,7 +85,7 @@ class Stored:
     def step(self) -> int:
         """Of sparse_cae: the geometric mean of the steps it was trained for, as a file has it: in 1/16384."""
         delta = math.sqrt(self.about["finest"] * self.about["coarsest"])
-        return min(entropy.COARSEST, max(entropy.FINEST, round(delta * entropy.UNIT)))
+        return min(latents.COARSEST, max(latents.FINEST, round(delta * latents.UNIT)))
 
 
 def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tensor, about: dict) -> None:
@@ -97,7 +98,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     model : SparseCAE or CaeAdmm
         Its weights and running statistics are rounded to fp16 (`rounded`).
     counts : whole numbers (C, 512)
-        From `entropy.counts_of`, or `histograms.counts_of`.
+        From `latents.counts_of`, or `integer_latents.counts_of`.
     about : dict
         Plain values (text, numbers, true or false) under any names. ``finest`` and ``coarsest`` are needed for
         sparse_cae, ``codec`` for cae_admm.
@@ -169,7 +170,7 @@ def _load(path: Path) -> Stored:
         with torch.device("meta"):
             model = network(shape)
         expected = {name: ("F16", list(t.shape)) for name, t in model.state_dict().items()}
-        expected["counts"] = ("I32", [shape.latent, entropy.CELLS])
+        expected["counts"] = ("I32", [shape.latent, latents.CELLS])
         there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if {name: (t.get_dtype(), t.get_shape()) for name, t in there.items()} != expected:
             raise ValueError(f"its tensors are not those of {shape}")
@@ -199,7 +200,7 @@ def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str,
 
 
 def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: object) -> None:
-    entropy.check_counts(counts, shape.latent)
+    latents.check_counts(counts, shape.latent)
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):
@@ -320,5 +321,5 @@ class Models:
 
 @functools.cache
 def default_models() -> Models:
-    """The models that are used where none are given: ``results/models`` of the working copy."""
-    return Models(results_folder() / "models")
+    """The models that are used where none are given: the package's own, and in a clone those of ``results/models``."""
+    return Models(WEIGHTS, results_folder() / "models")

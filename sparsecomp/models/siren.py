@@ -13,6 +13,7 @@ file.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -169,3 +170,12 @@ def render(
         colour = forward(architecture, parameters[None], inputs[None])[0]
         picture[index] = colour.clamp(0, 1).mul(255).round().to(torch.uint8).T.cpu()
     return picture.view(height, width, architecture.n_out)
+
+
+@functools.cache
+def tensor_of(architecture: Architecture) -> torch.Tensor:
+    """Which matrix or bias vector each parameter belongs to, int64 ``(P,)``: W_0 is 0, b_0 is 1, W_1 is 2, ..."""
+    parts = []
+    for layer, (out, inp) in enumerate(architecture.shapes):
+        parts += [torch.full((out * inp,), 2 * layer), torch.full((out,), 2 * layer + 1)]
+    return torch.cat(parts)

@@ -111,7 +111,7 @@ class Decoder(nn.Module):
 
 
 class SparseCAE(nn.Module):
-    """Encoder and decoder. The quantiser and the prior stand in `coding.entropy`; sparsity comes from outside."""
+    """Encoder and decoder. The quantiser and the prior stand in `coding.latents`; sparsity comes from outside."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsecomp.models.inference import channels_last
+from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, Encoder
 
 # What handling the stream costs, in multiply-accumulates at one place, measured on one core of a CPU.
@@ -356,3 +357,69 @@ def report(encoder: Encoder) -> list[dict[str, Any]]:
             rows.append(row)
     sums = {key: sum(row[key] for row in rows) for key in ("filters", "macs", "all_filters", "all_macs")}
     return [*rows, {"layer": "encoder", **sums}]
+
+
+# Neurons of a SIREN ---------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def remove_dead(
+    architecture: Architecture, parameters: torch.Tensor, *, fold: bool = True
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[torch.Tensor]]:
+    """The network without its dead neurons: the same picture from smaller matrices.
+
+    A neuron is dead if nothing reads it (its column in the next layer is zero), or if it reads nothing (its row is
+    zero): then it is the constant sin(w0 b). A constant is folded into the biases of the next layer, b' = b + W[:, j]
+    sin(w0 b_j), unless ``fold`` is false; then only the constant 0 counts as dead, and no value changes. Removing one
+    neuron may kill another, so this goes on until nothing changes.
+
+    Parameters
+    ----------
+    parameters : torch.Tensor
+        One network ``(P,)``.
+
+    Returns
+    -------
+    matrices : list of (W, b)
+        ``W (out, in)`` and ``b (out,)`` of every layer, ``depth + 1`` of them; a layer may be left without neurons.
+    alive : list of bool tensors ``(width,)``
+        Which neurons of each sine layer are left.
+    """
+    matrices = [(w[0].clone(), b[0, :, 0].clone()) for w, b in layers(architecture, parameters[None])]
+    alive = [torch.ones(architecture.width, dtype=torch.bool) for _ in range(architecture.depth)]
+    changed = True
+    while changed:
+        changed = False
+        for layer, here in enumerate(alive):
+            (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
+            unread = (after == 0).all(0)
+            constant = (weight == 0).all(1) & ((bias == 0) | fold)
+            dead = here & (unread | constant)
+            if dead.any():
+                if fold:
+                    after_bias += after @ (torch.sin(architecture.w0 * bias) * (dead & ~unread))
+                weight[dead], bias[dead], after[:, dead], here[dead] = 0, 0, 0, False
+                changed = True
+    kept = [torch.ones(architecture.n_in, dtype=torch.bool), *alive, torch.ones(architecture.n_out, dtype=torch.bool)]
+    small = [
+        (weight[after][:, before], bias[after])
+        for (weight, bias), before, after in zip(matrices, kept[:-1], kept[1:], strict=True)
+    ]
+    return small, alive
+
+
+def assemble(
+    matrices: list[tuple[torch.Tensor, torch.Tensor]], w0: float, width: int | None = None
+) -> tuple[Architecture, torch.Tensor]:
+    """Matrices of any widths as one network of equal widths, as `models.siren` draws it: the missing units are zeros.
+
+    Returns the architecture, as narrow as the widest layer allows unless ``width`` says otherwise, and its parameters
+    ``(P,)``.
+    """
+    width = width or max(1, *(len(bias) for _, bias in matrices[:-1]))
+    architecture = Architecture(len(matrices) - 1, width, w0, n_in=matrices[0][0].shape[1], n_out=len(matrices[-1][1]))
+    parameters = torch.zeros(1, architecture.n_parameters, dtype=matrices[0][0].dtype)
+    for (weight, bias), (into, into_bias) in zip(matrices, layers(architecture, parameters), strict=True):
+        into[0, : weight.shape[0], : weight.shape[1]] = weight
+        into_bias[0, : len(bias), 0] = bias
+    return architecture, parameters[0]

@@ -17,7 +17,7 @@ from torch import nn
 from sparsecomp import complexity, results
 from sparsecomp.codecs import evaluate
 from sparsecomp.codecs.trained import Cae
-from sparsecomp.coding import entropy, sparse_weights
+from sparsecomp.coding import latents, sparse_weights
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
 from sparsecomp.models.pretrained import Models
@@ -26,7 +26,17 @@ from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, make, model_path, models_folder, pictures, sets
+from sparsecomp.studies.trainings import (
+    VALIDATION,
+    Plan,
+    history_of,
+    kept,
+    make,
+    model_path,
+    models_folder,
+    pictures,
+    sets,
+)
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.training.loop import run
@@ -191,7 +201,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
     whole = surgery.prune(dense.model.encoder).to(setup.device)
     for record in made:
-        stored = pretrained.load(models_folder(setup) / f"{record.result['file']}.safetensors")
+        stored = pretrained.load(kept(models_folder(setup) / f"{record.result['file']}.safetensors"))
         if stored.key != record.result["model"]:
             raise ValueError(
                 f"model {stored.name} is not the one of its record: {stored.key}, {record.result['model']}"
@@ -214,7 +224,7 @@ def _first(setup: Setup, pictures_of: str, seed: int) -> tuple[Path, str]:
 
     A model that is not kept has its key in the record of its training, which is enough for a dry run.
     """
-    path = model_path(setup, _dense(setup, pictures_of, "high", seed))
+    path = kept(model_path(setup, _dense(setup, pictures_of, "high", seed)))
     if path.exists():
         return path, pretrained.load(path).key
     recorded = [r.result["model"] for r in results.records("cae", setup.out) if r.result["file"] == path.stem]
@@ -238,7 +248,7 @@ def _steps(setup: Setup, plan: CaePlan) -> list[int]:
     """Steps to measure at: those that the model was trained for and up to a factor of two beyond; fewer of controls."""
     if setup.profile.name == "smoke":
         return list(STEPS[::4])
-    low, high = (entropy.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
+    low, high = (latents.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
     steps = [step for step in STEPS if low <= step <= high]
     whole = plan.label in (*MODELS, "l1", "bilevel_l11", "l1inf", "filters, then l1") and plan.seed == setup.seed
     return steps if whole else steps[::2]
@@ -262,7 +272,7 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
     run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     model.half().float()  # what is stored is what is measured, and what the tables are made for
     score = training.score()
-    counts = entropy.counts_of(training.prior, training.histogram())
+    counts = latents.counts_of(training.prior, training.histogram())
     about = {
         "label": plan.label, "seed": plan.seed, "finest": plan.descent.finest, "coarsest": plan.descent.coarsest,
         "lam": plan.descent.lam, "steps": plan.descent.steps, "sparsity": found.get("sparsity", 0.0),
@@ -293,8 +303,8 @@ def _measure(setup: Setup, plan: CaePlan, model_file: Path, name: str, picture: 
     mse = float((shown - torch.from_numpy(picture)).square().double().mean())
     for step in _steps(setup, plan):
         measured = evaluate(Cae(model=str(model_file), models=models, step=step), picture)
-        symbols = entropy.quantise(z, step)[0].numpy()
-        row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
+        symbols = latents.quantise(z, step)[0].numpy()
+        row = row_of(measured, round(latents.bits(symbols, stored.counts, step)))
         rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
     return rows
 

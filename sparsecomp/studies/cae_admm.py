@@ -15,14 +15,14 @@ import numpy as np
 from sparsecomp import complexity, metrics, results
 from sparsecomp.codecs import evaluate, get_codec
 from sparsecomp.codecs.trained import draw, latent_of, pruned, read_symbols
-from sparsecomp.coding import histograms
-from sparsecomp.coding.bitstream import unpack
+from sparsecomp.coding import integer_latents
+from sparsecomp.coding.container import unpack
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
 from sparsecomp.models.pretrained import Models
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.studies.base import Setup, config_of, finish, missing, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, make, model_path, pictures, run, sets
+from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, kept, make, model_path, pictures, run, sets
 from sparsecomp.training import loop
 from sparsecomp.training.latent_pruning import CodeTraining
 from sparsecomp.training.loop import Paused
@@ -168,7 +168,7 @@ def _table_rows(setup: Setup, pictures_of: str) -> dict[str, tuple[str, dict]]:
     of = "kodak" if pictures_of == "mixed" else pictures_of
     needed = ("unpruned", *PRUNED, *ESTIMATED)
     plain = {
-        plan.label: str(model_path(setup, plan))
+        plan.label: str(kept(model_path(setup, plan)))
         for plan in plans(setup, of)
         if plan.seed == setup.seed and plan.label in needed
     }
@@ -198,7 +198,7 @@ def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
 
     def rate(share: float) -> float:
         kept = [pruned(code, share) for code in codes]
-        return float(np.mean([histograms.bits(code, stored.counts, histograms.threshold_of(code)) / n
+        return float(np.mean([integer_latents.bits(code, stored.counts, integer_latents.threshold_of(code)) / n
                               for code, n in zip(kept, pixels, strict=True)]))  # fmt: skip
 
     share = min((round(0.9**k, 5) for k in range(40)), key=lambda share: abs(rate(share) - NEAR))
@@ -228,7 +228,7 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
     loop.run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
     score = training.score()
-    counts = histograms.counts_of(sum(histograms.histogram_of(code) for code in training.codes()))
+    counts = integer_latents.counts_of(sum(integer_latents.histogram_of(code) for code in training.codes()))
     about = {
         "codec": plan.codec, "label": plan.label, "seed": plan.seed, "lam": plan.lam, "steps": plan.descent.steps,
         "keep": plan.pruning.keep if plan.pruning else 1.0, "search": plan.search, "profile": setup.profile.name,
@@ -258,7 +258,7 @@ def _measure(setup: Setup, plan: CodePlan, model_file: Path, name: str, picture:
         keep = None if share == 1 else share
         measured = evaluate(get_codec(plan.codec, model=str(model_file), models=models, keep=keep), picture)
         symbols = code if keep is None else pruned(code, share)
-        estimate = histograms.bits(symbols, stored.counts, histograms.threshold_of(symbols))
+        estimate = integer_latents.bits(symbols, stored.counts, integer_latents.threshold_of(symbols))
         row = {"picture": name, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
         rows.append(row | _by_patches(picture, measured.reconstruction))
     return rows

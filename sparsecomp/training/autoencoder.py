@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from sparsecomp.checks import require
-from sparsecomp.coding import entropy
-from sparsecomp.coding.entropy import FactorizedPrior
+from sparsecomp.coding import latents
+from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.data import fingerprint
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
@@ -158,12 +158,12 @@ class CaeTraining(Training):
 
     @torch.no_grad()
     def histogram(self) -> torch.Tensor:
-        """How often the latents of the training pictures fall into each cell (`coding.entropy`): ``(C, 512)``."""
-        total = torch.zeros(self.model.shape.latent, entropy.CELLS, dtype=torch.long)
+        """How often the latents of the training pictures fall into each cell (`coding.latents`): ``(C, 512)``."""
+        total = torch.zeros(self.model.shape.latent, latents.CELLS, dtype=torch.long)
         for picture in self.pictures:
             z = self.model.encoder(to_input(picture.numpy(), SCALE, self.device))
-            cells = entropy.cells_of(z)[0].flatten(1).cpu()
-            total += torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
+            cells = latents.cells_of(z)[0].flatten(1).cpu()
+            total += torch.stack([torch.bincount(c, minlength=latents.CELLS) for c in cells])
         return total
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from sparsecomp import metrics
 from sparsecomp.checks import in_range, require
-from sparsecomp.coding.scale_mixture import ScaleMixture
+from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.inference import channels_last, to_input

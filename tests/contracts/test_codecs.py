@@ -20,7 +20,7 @@ import samples
 from sparsecomp import cli, codecs
 from sparsecomp.codecs import NAMES, BitstreamError, BudgetError, Codec, get_codec
 from sparsecomp.codecs.base import REGISTRY, codec_of, register
-from sparsecomp.coding.bitstream import SECTIONS, Container, layout, pack, unpack
+from sparsecomp.coding.container import SECTIONS, Container, layout, pack, unpack
 from sparsecomp.models.pretrained import Models
 
 ROOT = Path(__file__).parents[2]

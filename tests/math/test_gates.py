@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from sparsecomp.models.siren import Architecture, forward, initial_parameters, layers, positions, render
-from sparsecomp.sparsify.gates import HardConcrete, assemble, n_gates, remove_dead, spread_units
+from sparsecomp.sparsify.gates import HardConcrete, n_gates, spread_units
+from sparsecomp.sparsify.surgery import assemble, remove_dead
 
 SIGMAS = 5  # of the binomial error; about one check in two million is further off
 distributions = st.builds(

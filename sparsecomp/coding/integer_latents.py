@@ -17,8 +17,8 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.coding import entropy
-from sparsecomp.coding.entropy import CELLS, LEAST, TOTAL
+from sparsecomp.coding.latents import CELLS, LEAST
+from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
 LARGEST = CELLS // 2 - 1  # magnitude of a value that has a column of its own
 ZERO, ESCAPE = LARGEST, CELLS - 1  # columns
@@ -191,7 +191,7 @@ def encode(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> bytes:
     _check(symbols, counts, threshold)
     encoder, (own, levels) = constriction.stream.queue.RangeEncoder(), _of_channels(symbols, threshold)
     if threshold <= LARGEST:
-        encoder.encode((own - threshold).astype(np.int32), entropy.categorical(_said(threshold)))
+        encoder.encode((own - threshold).astype(np.int32), categorical(_said(threshold)))
     for channel, of_channel, least, level in zip(symbols, counts, own, levels, strict=True):
         if level is not None:
             encoder.encode(np.array([level], np.int32), _uniform(len(ODDS)))
@@ -199,31 +199,31 @@ def encode(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> bytes:
         rank = np.cumsum(tabled > 0, dtype=np.int32) - 1  # of a column among those that can occur
         values = channel.ravel()
         beyond = np.abs(values) > LARGEST
-        encoder.encode(rank[np.where(beyond, ESCAPE, values + ZERO)], entropy.categorical(tabled[tabled > 0]))
+        encoder.encode(rank[np.where(beyond, ESCAPE, values + ZERO)], categorical(tabled[tabled > 0]))
         if beyond.any():
             encoder.encode((values[beyond] + 2**15).astype(np.int32), _uniform(2**ESCAPE_BITS))
-    return entropy.words(encoder)
+    return words(encoder)
 
 
 def decode(data: bytes, shape: tuple[int, int, int], counts: np.ndarray, threshold: int) -> np.ndarray:
     """The symbols int32 ``(C, h, w)`` that `encode` wrote; `BitstreamError` if it never writes these bytes."""
-    decoder = entropy.reader(data)
+    decoder = reader(data)
 
     def read() -> np.ndarray:
         symbols, own = np.zeros(shape, np.int32), np.full(shape[0], threshold)
         if threshold <= LARGEST:
-            own = threshold + decoder.decode(entropy.categorical(_said(threshold)), shape[0])
+            own = threshold + decoder.decode(categorical(_said(threshold)), shape[0])
         for channel, of_channel, least in zip(symbols, counts, own, strict=True):
             level = None if least > LARGEST else int(decoder.decode(_uniform(len(ODDS)), 1)[0])
             tabled = table(of_channel, least, level)
-            columns = np.flatnonzero(tabled)[decoder.decode(entropy.categorical(tabled[tabled > 0]), channel.size)]
+            columns = np.flatnonzero(tabled)[decoder.decode(categorical(tabled[tabled > 0]), channel.size)]
             values, beyond = columns - ZERO, columns == ESCAPE
             if beyond.any():
                 values[beyond] = decoder.decode(_uniform(2**ESCAPE_BITS), int(beyond.sum())).astype(np.int64) - 2**15
             channel[:] = values.reshape(shape[1:])
         return symbols
 
-    return entropy.checked(read, lambda symbols: encode(symbols, counts, threshold), data)
+    return checked(read, lambda symbols: encode(symbols, counts, threshold), data)
 
 
 def _of_channels(symbols: np.ndarray, threshold: int) -> tuple[np.ndarray, list[int | None]]:
