@@ -40,6 +40,9 @@ def test_cae_admm_first_values_are_the_seeds():
     assert not any(torch.equal(a[name], c[name]) for name in ("encoder.0.0.weight", "decoder.4.body.0.0.weight"))
     block, x = cae_admm.Block(8), noise(1, 8, 4, 5) - 0.5
     assert torch.equal(block(x), x), "a block begins as the identity"
+    model = CaeAdmm(Shape(8, 2, 1)).eval()
+    for network, x in ((model.encoder, noise(1, 3, 16, 16)), (torch.nn.Sequential(*model.decoder), noise(1, 2, 3, 3))):
+        torch.testing.assert_close(network(-2 * x), -2 * network(x), msg="the network begins linear")
 
 
 @torch.no_grad()

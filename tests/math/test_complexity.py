@@ -108,7 +108,7 @@ def test_relative_latency_is_that_of_pairs(monkeypatch):
     for repeats, warmup, expected in ((5, 0, (2, 2, 2)), (2, 1, (1, 4 / 3, 5 / 3)), (1, 0, (2, 2, 2))):
         calls.clear()
         found = complexity.relative_latency(
-            lambda: call("a", 2), lambda: call("b", 1), repeats=repeats, warmup=warmup
+            lambda: call("a", 2e-6), lambda: call("b", 1e-6), repeats=repeats, warmup=warmup
         )  # fmt: skip
         assert "".join(calls) == "abbaabbaab"[: 2 * (repeats + warmup)]
         assert found == pytest.approx(expected) and found._fields == ("lower", "median", "upper")
