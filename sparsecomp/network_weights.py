@@ -36,6 +36,7 @@ import constriction
 import numpy as np
 import torch
 
+from sparsecomp.checks import one_of, require, whole
 from sparsecomp.coding import quantize
 from sparsecomp.coding.container import BitstreamError, Container, pack, read_varint, varint
 from sparsecomp.coding.range_coder import (
@@ -163,7 +164,7 @@ def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> d
     if network.symbols.shape != (architecture.n_parameters,) or steps.shape != (2 * (architecture.depth + 1),):
         raise ValueError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
     if int(steps.min()) < 0 or int(steps.max()) > quantize.FINEST:
-        raise ValueError(f"steps={steps.tolist()}: 0 to {quantize.FINEST} are needed")
+        require(False, "steps", f"in 0 .. {quantize.FINEST}", steps.tolist())
     matrices, alive = remove_dead(architecture, network.symbols.long().clamp(-MOST, MOST), fold=False)
     coder.header(alive)
     for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
@@ -184,14 +185,11 @@ class _Coder:
 
     def __init__(self, network: Quantised | Halves, choices: list[bytes] | None) -> None:
         architecture = network.architecture
-        if network.coordinates not in COORDINATES:
-            raise ValueError(f"coordinates={network.coordinates!r}: one of {', '.join(COORDINATES)} is needed")
-        if architecture.n_in not in range(2, 31, 4) or architecture.n_out != 3:
-            raise ValueError(
-                f"n_in={architecture.n_in}, n_out={architecture.n_out}: 2 + 4 K with K to 7, and 3, are needed"
-            )
-        if not 0 < np.float16(architecture.w0) == architecture.w0:
-            raise ValueError(f"w0={architecture.w0!r}: a 16-bit float above 0 is needed")
+        one_of("coordinates", network.coordinates, COORDINATES)
+        require(architecture.n_in in range(2, 31, 4), "n_in", "2 + 4 K with K up to 7", architecture.n_in)
+        require(architecture.n_out == 3, "n_out", "3", architecture.n_out)
+        half = 0 < np.float16(architecture.w0) == architecture.w0
+        require(half, "w0", "a 16-bit float above 0", architecture.w0)
         self.coordinates, self.architecture, self.tables = network.coordinates, architecture, bytearray()
         self.choices = iter(choices) if choices is not None else None
         self.positions, self.values = (constriction.stream.queue.RangeEncoder() for _ in range(2))
@@ -213,14 +211,14 @@ class _Coder:
             return 0, vector[:0]
         if present.all():
             return 255, vector
-        if density not in range(1, 255):
+        if density is None or density not in range(1, 255):
             density = density_near(present.mean())
         self.positions.encode(present.astype(np.int32), binary(density))
         return density, vector[present]
 
     def plain(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
         """Zero or not, then signs and magnitudes of what is not; gives the two bytes that name the tables."""
-        density, kept = self.mask(symbols, choice and choice[1])
+        density, kept = self.mask(symbols, choice[1] if choice else None)
         if not len(kept):
             return 0, 0
         size = np.abs(kept) - 1
@@ -375,8 +373,7 @@ def rounded(architecture: Architecture, theta: torch.Tensor, bits: int) -> torch
     """A trained network ``(P,)`` rounded afterwards, without training: each matrix to ``2^bits - 1`` values between its
     largest and its negative. What quantisation in training is compared with.
     """
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits={bits!r}: a whole number from 2 to 16 is needed")
+    whole("bits", bits, 2, 16)
     of = tensor_of(architecture)
     largest = torch.zeros(int(of.max()) + 1).scatter_reduce(0, of, theta.abs(), "amax")
     step = (largest / (2 ** (bits - 1) - 1)).clamp(min=1e-12)[of]

@@ -131,7 +131,7 @@ def test_w0_is_used_as_it_is_stored():
     coin = get_codec("coin", w0=30.007)
     assert coin.architecture.w0 == float(np.float16(30.007)) != 30.007
     for w0 in (0, -1.0, 1e-9, 2000.0, math.nan):
-        with pytest.raises(ValueError, match="w0="):
+        with pytest.raises(ValueError, match="w0 must be"):
             get_codec("coin", w0=w0)
 
 
@@ -155,10 +155,10 @@ def spoiled(value: float, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"network": network(depth=0)}, "depth=0"),
-        ({"network": network(depth=65)}, "depth=65"),
-        ({"network": network(width=0)}, "width=0"),
-        ({"network": network(width=513)}, "width=513"),
+        ({"network": network(depth=0)}, "depth must be .*got 0"),
+        ({"network": network(depth=65)}, "depth must be .*got 65"),
+        ({"network": network(width=0)}, "width must be .*got 0"),
+        ({"network": network(width=513)}, "width must be .*got 513"),
         ({"network": network(coordinates=2)}, "coordinates number 2"),
         ({"network": network(w0=math.nan)}, "w0=nan"),
         ({"network": network(w0=math.inf)}, "w0=inf"),

@@ -245,23 +245,23 @@ def test_gates_of_neurons_make_the_network_smaller():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bpp": 0}, "bpp="),
-        ({"bpp": -0.3}, "bpp="),
-        ({"bpp": math.nan}, "bpp="),
-        ({"bpp": math.inf}, "bpp="),
-        ({"bpp": "0.3"}, "bpp="),
-        ({"rate": "positions"}, "rate='positions'"),
-        ({"rate": "bytes"}, "rate='bytes'"),
-        ({"coordinates": "polar"}, "coordinates='polar'"),
-        ({"frequencies": -1}, "frequencies=-1"),
-        ({"frequencies": 8}, "frequencies=8"),
-        ({"frequencies": 1.5}, "frequencies=1.5"),
+        ({"bpp": 0}, "bpp must be .*"),
+        ({"bpp": -0.3}, "bpp must be .*"),
+        ({"bpp": math.nan}, "bpp must be .*"),
+        ({"bpp": math.inf}, "bpp must be .*"),
+        ({"bpp": "0.3"}, "bpp must be .*"),
+        ({"rate": "positions"}, "rate must be .*got 'positions'"),
+        ({"rate": "bytes"}, "rate must be .*got 'bytes'"),
+        ({"coordinates": "polar"}, "coordinates must be .*got 'polar'"),
+        ({"frequencies": -1}, "frequencies must be .*got -1"),
+        ({"frequencies": 8}, "frequencies must be .*got 8"),
+        ({"frequencies": 1.5}, "frequencies must be .*got 1.5"),
         ({"arch": "28"}, "DEPTHxWIDTH"),
-        ({"arch": "0x5"}, "depth=0"),
-        ({"arch": "3x513"}, "width=513"),
+        ({"arch": "0x5"}, "depth must be .*got 0"),
+        ({"arch": "3x513"}, "width must be .*got 513"),
         ({"arch": 28}, "28"),
-        ({"sparsity": Sparsity("nonzeros")}, "sparsity.rate='nonzeros'"),
-        ({"sparsity": Sparsity("file"), "rate": "nonzeros"}, "sparsity.rate='file'"),
+        ({"sparsity": Sparsity("nonzeros")}, "sparsity.rate must be .*got 'nonzeros'"),
+        ({"sparsity": Sparsity("file"), "rate": "nonzeros"}, "sparsity.rate must be .*got 'file'"),
         ({"w0": 30.0}, "no option 'w0'"),
     ],
 )
@@ -272,7 +272,7 @@ def test_impossible_options(options, message):
 
 def test_impossible_calls():
     image, codec = picture(24, 36), get_codec("loonie", budget=QUICK)
-    with pytest.raises(ValueError, match="seeds="):
+    with pytest.raises(ValueError, match="seeds must be .*"):
         replace(codec, seed=-1).at_bpp(image, 2.0)
 
 

@@ -12,7 +12,7 @@ from sparsecomp.models import pretrained
 from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.profiles import Descent
-from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.autoencoder import CaeTraining
 
 ABOUT = {"finest": 1 / 64, "coarsest": 1 / 16, "search": True}
 
@@ -46,9 +46,9 @@ def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 
 def train(folder: Path, name: str, latent: int, **about: object) -> Path:
     descent = Descent(steps=60, batch=4, crop=32, reduce=1, lr=3e-3, warmup=5)
     coffee = {"coffee": bundled()["coffee"]}
-    training = Training(SparseCAE(Shape(8, latent)), coffee, coffee, descent)
+    training = CaeTraining(SparseCAE(Shape(8, latent)), coffee, coffee, descent)
     for _ in range(descent.steps):
-        training.advance()
+        training.step()
     path = folder / f"{name}.safetensors"
     pretrained.save(path, training.model, latents.counts_of(training.prior, training.histogram()), ABOUT | about)
     return path

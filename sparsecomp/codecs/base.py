@@ -7,14 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from sparsecomp.checks import in_range
 from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, Container, unpack
 
 if TYPE_CHECKING:
     from sparsecomp.models.pretrained import Models
+
+
+bytes_ = bytes  # `Measurement` has a field of this name
 
 
 class BudgetError(ValueError):
@@ -24,7 +28,11 @@ class BudgetError(ValueError):
         # Rounded up, so that asking again with the printed number succeeds.
         shown = math.ceil(smallest * 1e4) / 1e4
         super().__init__(f"{codec}: bpp={bpp:g} is too small for this picture; it can reach bpp={shown:.4f}")
-        self.smallest = smallest
+        self.smallest, self.asked = smallest, (codec, bpp, smallest)
+
+    def __reduce__(self) -> tuple:
+        """Pickle by the arguments: a worker's error must reach the process that waits for it."""
+        return BudgetError, self.asked
 
 
 class Codec(ABC):
@@ -50,7 +58,7 @@ class Codec(ABC):
     number: ClassVar[int]
     note: ClassVar[str] = ""
     preset: ClassVar[str] = "fit"
-    models = None  # a trained codec has an option of this name
+    models: Models | None = None  # a trained codec has an option of this name
 
     @abstractmethod
     def encode(self, image: np.ndarray) -> bytes:
@@ -92,7 +100,7 @@ class Codec(ABC):
     @classmethod
     def options(cls) -> tuple[str, ...]:
         """Name the options."""
-        return tuple(option.name for option in fields(cls))
+        return tuple(option.name for option in fields(cast(Any, cls)))
 
 
 REGISTRY: dict[str, type[Codec]] = {}
@@ -145,7 +153,7 @@ class Measurement:
     encode_seconds: float
     decode_seconds: float
     macs_per_pixel: float | None
-    data: bytes = field(repr=False)
+    data: bytes_ = field(repr=False)
     reconstruction: np.ndarray = field(repr=False)
 
     def row(self) -> dict[str, str | float | None]:
@@ -175,8 +183,7 @@ def check_image(image: np.ndarray, *, codec: str, max_side: int = MAX_PIXELS) ->
 
 def check_bpp(bpp: float) -> None:
     """Refuse a budget that is not a finite number of bits per pixel above 0 (`ValueError`)."""
-    if not isinstance(bpp, (int, float)) or not (math.isfinite(bpp) and bpp > 0):
-        raise ValueError(f"bpp={bpp!r} must be a finite number above 0")
+    in_range("bpp", bpp, 0, ends="(]")
 
 
 @contextmanager

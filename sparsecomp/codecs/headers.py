@@ -24,7 +24,8 @@ def jpeg(payload: bytes) -> tuple[int, int]:
     _require(payload[:2] == b"\xff\xd8", "jpeg", "no start of image")
     # A scan may cost a walk over the whole picture for a few bytes; libjpeg's own progression has ten.
     _require(payload.count(b"\xff\xda") <= 32, "jpeg", "too many scans")
-    at, size = 2, None
+    at = 2
+    size: tuple[int, int] | None = None
     while True:
         marker, length = struct.unpack_from(">HH", payload, at)
         if marker == 0xFFDA and size is not None:
@@ -32,9 +33,9 @@ def jpeg(payload: bytes) -> tuple[int, int]:
         known = (0xFFE0, 0xFFDB, 0xFFC4, 0xFFC0, 0xFFC2)
         _require(marker in known, "jpeg", f"marker {marker:04X} in its header")
         if marker in (0xFFC0, 0xFFC2):  # baseline, progressive
-            precision, *size, channels = struct.unpack_from(">BHHB", payload, at + 4)
+            precision, height, width, channels = struct.unpack_from(">BHHB", payload, at + 4)
             _require((precision, channels) == (8, 3), "jpeg", "not three channels of 8 bits")
-            size = tuple(size)
+            size = height, width
         at += 2 + length
 
 

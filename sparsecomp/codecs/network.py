@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sparsecomp import network_weights
+from sparsecomp.checks import in_range, one_of, require, whole
 from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, memory_for, register
 from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.complexity import mlp_macs_per_pixel
@@ -63,8 +64,7 @@ class Network(Codec):
     on_score: Callable[[int, dict], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.coordinates not in COORDINATES:
-            raise ValueError(f"coordinates={self.coordinates!r}: one of {', '.join(COORDINATES)} is needed")
+        one_of("coordinates", self.coordinates, COORDINATES)
 
     def architecture_at(self, image: np.ndarray, bpp: float) -> Architecture:
         """The network that `at_bpp` fits, or begins with; `BudgetError` names a budget that is enough."""
@@ -123,8 +123,8 @@ class Coin(Network):
     number: ClassVar[int] = 16
 
     def __post_init__(self) -> None:
-        if not isinstance(self.arch, str) or not 0 < self.w0 <= 1000:
-            raise ValueError(f"arch={self.arch!r}, w0={self.w0!r}: a text such as '10x28', and a number in (0, 1000]")
+        require(isinstance(self.arch, str), "arch", "a text such as '10x28'", self.arch)
+        in_range("w0", self.w0, 0, 1000, "(]")
         self.architecture  # noqa: B018 (raises what is wrong with it)
         super().__post_init__()
 
@@ -289,15 +289,13 @@ class Loonie(Network):
 
     def __post_init__(self) -> None:
         check_bpp(self.bpp)
-        if self.rate not in ("file", "nonzeros"):
-            raise ValueError(f"rate={self.rate!r}: one of file, nonzeros is needed")
+        one_of("rate", self.rate, ("file", "nonzeros"))
         super().__post_init__()
-        if self.frequencies is not None and self.frequencies not in range(8):
-            raise ValueError(f"frequencies={self.frequencies!r}: a whole number from 0 to 7 is needed")
-        if self.sparsity is not None and self.sparsity.rate != self.rate:
-            raise ValueError(f"sparsity.rate={self.sparsity.rate!r} beside rate={self.rate!r}: they must agree")
-        if self.arch is not None and not isinstance(self.arch, str):
-            raise ValueError(f"arch={self.arch!r}: a text such as '10x40' is needed")
+        if self.frequencies is not None:
+            whole("frequencies", self.frequencies, 0, 7)
+        if self.sparsity is not None:
+            require(self.sparsity.rate == self.rate, "sparsity.rate", f"rate={self.rate!r}", self.sparsity.rate)
+        require(self.arch is None or isinstance(self.arch, str), "arch", "a text such as '10x40'", self.arch)
         if self.arch is not None:
             Architecture.parse(self.arch)
 
@@ -310,7 +308,7 @@ class Loonie(Network):
         architecture = self.architecture_at(image, bpp)
         sparsity = self.sparsity or sparsity_at(self.rate, bpp, self.budget.steps)
         result = self._fitted(image, architecture, functools.partial(ConstrainedFit, bpp=bpp, sparsity=sparsity))
-        return self.file_of(result, architecture, *image.shape[:2], self.coordinates)
+        return self.file_of(result, architecture, image.shape[0], image.shape[1], self.coordinates)
 
     def _architecture_at(self, image: np.ndarray, bpp: float) -> Architecture:
         height, width, _ = image.shape
@@ -341,8 +339,8 @@ class Loonie(Network):
     def file_of(result: FitResult, architecture: Architecture, height: int, width: int, coordinates: str) -> bytes:
         """The ``.spc`` file of a sparse fit: of its quantised network, or of its nonzero values as fp16."""
         network = result.network if isinstance(result, SparseResult) else None
-        network = network or network_weights.Halves(architecture, result.parameters.half(), coordinates)
-        return network_weights.write(network, height, width)
+        halves = network_weights.Halves(architecture, result.parameters.half(), coordinates)
+        return network_weights.write(network or halves, height, width)
 
     @classmethod
     def read(cls, container: Container, models: object = None) -> np.ndarray:

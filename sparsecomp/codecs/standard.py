@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import AvifImagePlugin, Image
@@ -41,7 +41,7 @@ class Standard(Codec):
     """
 
     max_side: ClassVar[int] = 2**26
-    header: ClassVar[Callable[[bytes], tuple[int, int]]]
+    header: ClassVar[Any]
 
     @abstractmethod
     def _native(self, image: np.ndarray) -> bytes:
@@ -72,7 +72,7 @@ class Standard(Codec):
         check_image(image, codec=self.name, max_side=self.max_side)
         payload = self._native(image)
         self.header(payload)  # a stream that the reader would refuse is not written
-        return pack(Container(self.number, *image.shape[:2], {"payload": payload}))
+        return pack(Container(self.number, image.shape[0], image.shape[1], {"payload": payload}))
 
     def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
         """Write the best file of at most `bpp` bits per pixel, the whole ``.spc`` counted.
@@ -200,7 +200,7 @@ class Jpeg(Standard):
     subsampling: str = "auto"
     name: ClassVar[str] = "jpeg"
     number: ClassVar[int] = 1
-    header = staticmethod(headers.jpeg)
+    header: ClassVar[Any] = staticmethod(headers.jpeg)
     max_side: ClassVar[int] = 65_500
 
     def __post_init__(self) -> None:
@@ -235,7 +235,7 @@ class Jpeg2000(Standard):
     colour_transform: bool = True
     name: ClassVar[str] = "jpeg2000"
     number: ClassVar[int] = 2
-    header = staticmethod(headers.jpeg2000)
+    header: ClassVar[Any] = staticmethod(headers.jpeg2000)
 
     def __post_init__(self) -> None:
         _check("rate", self.rate, 0.001, 24.0)
@@ -267,7 +267,7 @@ class WebP(Standard):
     method: int = 6
     name: ClassVar[str] = "webp"
     number: ClassVar[int] = 3
-    header = staticmethod(headers.webp)
+    header: ClassVar[Any] = staticmethod(headers.webp)
     max_side: ClassVar[int] = 16_383
 
     def __post_init__(self) -> None:
@@ -305,7 +305,7 @@ class Avif(Standard):
     tune: str = "ssim"
     name: ClassVar[str] = "avif"
     number: ClassVar[int] = 4
-    header = staticmethod(headers.avif)
+    header: ClassVar[Any] = staticmethod(headers.avif)
     max_side: ClassVar[int] = 32_768
 
     def __post_init__(self) -> None:
@@ -341,7 +341,7 @@ class JpegXL(Standard):
     effort: int = 7
     name: ClassVar[str] = "jpegxl"
     number: ClassVar[int] = 5
-    header = staticmethod(headers.jpegxl)
+    header: ClassVar[Any] = staticmethod(headers.jpegxl)
 
     def __post_init__(self) -> None:
         _check("distance", self.distance, 0.05, 25.0)
@@ -350,8 +350,8 @@ class JpegXL(Standard):
     def _native(self, image: np.ndarray) -> bytes:
         import imagecodecs
 
-        options = {"distance": float(self.distance), "effort": int(self.effort), "numthreads": 1}
-        return imagecodecs.jpegxl_encode(np.ascontiguousarray(image), **options)
+        image, distance, effort = np.ascontiguousarray(image), float(self.distance), int(self.effort)
+        return bytes(imagecodecs.jpegxl_encode(image, distance=distance, effort=effort, numthreads=1))
 
     @classmethod
     def _pixels(cls, payload: bytes) -> np.ndarray:

@@ -18,13 +18,14 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from sparsecomp import metrics
+from sparsecomp.checks import in_range, require
 from sparsecomp.codecs.base import (
     REGISTRY,
     BudgetError,
@@ -43,6 +44,7 @@ from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify.admm import kept, top_l
 
 _NETWORK = struct.Struct("<8sH")
+Latent = Any  # what an encoder makes of a picture, (C, h, w): a float tensor (cae), or an int32 array (cae-admm)
 # What no file may ask for, so none is written either: for 2^26 pixels the decoders of the papers take 2^44.1 (cae) and
 # 2^45.4 (cae-admm) multiply-accumulates, and have at most 2^27 symbols, which are 512 MB. Long thin pictures, padded to
 # whole places, take more.
@@ -76,22 +78,22 @@ class Trained(Codec):
     note: ClassVar[str] = "trained before on other pictures; the model is not in the file"
     study: ClassVar[str]  # that makes models
     coder: ClassVar[ModuleType]  # from symbols to bytes and back
-    check: ClassVar[Callable[[int], None]]  # refuses a number that no file can hold (`ValueError`)
+    check: ClassVar[Any]  # refuses a number that no file can hold (`ValueError`)
 
     def __post_init__(self) -> None:
         if self.model is not None and not isinstance(self.model, str):
-            raise ValueError(f"model={self.model!r}: the name of a model or the path of its file is needed")
+            require(False, "model", "the name of a model or the path of its file", self.model)
 
     # What the families differ in. A latent is what the encoder makes of a picture, (C, h, w); symbols are int32.
 
     @staticmethod
-    def latent(stored: Stored, z: torch.Tensor) -> torch.Tensor | np.ndarray:
+    def latent(stored: Stored, z: torch.Tensor) -> Latent:
         """Take the latent from the encoder's output; `ValueError` for values that no file can hold."""
         return z
 
     @staticmethod
     @abstractmethod
-    def symbols(latent: torch.Tensor | np.ndarray, setting: int) -> np.ndarray:
+    def symbols(latent: Latent, setting: int) -> np.ndarray:
         """Make the symbols at a setting."""
 
     @staticmethod
@@ -106,7 +108,7 @@ class Trained(Codec):
 
     @staticmethod
     @abstractmethod
-    def ladder(latent: torch.Tensor | np.ndarray) -> list[int]:
+    def ladder(latent: Latent) -> list[int]:
         """Settings for the search, from the best file to the smallest."""
 
     @staticmethod
@@ -120,7 +122,7 @@ class Trained(Codec):
         return metrics.psnr(reference=reference, reconstruction=reconstruction)
 
     @abstractmethod
-    def _setting(self, stored: Stored, latent: torch.Tensor | np.ndarray) -> int:
+    def _setting(self, stored: Stored, latent: Latent) -> int:
         """The setting of `encode`."""
 
     # What they share.
@@ -220,9 +222,9 @@ class Cae(Trained):
 
     name: ClassVar[str] = "cae"
     number: ClassVar[int] = 18
-    study = "cae"
-    coder = latents
-    check = staticmethod(latents.check_step)
+    study: ClassVar[str] = "cae"
+    coder: ClassVar[ModuleType] = latents
+    check: ClassVar[Any] = staticmethod(latents.check_step)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,7 +232,7 @@ class Cae(Trained):
             self.check(self.step)
 
     @staticmethod
-    def symbols(latent: torch.Tensor, step: int) -> np.ndarray:
+    def symbols(latent: Latent, step: int) -> np.ndarray:
         return latents.quantise(latent, step).numpy()
 
     @staticmethod
@@ -238,7 +240,7 @@ class Cae(Trained):
         return step / latents.UNIT
 
     @staticmethod
-    def ladder(latent: torch.Tensor) -> list[int]:
+    def ladder(latent: Latent) -> list[int]:
         # Coarser steps make smaller files, but for a few bytes here and there, and not where few levels are left: so
         # three an octave are tried.
         return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(31)]
@@ -247,7 +249,7 @@ class Cae(Trained):
     def order(about: dict) -> tuple:
         return about.get("sparsity") or 0, about["finest"]
 
-    def _setting(self, stored: Stored, latent: torch.Tensor) -> int:
+    def _setting(self, stored: Stored, latent: Latent) -> int:
         return stored.step if self.step is None else self.step
 
     @classmethod
@@ -277,14 +279,14 @@ class CaeAdmm(Trained):
 
     name: ClassVar[str] = "cae-admm"
     number: ClassVar[int] = 19
-    study = "cae_admm"
-    coder = integer_latents
-    check = staticmethod(integer_latents.check_threshold)
+    study: ClassVar[str] = "cae_admm"
+    coder: ClassVar[ModuleType] = integer_latents
+    check: ClassVar[Any] = staticmethod(integer_latents.check_threshold)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.keep is not None and (not isinstance(self.keep, int | float) or not 0 < self.keep <= 1):
-            raise ValueError(f"keep={self.keep!r}: a share above 0 and up to 1 is needed")
+        if self.keep is not None:
+            in_range("keep", self.keep, 0, 1, "(]")
 
     @staticmethod
     def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
@@ -293,7 +295,7 @@ class CaeAdmm(Trained):
         return z.round().to(torch.int32).numpy()
 
     @staticmethod
-    def symbols(latent: np.ndarray, entries: int) -> np.ndarray:
+    def symbols(latent: Latent, entries: int) -> np.ndarray:
         return latent if entries >= np.count_nonzero(latent) else pruned(latent, entries / latent.size)
 
     @staticmethod
@@ -301,7 +303,7 @@ class CaeAdmm(Trained):
         return integer_latents.threshold_of(symbols)
 
     @staticmethod
-    def ladder(latent: np.ndarray) -> list[int]:
+    def ladder(latent: Latent) -> list[int]:
         return [max(1, int(np.count_nonzero(latent))), 1]
 
     @staticmethod
@@ -314,7 +316,7 @@ class CaeAdmm(Trained):
         ssim = metrics.ssim(reference=reference, reconstruction=reconstruction)
         return Trained.quality(reference, reconstruction) if ssim is None else ssim
 
-    def _setting(self, stored: Stored, latent: np.ndarray) -> int:
+    def _setting(self, stored: Stored, latent: Latent) -> int:
         return latent.size if self.keep is None else kept(self.keep, latent.size)
 
     @classmethod
@@ -340,9 +342,16 @@ class CaeTheis(CaeAdmm):
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def _write(stored: Stored, latent: object, setting: int, height: int, width: int) -> tuple[np.ndarray, bytes]:
-    """The symbols of a latent at a setting, and their file."""
+def _codec_of_model(stored: Stored) -> type[Trained]:
+    """The codec that a model is for."""
     codec = REGISTRY[stored.codec]
+    assert issubclass(codec, Trained)
+    return codec
+
+
+def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int) -> tuple[np.ndarray, bytes]:
+    """The symbols of a latent at a setting, and their file."""
+    codec = _codec_of_model(stored)
     symbols = codec.symbols(latent, setting)
     number = codec.said(symbols, setting)
     network = _NETWORK.pack(bytes.fromhex(stored.key), number)
@@ -351,13 +360,13 @@ def _write(stored: Stored, latent: object, setting: int, height: int, width: int
     return symbols, pack(Container(codec.number, height, width, sections))
 
 
-def _best(stored: Stored, latent: object, bpp: float, height: int, width: int) -> tuple[np.ndarray, int, bytes]:
+def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -> tuple[np.ndarray, int, bytes]:
     """Symbols, number and file of the best setting whose file is not over ``bpp``; `BudgetError`.
 
     The ladder's settings are tried in order, and bisection ends the search. Files are written where the estimate alone
     cannot say whether they fit, and the last one always; where the estimate was far off, every one.
     """
-    codec, budget = REGISTRY[stored.codec], bpp * height * width / 8
+    codec, budget = _codec_of_model(stored), bpp * height * width / 8
     ladder = codec.ladder(latent)
     smallest = _write(stored, latent, ladder[-1], height, width)[1]
     if len(smallest) > budget:
@@ -374,7 +383,7 @@ def _best(stored: Stored, latent: object, bpp: float, height: int, width: int) -
         return len(_write(stored, latent, setting, height, width)[1]) <= budget
 
     for estimated in (True, False):
-        bad = good = None
+        bad, good = None, ladder[-1]
         for good in ladder:
             if good == ladder[-1] or fits(good, estimated):
                 break
@@ -391,6 +400,7 @@ def _best(stored: Stored, latent: object, bpp: float, height: int, width: int) -
 def read_network(container: Container, models: Models | None = None) -> tuple[Stored, int]:
     """The model and the number of a file; `BitstreamError` if the model is not here, or on anything absurd."""
     codec = codec_of(container)
+    assert issubclass(codec, Trained)
     if set(container.sections) != {"network", "values"} or len(container.sections["network"]) != _NETWORK.size:
         needed = f"a network section of {_NETWORK.size} bytes and values, nothing else"
         raise BitstreamError(f"a {codec.name} file has {needed}")
@@ -413,7 +423,7 @@ def read_network(container: Container, models: Models | None = None) -> tuple[St
 def read_symbols(container: Container, models: Models | None = None) -> tuple[Stored, np.ndarray, int]:
     """The model, the symbols int32 ``(C, h, w)`` and the number of a file; `BitstreamError` if it is none."""
     stored, number = read_network(container, models)
-    codec, size = REGISTRY[stored.codec], (container.height, container.width)
+    codec, size = _codec_of_model(stored), (container.height, container.width)
     values, needed = container.sections["values"], _least(stored, *size)
     if len(values) < needed or (len(values) > needed and values.endswith(b"\0")):
         raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
@@ -450,7 +460,7 @@ def macs(stored: Stored) -> int:
     return count_macs(stored.model.decoder, (1, stored.model.shape.latent, 1, 1))
 
 
-def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> torch.Tensor | np.ndarray:
+def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
     """What a model makes of a picture uint8 ``(H, W, 3)``, before a setting is chosen: ``(C, h, w)``, on the CPU.
 
     For Sparse CAE the latent, a float tensor; for CAE-ADMM the code ``round(encoder(x))``, int32, all entries kept.
@@ -466,7 +476,7 @@ def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> torch.T
     encoder = _on(stored.model.encoder, device)
     x = pad(to_tensor(image), stored.scale)
     z = _in_strips(stored, lambda strip: encoder(strip.to(device).float() / 255).cpu(), x, down=True)[0]
-    return REGISTRY[stored.codec].latent(stored, z)
+    return _codec_of_model(stored).latent(stored, z)
 
 
 def pruned(symbols: np.ndarray, keep: float) -> np.ndarray:

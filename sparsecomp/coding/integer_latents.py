@@ -17,6 +17,7 @@ import constriction
 import numpy as np
 import torch
 
+from sparsecomp.checks import require, whole
 from sparsecomp.coding.latents import CELLS, LEAST
 from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
@@ -51,10 +52,9 @@ def histogram_of(codes: np.ndarray | torch.Tensor) -> torch.Tensor:
         If the codes have another shape, or an entry is not a whole number.
     """
     codes = torch.as_tensor(codes).detach().cpu()
-    if codes.dim() not in (3, 4):
-        raise ValueError(f"codes: shape {tuple(codes.shape)}; (C, h, w) or (B, C, h, w) is needed")
-    if codes.is_floating_point() and not bool((codes == codes.round()).all()):
-        raise ValueError("codes: every entry must be a whole number")
+    require(codes.dim() in (3, 4), "codes", "(C, h, w) or (B, C, h, w)", tuple(codes.shape))
+    integers = not codes.is_floating_point() or bool((codes == codes.round()).all())
+    require(integers, "codes", "whole numbers", "others among them")
     channels = codes.shape[-3]
     columns = torch.where(codes.abs() > LARGEST, ESCAPE, codes.clamp(-LARGEST, LARGEST) + ZERO).long()
     columns = columns.transpose(0, -3).reshape(channels, -1) + CELLS * torch.arange(channels)[:, None]
@@ -81,8 +81,8 @@ def counts_of(histogram: torch.Tensor, pseudo: float = PSEUDO) -> torch.Tensor:
         If the histogram has not 512 columns, or a number in it is negative.
     """
     histogram = torch.as_tensor(histogram).double().cpu()
-    if histogram.dim() != 2 or histogram.shape[1] != CELLS or not bool((histogram >= 0).all()):
-        raise ValueError(f"histogram: shape {tuple(histogram.shape)}; (C, {CELLS}), nothing below 0, is needed")
+    legal = histogram.dim() == 2 and histogram.shape[1] == CELLS and bool((histogram >= 0).all())
+    require(legal, "histogram", f"(C, {CELLS}) with nothing below 0", tuple(histogram.shape))
     magnitudes = torch.from_numpy(_MAGNITUDES).double()
     seen = histogram.sum(1, keepdim=True)
     mean = ((histogram * magnitudes).sum(1, keepdim=True) + 1) / (seen + 1)
@@ -97,8 +97,7 @@ def counts_of(histogram: torch.Tensor, pseudo: float = PSEUDO) -> torch.Tensor:
 
 def check_threshold(threshold: int) -> None:
     """Refuse a threshold that no file can name (`ValueError`)."""
-    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 1 <= threshold <= MOST:
-        raise ValueError(f"threshold={threshold!r}: a whole number from 1 to {MOST} is needed")
+    whole("threshold", threshold, 1, MOST)
 
 
 def threshold_of(symbols: np.ndarray) -> int:
@@ -234,8 +233,8 @@ def _of_channels(symbols: np.ndarray, threshold: int) -> tuple[np.ndarray, list[
 
 def _check(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> None:
     check_threshold(threshold)
-    if symbols.dtype != np.int32 or symbols.ndim != 3 or len(symbols) != len(counts):
-        raise ValueError(f"symbols: {symbols.dtype} {symbols.shape}; int32 ({len(counts)}, h, w) is needed")
+    legal = symbols.dtype == np.int32 and symbols.ndim == 3 and len(symbols) == len(counts)
+    require(legal, "symbols", f"int32 ({len(counts)}, h, w)", (symbols.dtype, symbols.shape))
     largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
     if largest > MOST:
         raise ValueError(f"a symbol of magnitude {largest}: at most {MOST} can be written")

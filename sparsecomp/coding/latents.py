@@ -11,6 +11,7 @@ import constriction
 import numpy as np
 import torch
 
+from sparsecomp.checks import whole
 from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
@@ -54,8 +55,7 @@ def check_counts(counts: torch.Tensor, channels: int) -> None:
 
 def check_step(step: int) -> None:
     """Refuse a step that no file can name (`ValueError`)."""
-    if not isinstance(step, int) or isinstance(step, bool) or not FINEST <= step <= COARSEST:
-        raise ValueError(f"step={step!r}: a whole number of 1/{UNIT} from {FINEST} to {COARSEST} is needed")
+    whole("step", step, FINEST, COARSEST)
 
 
 def largest_symbol(step: int) -> int:

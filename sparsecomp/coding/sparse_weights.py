@@ -104,7 +104,7 @@ def _decode(body: bytes) -> dict[str, torch.Tensor]:
         name = body[at + 1 : at + 1 + body[at]].decode()  # a ValueError if this is not UTF-8
         at += 1 + body[at]
         dimensions, at = body[at], at + 1
-        shape = ()
+        shape: tuple[int, ...] = ()
         for _ in range(dimensions):
             side, at = read_varint(body, at)
             shape += (side,)

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,8 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from sparsecomp.checks import in_range, one_of, require
 from sparsecomp.coding import latents
 from sparsecomp.data import results_folder
+from sparsecomp.files import atomic_path
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.sparse_cae import SparseCAE
@@ -110,7 +111,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         would be larger than any may be.
     """
     if path.suffix != SUFFIX:
-        raise ValueError(f"path={str(path)!r}: a name that ends in .safetensors is needed")
+        require(False, "path", "a name that ends in .safetensors", str(path))
     counts = torch.as_tensor(counts)
     kind = _kind(model)
     _check(kind, model.shape, counts, about)
@@ -122,12 +123,8 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     if size > MOST_BYTES - 2**17:  # room for the header
         raise ValueError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}-{os.getpid()}.part")
-    try:
+    with atomic_path(path) as beside:
         save_file(tensors, beside, metadata={"model": json.dumps(said)})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def rounded(model: SparseCAE | CaeAdmm) -> dict[str, torch.Tensor]:
@@ -199,31 +196,29 @@ def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str,
     return digest.hexdigest()[:16]
 
 
-def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: object) -> None:
+def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: dict) -> None:
     latents.check_counts(counts, shape.latent)
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):
-        raise ValueError(f"about={about!r:.80}: a dict of plain values is needed")
+        require(False, "about", "a dict of plain values", repr(about)[:80])
     (_check_steps if kind == "sparse_cae" else _check_codec)(about)
 
 
 def _check_steps(about: dict) -> None:
     finest, coarsest = about.get("finest"), about.get("coarsest")
-    if not all(isinstance(number, int | float) for number in (finest, coarsest, about.get("sparsity", 0))):
-        raise ValueError(f"about={about!r:.200}: finest, coarsest and, if it is there, sparsity must be numbers")
-    if not FINEST <= finest <= coarsest <= 4:
-        raise ValueError(f"about: finest={finest!r}, coarsest={coarsest!r}: 1/256 <= finest <= coarsest <= 4 is needed")
+    in_range("about: coarsest", coarsest, FINEST, 4)
+    in_range("about: finest", finest, FINEST, float(coarsest or 0))
+    in_range("about: sparsity", about.get("sparsity", 0), -math.inf)
 
 
 def _check_codec(about: dict) -> None:
-    if about.get("codec") not in ADMM_CODECS:
-        raise ValueError(f"about: codec={about.get('codec')!r}: one of {', '.join(ADMM_CODECS)} is needed")
+    one_of("about: codec", about.get("codec"), ADMM_CODECS)
     keep, lam = about.get("keep"), about.get("lam")
-    if keep is not None and (not isinstance(keep, int | float) or not 0 < keep <= 1):
-        raise ValueError(f"about: keep={keep!r}: nothing, or a share above 0 and up to 1, is needed")
-    if lam is not None and (not isinstance(lam, int | float) or not 0 <= lam < math.inf):
-        raise ValueError(f"about: lam={lam!r}: nothing, or a finite number of at least 0, is needed")
+    if keep is not None:
+        in_range("about: keep", keep, 0, 1, "(]")
+    if lam is not None:
+        in_range("about: lam", lam, 0)
 
 
 def _check_values(tensors: dict[str, torch.Tensor]) -> None:
