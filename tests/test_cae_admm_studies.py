@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sparsecomp.coding.bitstream import unpack
 from sparsecomp.training.cae_admm import CodeTraining
 from sparsecomp.training.running import Paused
 
@@ -20,7 +21,6 @@ from sparsecomp import codecs, complexity, data, metrics, profiles, results, stu
 from sparsecomp.codecs import get_codec
 from sparsecomp.codecs.trained import draw, latent_of, pruned, read_symbols
 from sparsecomp.coding import histograms
-from sparsecomp.coding.bitstream import unpack
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.models.pretrained import Models

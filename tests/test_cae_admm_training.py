@@ -12,13 +12,13 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 from skimage.metrics import structural_similarity
+from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.training.cae_admm import CodeTraining, entropy_of, mix, stochastic_round
 from sparsecomp.training.descent import train
 from sparsecomp.training.running import Paused
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from sparsecomp import metrics
-from sparsecomp.coding.scale_mixture import ScaleMixture
 from sparsecomp.data import bundled
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.models.inference import to_input

@@ -407,4 +407,5 @@ def test_each_model_is_read_once_however_many_there_are(folder, monkeypatch):
 
 
 def test_default_models_are_those_of_the_package_and_of_the_clone():
-    assert default_models().places == (pretrained.WEIGHTS, data.results_folder() / "models") and default_models() is default_models()
+    assert default_models().places == (pretrained.WEIGHTS, data.results_folder() / "models")
+    assert default_models() is default_models()

@@ -23,6 +23,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from sparsecomp.checks import require, whole
+
 MAGIC = b"SPC\x1a"
 VERSION = 1
 MAX_PIXELS = 2**26
@@ -56,12 +58,11 @@ def pack(container: Container) -> bytes:
         side or a section's length is outside 1 (a section: 0) .. 2^32 - 1.
     """
     if container.codec not in range(1, 256):
-        raise ValueError(f"codec must be a number in 1 .. 255, got {container.codec!r}")
+        require(False, "codec", "a number in 1 .. 255", container.codec)
     if not container.sections or not set(container.sections) <= set(SECTIONS):
-        raise ValueError(f"sections={list(container.sections)} must be some of {', '.join(SECTIONS)}")
+        require(False, "sections", f"some of {', '.join(SECTIONS)}", list(container.sections))
     for side in ("height", "width"):
-        if getattr(container, side) < 1:
-            raise ValueError(f"{side}={getattr(container, side)} must be at least 1")
+        whole(side, getattr(container, side), 1, 2**32 - 1)
     header = bytearray(MAGIC)
     header += bytes([VERSION, container.codec])
     header += varint(container.height) + varint(container.width)
@@ -125,6 +126,8 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
     body, checksum = data[:-_CHECKSUM_BYTES], int.from_bytes(data[-_CHECKSUM_BYTES:], "little")
     if zlib.crc32(body) != checksum:
         raise BitstreamError("the checksum does not match: the file is damaged or cut off")
+    if body[5] == 0:
+        raise BitstreamError("no codec has number 0")
     height, at = read_varint(body, 6)
     width, at = read_varint(body, at)
     if height < 1 or width < 1:
@@ -155,7 +158,7 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
 def varint(value: int) -> bytes:
     """Write 0 <= value < 2^32 as LEB128: seven bits a byte, lowest first, all but the last marked by 0x80."""
     if not 0 <= value < 2**32:
-        raise ValueError(f"value={value} must be in 0 .. 2^32 - 1")
+        require(False, "value", "in 0 .. 2^32 - 1", value)
     written = bytearray()
     while value >= 0x80:
         written.append(value & 0x7F | 0x80)

@@ -239,4 +239,4 @@ def _check(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> None:
     if largest > MOST:
         raise ValueError(f"a symbol of magnitude {largest}: at most {MOST} can be written")
     if threshold_of(symbols) < threshold:
-        raise ValueError(f"threshold={threshold}: there is a symbol of magnitude {threshold_of(symbols)}")
+        require(False, "threshold", f"at most {threshold_of(symbols)}, the smallest magnitude", threshold)
