@@ -25,8 +25,9 @@ book: $(READY)  ## build the book and print the path of its first page
 test: $(READY) lint  ## lint, then run every test, the notebooks and the book included
 	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-lint: $(READY)  ## check the style of the code
+lint: $(READY)  ## check the style and the types of the code
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(BIN)/jupytext-config --settings-file $(VENV)/share/jupyter/lab/settings/overrides.json set-default-viewer python
@@ -39,7 +40,7 @@ readme: $(READY)  ## write the README's table and picture anew from the records
 	@$(BIN)/python book/readme.py
 
 clean:  ## remove what was built; the environment stays
-	rm -rf book/_build book/_static/vendor build .pytest_cache .ruff_cache
+	rm -rf book/_build book/_static/vendor build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # The stamp is younger than the lock and the project file exactly when the environment fits them.
 $(READY): requirements.lock pyproject.toml

@@ -29,7 +29,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from sparsecomp import codecs, data, figures, metrics, profiles, verdicts, widgets
-from sparsecomp.coding import bitstream
+from sparsecomp.coding.container import layout
 
 profiles.get(profile)  # an unknown name stops here
 rng = np.random.default_rng(seed)
@@ -78,10 +78,10 @@ assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 # above:
 
 # %%
-for part, size in bitstream.layout(pair["jpeg"].data):
+for part, size in layout(pair["jpeg"].data):
     print(f"{part:10s} {size:6d} bytes")
 assert (
-    sum(size for _, size in bitstream.layout(pair["jpeg"].data)) == pair["jpeg"].bytes
+    sum(size for _, size in layout(pair["jpeg"].data)) == pair["jpeg"].bytes
 )
 
 # %% [markdown]

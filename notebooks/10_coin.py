@@ -29,8 +29,8 @@ import numpy as np
 import torch
 
 from sparsecomp import codecs, data, figures, metrics, profiles, results, widgets
-from sparsecomp.codecs import inr
-from sparsecomp.coding import bitstream
+from sparsecomp.codecs.network import Coin
+from sparsecomp.coding.container import layout
 from sparsecomp.models import siren
 from sparsecomp.training.fit import fit
 
@@ -72,7 +72,7 @@ figures.pictures(panels, columns=4)
 # %%
 for name in profiles.PAPER_ARCHITECTURES:
     one = siren.Architecture.parse(name)
-    size = inr.file_bytes(one, 512, 768)
+    size = Coin.file_bytes(one, 512, 768)
     print(
         f"{name:6s} {one.n_parameters:6,d} parameters  {size:6,d} bytes  {8 * size / (512 * 768):.4f} bpp on Kodak"
     )
@@ -107,7 +107,7 @@ print(
     f"{measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, {measured.macs_per_pixel:,.0f} MAC/px"
 )
 print(f"{measured.bytes:,} bytes, of which")
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:9s} {size:6,d} bytes")
 
 # %%

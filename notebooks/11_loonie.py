@@ -35,12 +35,13 @@ from sparsecomp import (
     drawings,
     figures,
     metrics,
+    network_weights,
     profiles,
     results,
     verdicts,
     widgets,
 )
-from sparsecomp.coding import bitstream, quantize, weights
+from sparsecomp.coding.container import layout, unpack
 from sparsecomp.models import siren
 from sparsecomp.sparsify.gates import HardConcrete
 from sparsecomp.sparsify.lagrangian import Multipliers
@@ -203,14 +204,14 @@ figures.loonie_race()
 # %%
 counting = codecs.get_codec("loonie", rate="nonzeros", budget=chosen.loonie, seed=seed)
 measured = codecs.evaluate(counting, picture, bpp)
-network = weights.decode(bitstream.unpack(measured.data).sections)
+network = network_weights.decode(unpack(measured.data).sections)
 alive = int((network.values != 0).sum())
 whole = network.architecture.n_parameters
 print(
     f"{alive:,} of {whole:,} weights alive, 16 bits each: {16 * alive / 512**2:.4f} a pixel"
 )
 print(f"the file: {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, of which")
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:10s}{size:6,d} bytes")
 assert 16 * alive <= bpp * 512**2 < 8 * measured.bytes
 
@@ -234,12 +235,12 @@ figures.loonie_rate_distortion("file")
 
 # %%
 kept = widgets.kept_file("astronaut-10x28.spc")
-stored = bitstream.unpack(kept).sections["weights"]
+stored = unpack(kept).sections["weights"]
 theta = torch.from_numpy(np.frombuffer(stored, "<f2").astype(np.float32))
 shape = siren.Architecture(10, 28)
 psnr = {16: metrics.psnr(reference=picture, reconstruction=codecs.decode(kept))}
 for bits in (10, 9, 8, 7, 6):
-    rounded = quantize.rounded(shape, theta, bits)
+    rounded = network_weights.rounded(shape, theta, bits)
     shown = siren.render(shape, rounded, 512, 512).numpy()
     psnr[bits] = metrics.psnr(reference=picture, reconstruction=shown)
 print("   ".join(f"{bits} bits {value:.2f} dB" for bits, value in psnr.items()))
@@ -289,7 +290,7 @@ dense = codecs.evaluate(
 print(
     f"our file {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB; COIN {dense.bpp:.4f} bpp, {dense.psnr:.2f} dB"
 )
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:10s}{size:6,d} bytes")
 assert 0.95 * bpp <= measured.bpp <= bpp
 assert measured.psnr > dense.psnr

@@ -29,10 +29,11 @@ sparsity = 0.83
 import torch
 
 from sparsecomp import codecs, complexity, data, drawings, figures, profiles, widgets
-from sparsecomp.coding import bitstream, entropy
-from sparsecomp.models import store
+from sparsecomp.coding import latents
+from sparsecomp.coding.container import layout
+from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import default_models
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.sparsify import surgery
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -83,13 +84,13 @@ drawings.autoencoder()
 # come with the model, and the file names the model by its hash.
 
 # %%
-dense = store.find("cae-high-seed-0-laptop")
+dense = default_models().find("cae-high-seed-0-laptop")
 for step in (128, 256, 512):
     measured = codecs.evaluate(
         codecs.get_codec("cae", model=dense.name, step=step), picture
     )
     print(f"Δ = 1/{16384 / step:.0f}: {measured.bpp:.3f} bpp, {measured.psnr:.2f} dB")
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:10s}{size:7,d} bytes")
 
 # %%
@@ -105,9 +106,9 @@ figures.cae_models_table()
 within = codecs.evaluate(codecs.get_codec("cae"), picture, 1.0)
 print(f"at most 1 bpp: {within.bpp:.4f} bpp, {within.psnr:.2f} dB")
 z = dense.model.encoder(to_input(picture, SCALE))
-symbols = entropy.quantise(z, 512)[0].numpy()
-expected = entropy.bits(symbols, dense.counts, 512) / 8
-written = len(entropy.encode(symbols, dense.counts, 512))
+symbols = latents.quantise(z, 512)[0].numpy()
+expected = latents.bits(symbols, dense.counts, 512) / 8
+written = len(latents.encode(symbols, dense.counts, 512))
 print(f"expected {expected:,.0f} bytes of code, written {written:,}")
 assert 0.95 < within.bpp <= 1.0 and abs(written - expected) < 64
 
@@ -159,7 +160,7 @@ figures.cae_training()
 # network. The latent is the same, borders included:
 
 # %%
-sparse = store.find("cae-bilevel-l11-seed-0-laptop")
+sparse = default_models().find("cae-bilevel-l11-seed-0-laptop")
 small = surgery.prune(sparse.model.encoder)
 x = to_input(picture, SCALE)
 with torch.inference_mode():

@@ -36,10 +36,11 @@ import numpy as np
 import torch
 
 from sparsecomp import codecs, complexity, data, drawings, figures, metrics, profiles, results, widgets
-from sparsecomp.codecs import cae_admm
-from sparsecomp.coding import bitstream
-from sparsecomp.models import sparse_cae, store
+from sparsecomp.codecs.trained import read_symbols
+from sparsecomp.coding.container import layout, unpack
+from sparsecomp.models import sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.pretrained import default_models
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, released, top_l
 from sparsecomp.sparsify.projections import project_l1
 from sparsecomp.training.latent_pruning import CodeTraining, stochastic_round
@@ -378,16 +379,16 @@ assert share > 0.95 and 9 < encoder / other < 10
 # is, and for each channel how many zeros there are, so that a code may be pruned further where it is used:
 
 # %%
-trained = store.find("code-keep-10-seed-0-laptop")
+trained = default_models().find("code-keep-10-seed-0-laptop")
 for share in (1.0, 0.2, 0.1, 0.05):
     codec = codecs.get_codec("cae-admm", model=trained.name, keep=share)
     measured = codecs.evaluate(codec, picture)
-    zeros = np.mean(cae_admm.read(bitstream.unpack(measured.data))[1] == 0)
+    zeros = np.mean(read_symbols(unpack(measured.data))[1] == 0)
     print(
         f"keep {share:4.0%}: {measured.bpp:.3f} bpp, {zeros:.0%} zeros, "
         f"SSIM {measured.ssim:.3f}, {measured.psnr:.2f} dB"
     )
-for part, size in bitstream.layout(measured.data):
+for part, size in layout(measured.data):
     print(f"  {part:10s}{size:7,d} bytes")
 
 # %% [markdown]

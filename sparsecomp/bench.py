@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from sparsecomp import data, results
-from sparsecomp.codecs.loonie import Loonie
+from sparsecomp.codecs.network import Loonie
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import REFERENCE, FitBudget, as_dict, sparsity_at
 from sparsecomp.sparsify.projections import PROJECTIONS, radius_for_sparsity

@@ -10,6 +10,7 @@ import dis
 import math
 from collections.abc import Collection
 from numbers import Real
+from typing import Any
 
 
 def require(holds: bool, name: str, rule: str, value: object) -> None:
@@ -18,7 +19,7 @@ def require(holds: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
-def in_range(name: str, value: object, low: float, high: float = math.inf, ends: str = "[]") -> None:
+def in_range(name: str, value: Any, low: float, high: float = math.inf, ends: str = "[]") -> None:
     """A finite number between ``low`` and ``high``.
 
     Parameters
@@ -26,7 +27,8 @@ def in_range(name: str, value: object, low: float, high: float = math.inf, ends:
     ends : {"[]", "(]", "[)", "()"}
         Which of the two ends belong to the range, in the notation of intervals.
     """
-    inside = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high and value < math.inf
+    inside = isinstance(value, Real) and not isinstance(value, bool) and low <= float(value) <= high
+    inside = inside and value != math.inf
     inside = inside and not (ends[0] == "(" and value == low) and not (ends[1] == ")" and value == high)
     if high == math.inf:
         rule = f"a finite number {'above' if ends[0] == '(' else 'of at least'} {low:g}"
@@ -35,13 +37,11 @@ def in_range(name: str, value: object, low: float, high: float = math.inf, ends:
     require(inside, name, rule, value)
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> None:
+def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """An int, not a bool, of at least ``least`` and, if there is a ``most``, at most that."""
-    inside = isinstance(value, int) and not isinstance(value, bool) and least <= value
-    if most is None:
-        require(inside, name, f"a whole number of at least {least}", value)
-    else:
-        require(inside and value <= most, name, f"a whole number from {least} to {most}", value)
+    inside = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    rule = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    require(inside and (most is None or value <= most), name, rule, value)
 
 
 def multiple(name: str, value: int, of: int) -> None:

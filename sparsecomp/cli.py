@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sparsecomp.codecs import Measurement
-    from sparsecomp.codecs.inr import Coin
+    from sparsecomp.codecs.network import Coin
 
 EXAMPLES = """
 Try it on a bundled photograph:
@@ -54,9 +54,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE.spc", help="A file that `enc
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="First values and order of the pixels of a fit.")]
 Device = Annotated[str, typer.Option(help="Where networks are fitted or run: cpu, cuda or cuda:NUMBER.")]
 NAMES = ", ".join(profiles.PROFILES)
-# Known without PyTorch; the tests hold them against codecs and studies.
-FITTED = {"coin": "fit", "loonie": "loonie_file"}  # codecs that fit a network, and the field of a profile that says how
-TRAINED = ("cae", "cae-admm", "cae-theis")  # codecs that have networks, of results/models
+# Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
     "coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines",
     "cae", "cae_sparse", "cae_density", "cae_speed",
@@ -87,20 +85,26 @@ def top(
 # Pictures and files ---------------------------------------------------------------------------------------------------
 
 
-@app.command()
+class _ListsCodecs(TyperCommand):
+    """The codecs are known to their registry alone, which needs PyTorch: they are named when the help is asked for."""
+
+    def format_help(self, ctx: typer.Context, formatter: object) -> None:
+        from sparsecomp import codecs
+
+        for parameter in self.params:
+            if parameter.name == "codec":
+                parameter.help = ", ".join(codecs.NAMES) + "."
+        super().format_help(ctx, formatter)
+
+
+@app.command(cls=_ListsCodecs)
 def encode(
     picture: Picture,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE.spc", help="The file to write; else PICTURE.spc, if there is none."),
     ] = None,
-    codec: Annotated[
-        str,
-        typer.Option(
-            help="loonie (quantised in training), coin; cae, cae-admm, cae-theis (trained); "
-            "jpeg, jpeg2000, webp, avif, jpegxl."
-        ),
-    ] = "coin",
+    codec: Annotated[str, typer.Option(help="Which codec; `encode --help` names them.")] = "coin",
     bpp: Annotated[
         float | None, typer.Option(help="Bits per pixel that the file may have; else the codec's own setting.")
     ] = None,
@@ -126,7 +130,7 @@ def encode(
     COIN and L0onie fit a network to the picture: minutes at the profile laptop, a second at smoke. cae, cae-admm and
     cae-theis have networks that are trained already, which who decodes needs, too.
     """
-    fit = _budget(codec, profile)
+    chosen = profiles.get(profile)
     if keep is not None and bpp is not None:
         raise ValueError(f"--keep {keep:g} and --bpp {bpp:g}: give one of them, each says how long the file will be")
     if out is None:
@@ -139,16 +143,14 @@ def encode(
 
     given = (("arch", arch), ("coordinates", coordinates), ("model", model), ("keep", keep))
     options = {name: value for name, value in given if value is not None}
-    if codec in TRAINED:
-        options["device"] = _device(device)
-    with _progress(fit.steps) as on_score:
-        if codec in FITTED:
-            options |= {"budget": fit, "seed": seed, "device": _device(device), "on_score": on_score}
-        chosen = codecs.get_codec(codec, **options)
+    fit = _budget(codec, chosen)
+    with _progress(fit.steps if fit else 1) as on_score:
+        options |= _taken(codec, budget=fit, seed=seed, device=device, on_score=on_score)
+        made = codecs.get_codec(codec, **options)
         fixed = codec == "coin" and arch is not None
         if bpp is not None and fixed:
-            _check_fits(chosen, image, bpp)
-        measured = codecs.evaluate(chosen, image, None if fixed else bpp)
+            _check_fits(made, image, bpp)
+        measured = codecs.evaluate(made, image, None if fixed else bpp)
     write_atomic(out, measured.data)
     print(f"{out}: {measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB")
 
@@ -175,45 +177,23 @@ def info(file: File) -> None:
     """Say what is in an .spc file and what its bytes are spent on."""
     written = file.read_bytes()
     from sparsecomp import metrics
-    from sparsecomp.codecs import autoencoder, cae_admm
-    from sparsecomp.codecs.inr import Coin, read_network
-    from sparsecomp.codecs.loonie import Loonie
-    from sparsecomp.coding import bitstream, entropy, weights
+    from sparsecomp.codecs.base import codec_of
+    from sparsecomp.coding.container import layout, unpack
 
-    container = bitstream.unpack(written)
+    container = unpack(written)
+    codec = codec_of(container)
     rate = metrics.bpp(data=written, height=container.height, width=container.width)
     lines = [
-        ("codec", container.codec),
+        ("codec", codec.name),
         ("picture", f"{container.width} x {container.height} pixels"),
         ("file", f"{len(written):,} bytes, {rate:.4f} bpp"),
     ]
-    for name, size in bitstream.layout(written):
+    for name, size in layout(written):
         lines.append((f"  {name}", f"{size:,} bytes, {100 * size / len(written):.1f} %"))
-    if container.codec == "coin":
-        network, coordinates = read_network(container)
-        lines.append(("network", f"{network}, {network.n_parameters:,} parameters, w0 {network.w0:g}"))
-        lines.append(("coordinates", coordinates))
-        lines.append(("cost", f"{Coin().macs_per_pixel(written):,.0f} MAC/px"))
-    if container.codec == "loonie":
-        sparse = weights.decode(container.sections)
-        network, alive = sparse.architecture, int((sparse.parameters() != 0).sum())
-        lines.append(("network", f"{network}, {alive:,} of {network.n_parameters:,} parameters not zero"))
-        lines.append(("inputs", f"{sparse.coordinates}, {(network.n_in - 2) // 4} frequencies"))
-        lines.append(("cost", f"{Loonie().macs_per_pixel(written):,.0f} MAC/px"))
-    if container.codec == "cae":
-        stored, step = autoencoder.read_network(container)
-        shape = stored.model.shape
-        lines.append(("model", f"{stored.name}, {stored.key}, width {shape.width}, latent {shape.latent}"))
-        lines.append(("step", f"{step} / {entropy.UNIT} = {step / entropy.UNIT:.5f}"))
-        lines.append(("cost", f"{autoencoder.Cae().macs_per_pixel(written):,.0f} MAC/px"))
-    if container.codec in ("cae-admm", "cae-theis"):
-        stored, symbols = cae_admm.read(container)
-        shape, zeros = stored.model.shape, float((symbols == 0).mean())
-        text = f"{stored.name}, {stored.key}, width {shape.width}, latent {shape.latent}, depth {shape.depth}"
-        lines.append(("model", text))
-        lines.append(("threshold", f"{cae_admm.read_network(container)[1]}, the least magnitude beside zero"))
-        lines.append(("zeros", f"{100 * zeros:.2f} % of {symbols.size:,} entries"))
-        lines.append(("cost", f"{cae_admm.CaeAdmm().macs_per_pixel(written):,.0f} MAC/px"))
+    lines += codec.describe(container)
+    macs = codec.macs_per_pixel(container)
+    if macs is not None:
+        lines.append(("cost", f"{macs:,.0f} MAC/px"))
     for name, text in lines:
         print(f"{name:<13}{text}")
 
@@ -230,9 +210,7 @@ def compare(
     device: Device = "cpu",
 ) -> None:
     """Write a picture with every codec at the same budget, and measure what comes back."""
-    fits = {name: _budget(name, profile or "laptop") for name in FITTED}
-    if profile is None:
-        fits = {name: replace(fit, steps=5000) for name, fit in fits.items()}
+    chosen = profiles.get(profile or "laptop")
     if html is not None:
         _check_out(html, picture)
     image = data.load_picture(picture)
@@ -240,14 +218,14 @@ def compare(
     from sparsecomp.codecs.base import check_bpp
 
     check_bpp(bpp)
+    fits = {name: fit for name in codecs.NAMES if (fit := _budget(name, chosen))}
+    if profile is None:
+        fits = {name: replace(fit, steps=5000) for name, fit in fits.items()}
     measured: dict[str, Measurement | ValueError] = {}
     for name in codecs.NAMES:
-        options: dict = {}
-        with _progress(fits[name].steps if name in fits else 1) as on_score:
-            if name in fits:
-                options = {"budget": fits[name], "seed": seed, "device": _device(device), "on_score": on_score}
-            elif name in TRAINED:
-                options = {"device": _device(device)}
+        fit = fits.get(name)
+        with _progress(fit.steps if fit else 1) as on_score:
+            options = _taken(name, budget=fit, seed=seed, device=device, on_score=on_score)
             try:
                 measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
             except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
@@ -262,8 +240,7 @@ def compare(
         "; ".join(f"{name}: {fit.steps:,} steps" for name, fit in fits.items())
         + (f" (profile {profile})" if profile else "")
         + f", seed {seed}",
-        "loonie: our files, weights quantised in training; not the paper's gates",
-        f"{', '.join(TRAINED)}: trained before on other pictures; the model is not in the file",
+        *_said_of_codecs(),
         "encode: the whole search for the best file that fits",
         *map(str, refused),
     ]
@@ -541,8 +518,31 @@ def _png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _budget(codec: str, profile: str) -> profiles.FitBudget:
-    return getattr(profiles.get(profile), FITTED.get(codec, "fit"))
+def _budget(codec: str, profile: profiles.Profile) -> profiles.FitBudget | None:
+    """How long a profile fits the network of a codec; None for a codec that fits none, or is unknown."""
+    from sparsecomp.codecs.base import REGISTRY
+
+    known = REGISTRY.get(codec)
+    return getattr(profile, known.preset) if known and "budget" in known.options() else None
+
+
+def _taken(codec: str, **options: object) -> dict[str, object]:
+    """Those of the options that the codec has; a device is checked where it is used."""
+    from sparsecomp.codecs.base import REGISTRY
+
+    known = REGISTRY[codec].options() if codec in REGISTRY else ()
+    taken = {name: value for name, value in options.items() if name in known}
+    return taken | ({"device": _device(taken["device"])} if "device" in taken else {})
+
+
+def _said_of_codecs() -> list[str]:
+    """What codecs say of themselves below a table; those that say the same share a line."""
+    from sparsecomp.codecs.base import REGISTRY, names
+
+    said: dict[str, list[str]] = {}
+    for name in names():
+        said.setdefault(REGISTRY[name].note, []).append(name)
+    return [f"{', '.join(of)}: {note}" for note, of in said.items() if note]
 
 
 def _device(name: str) -> str:
@@ -558,12 +558,11 @@ def _device(name: str) -> str:
 
 def _check_fits(codec: Coin, image: np.ndarray, bpp: float) -> None:
     """Refuse a COIN network whose file would be over the budget, before it is fitted."""
-    from sparsecomp.codecs import BudgetError, inr
-    from sparsecomp.codecs.base import check_bpp
+    from sparsecomp.codecs.base import BudgetError, check_bpp
 
     check_bpp(bpp)
     height, width, _ = image.shape
-    rate = 8 * inr.file_bytes(codec.architecture, height, width) / (height * width)
+    rate = 8 * codec.file_bytes(codec.architecture, height, width) / (height * width)
     if rate > bpp:
         raise BudgetError(f"coin {codec.architecture}", bpp, rate)
 

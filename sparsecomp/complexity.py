@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -76,10 +76,10 @@ def _count(module: nn.Module, input_shape: tuple[int, ...], *, skip_zeros: bool)
             )
     total = 0
 
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
         if isinstance(layer, nn.Linear):
-            macs = output.numel() * layer.in_features
+            macs: int = output.numel() * layer.in_features
         elif isinstance(layer, _ConvTransposeNd):
             macs = inputs[0].numel() * (layer.out_channels // layer.groups) * math.prod(layer.kernel_size)
         else:
@@ -103,7 +103,7 @@ def _count(module: nn.Module, input_shape: tuple[int, ...], *, skip_zeros: bool)
     return total
 
 
-def _live_pairs(layer: nn.Module) -> int:
+def _live_pairs(layer: Any) -> int:
     """Pairs of a filter and an input channel of its group, both with a weight that is not zero."""
     live = 0
     for weight in (layer.weight != 0).chunk(getattr(layer, "groups", 1)):  # inputs stand first if it is transposed

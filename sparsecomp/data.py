@@ -230,7 +230,9 @@ def _known(name: str) -> str:
 
 
 def _bundled_folder() -> Path:
-    return Path(importlib.util.find_spec("skimage").origin).parent / "data"
+    found = importlib.util.find_spec("skimage")
+    assert found is not None and found.origin is not None  # a dependency
+    return Path(found.origin).parent / "data"
 
 
 def _folders(name: str) -> Iterator[Path]:
@@ -306,7 +308,9 @@ def _unpack(archive: Path, folder: Path, files: Mapping[str, str]) -> None:
             file = "/".join(Path(member.name).parts[-2:])
             if file not in missing or not member.isfile():
                 continue
-            data = tar.extractfile(member).read()
+            opened = tar.extractfile(member)
+            assert opened is not None  # a plain file
+            data = opened.read()
             if hashlib.sha256(data).hexdigest() != files[file]:
                 raise ValueError(f"SHA-256 of {member.name} differs from the pinned one")
             target = folder / file

@@ -19,17 +19,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from sparsecomp import codecs, data, metrics, results
-from sparsecomp.codecs import BudgetError, cae_admm, inr
-from sparsecomp.codecs.loonie import Loonie
-from sparsecomp.coding import bitstream, entropy, sparse_weights, weights
+from sparsecomp import codecs, data, metrics, network_weights, results
+from sparsecomp.codecs import BudgetError
+from sparsecomp.codecs.network import Coin, Loonie
+from sparsecomp.codecs.trained import read_symbols
+from sparsecomp.coding import latents, sparse_weights
+from sparsecomp.coding.container import layout, unpack
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
 from sparsecomp.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
 from sparsecomp.figures import STANDARD, STYLE
-from sparsecomp.models import store
+from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import LOONIE, FitBudget
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
@@ -154,8 +156,8 @@ def siren_sizes() -> ipywidgets.VBox:
 
 def _siren_frame(file: bytes, original: np.ndarray, crop: Crop) -> ipywidgets.VBox:
     decoded = codecs.decode(file)
-    container = bitstream.unpack(file)
-    architecture, _ = inr.read_network(container)
+    container = unpack(file)
+    architecture, _ = Coin.read_network(container)
     macs = mlp_macs_per_pixel(architecture.depth, architecture.width)
     line = (
         f"<b>{architecture}</b>: {architecture.n_parameters:,} parameters; {len(file):,} bytes, "
@@ -195,7 +197,7 @@ def _live_siren() -> ipywidgets.VBox:
             bar.value, bar.description = step, f"{scores[0]:.1f} dB"
 
         budget = FitBudget(steps=steps.value, lr=2e-3, score_every=max(50, steps.value // 20))
-        coin = inr.Coin(arch=str(Architecture(depth.value, width.value)), budget=budget, on_score=on_score)
+        coin = Coin(arch=str(Architecture(depth.value, width.value)), budget=budget, on_score=on_score)
         shown.children = [_siren_frame(coin.encode(original), original, _middle(original))]
 
     button.on_click(fit)
@@ -243,18 +245,18 @@ def _loonie_frame(file: bytes, original: np.ndarray, crop: Crop, gated: bytes | 
 
 
 def _sections(name: str, file: bytes) -> str:
-    spent = ", ".join(f"{section} {size:,}" for section, size in bitstream.layout(file))
+    spent = ", ".join(f"{section} {size:,}" for section, size in layout(file))
     return f"<b>{name}</b>: {len(file):,} bytes ({spent})"
 
 
 def _alive(file: bytes) -> str:
-    parameters = weights.decode(bitstream.unpack(file).sections).parameters()
+    parameters = network_weights.decode(unpack(file).sections).parameters()
     return f"{100 * float((parameters != 0).float().mean()):.0f} %"
 
 
 def alive_weights(file: bytes, size: tuple[int, int]) -> np.ndarray:
     """The hidden matrices of a L0onie file, first to last: blue is a weight, white is none; uint8 of ``size``."""
-    network = weights.decode(bitstream.unpack(file).sections)
+    network = network_weights.decode(unpack(file).sections)
     hidden = [w[0] != 0 for w, _ in layers(network.architecture, network.parameters()[None])[1:-1]]
     columns = next(c for c in range(1, 65) if c * c >= len(hidden) * size[1] / size[0])
     side = min(size[1] // columns, size[0] // -(-len(hidden) // columns))
@@ -354,13 +356,15 @@ KINDS = {
 
 
 def dying_filters(
-    model: str = "cae-high-seed-0-laptop", retrained: str = "cae-bilevel-l11-seed-0-laptop"
+    model: str = "cae-high-seed-0-laptop",
+    retrained: str = "cae-bilevel-l11-seed-0-laptop",
+    models: Models | None = None,
 ) -> ipywidgets.VBox:
     """The encoder under l1,1 projections, from dense to 95 % zeros: weights, MACs, bytes, and the astronaut's face.
 
     Projected only, as it stands before the second descent; the last frame is the encoder that was trained again.
     """
-    dense, again = store.find(model), store.find(retrained)
+    dense, again = map((models or default_models()).find, (model, retrained))
     frames = [
         _projected_frame(dense, Constraint("bilevel_l11", share), data.bundled()["astronaut"]) for share in SPARSITIES
     ]
@@ -370,7 +374,7 @@ def dying_filters(
 
 
 def _projected_frame(
-    dense: store.Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
+    dense: Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
 ) -> ipywidgets.VBox:
     left = second_start(dense.model, project(dense.model, constraint), replace(constraint, restart="trained"), 0)
     return _encoder_frame(left, dense.counts, dense.step, original, crop)
@@ -382,10 +386,10 @@ def _encoder_frame(
 ) -> ipywidgets.VBox:
     """What is left of an encoder, and what it makes of a detail; one step for all, so that their codes compare."""
     (_, _, height, width), detail, small = crop, _detail(original, crop), surgery.prune(model.encoder)
-    symbols = entropy.quantise(small(to_input(detail, SCALE)), step)
-    shown = model.decoder(symbols * (step / entropy.UNIT))[0, :, :height, :width].clamp(0, 1)
+    symbols = latents.quantise(small(to_input(detail, SCALE)), step)
+    shown = model.decoder(symbols * (step / latents.UNIT))[0, :, :height, :width].clamp(0, 1)
     shown = (shown * 255).round().byte().permute(1, 2, 0).numpy()
-    code = entropy.encode(symbols[0].numpy(), counts, step)
+    code = latents.encode(symbols[0].numpy(), counts, step)
     weights_file, side = sparse_weights.encode(dict(model.encoder.state_dict())), 16 * SCALE
     macs = macs_per_pixel(small, (1, 3, side, side), pixels=side * side)
     psnr = metrics.psnr(reference=detail, reconstruction=shown)
@@ -416,7 +420,7 @@ def alive_filters(model: SparseCAE, size: tuple[int, int]) -> np.ndarray:
     return canvas
 
 
-def _live_filters(dense: store.Stored) -> ipywidgets.VBox:
+def _live_filters(dense: Stored) -> ipywidgets.VBox:
     """With a kernel: any projection, any sparsity, any bundled picture; well under a second."""
     picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
     kind = ipywidgets.Dropdown(options=list(KINDS), value="l1,1 (bilevel)", description="ball")
@@ -455,13 +459,14 @@ TRAINED = {
 }
 
 
-def code_shares(models: Mapping[str, str] | None = None) -> ipywidgets.VBox:
+def code_shares(labels: Mapping[str, str] = TRAINED, models: Models | None = None) -> ipywidgets.VBox:
     """The code of a detail with ever fewer entries kept: bytes, SSIM, what is decoded, and the code, zeros in black."""
-    found = {name: store.find(model) for name, model in (models or TRAINED).items()}
+    models = models or default_models()
+    found = {label: models.find(model) for label, model in labels.items()}
     face = _detail(data.bundled()["astronaut"], FACE)
-    frames = [_code_frame(next(iter(found.values())), share, face) for share in KEPT]
+    frames = [_code_frame(next(iter(found.values())), share, face, models) for share in KEPT]
     options = [f"{share:.0%}" for share in KEPT]
-    return ipywidgets.VBox([sliding("kept", options, frames, index=0), _live_code(found)])
+    return ipywidgets.VBox([sliding("kept", options, frames, index=0), _live_code(found, models)])
 
 
 def _detail(picture: np.ndarray, crop: Crop) -> np.ndarray:
@@ -469,10 +474,10 @@ def _detail(picture: np.ndarray, crop: Crop) -> np.ndarray:
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
-def _code_frame(stored: store.Stored, share: float, detail: np.ndarray) -> ipywidgets.VBox:
+def _code_frame(stored: Stored, share: float, detail: np.ndarray, models: Models) -> ipywidgets.VBox:
     """A file of a detail alone, of whose code a share is kept, and what is in it."""
-    file = codecs.get_codec(stored.codec, model=stored.name, keep=share).encode(detail)
-    symbols, decoded = cae_admm.read(bitstream.unpack(file))[1], codecs.decode(file)
+    file = codecs.get_codec(stored.codec, model=stored.name, models=models, keep=share).encode(detail)
+    symbols, decoded = read_symbols(unpack(file), models)[1], codecs.decode(file, models=models)
     pair = {"reference": detail, "reconstruction": decoded}
     text = (
         f"<b>this detail</b>: {len(file):,} bytes, "
@@ -488,10 +493,10 @@ def _code_frame(stored: store.Stored, share: float, detail: np.ndarray) -> ipywi
     return ipywidgets.VBox([ipywidgets.HTML(text), tiles(shown, (0, 0, *detail.shape[:2]))])
 
 
-def _live_code(models: Mapping[str, store.Stored]) -> ipywidgets.VBox:
+def _live_code(trained: Mapping[str, Stored], models: Models) -> ipywidgets.VBox:
     """With a kernel: any share, any bundled picture, any of the models; a fifth of a second."""
     picture = ipywidgets.Dropdown(options=data.BUNDLED, description="picture")
-    model = ipywidgets.Dropdown(options=list(models), description="trained")
+    model = ipywidgets.Dropdown(options=list(trained), description="trained")
     share = ipywidgets.FloatSlider(
         value=0.1, min=0.01, max=1, step=0.01, description="kept", continuous_update=False, readout_format=".0%"
     )
@@ -499,7 +504,8 @@ def _live_code(models: Mapping[str, store.Stored]) -> ipywidgets.VBox:
 
     def draw(_: object = None) -> None:
         original = data.bundled()[picture.value]
-        shown.children = [_code_frame(models[model.value], share.value, _detail(original, _middle(original)))]
+        detail = _detail(original, _middle(original))
+        shown.children = [_code_frame(trained[model.value], share.value, detail, models)]
 
     for control in (picture, model, share):
         control.observe(draw, "value")

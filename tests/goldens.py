@@ -17,12 +17,10 @@ from unittest import mock
 
 import numpy as np
 
-from sparsecomp import codecs, data, figures, verdicts
-from sparsecomp.codecs import cae_admm as cae_admm_codec
-from sparsecomp.codecs.autoencoder import read_network
-from sparsecomp.codecs.trained import read_code
-from sparsecomp.coding import entropy, weights
-from sparsecomp.coding.bitstream import Container, unpack
+from sparsecomp import codecs, data, figures, network_weights, verdicts
+from sparsecomp.codecs.base import codec_of
+from sparsecomp.codecs.trained import Trained, read_symbols
+from sparsecomp.coding.container import Container, unpack
 from sparsecomp.profiles import FitBudget, Sparsity
 
 ROOT = Path(__file__).parents[1]
@@ -58,14 +56,10 @@ def picture() -> np.ndarray:
 
 def symbols_of(container: Container) -> np.ndarray | None:
     """The integers that a file's range coder carries; None where a foreign codec or fp16 weights hold the picture."""
-    if container.codec == "loonie" and "values" in container.sections:
-        return weights.decode(container.sections).symbols.numpy()
-    if container.codec == "cae":
-        stored, step = read_network(container)
-        return entropy.decode(*read_code(stored, container), stored.counts, step)
-    if container.codec in ("cae-admm", "cae-theis"):
-        return cae_admm_codec.read(container)[1]
-    return None
+    codec = codec_of(container)
+    if codec.name == "loonie" and "values" in container.sections:
+        return network_weights.decode(container.sections).symbols.numpy()
+    return read_symbols(container)[1] if issubclass(codec, Trained) else None
 
 
 def make_files(folder: Path) -> None:

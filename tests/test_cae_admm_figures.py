@@ -13,9 +13,10 @@ import tiny_cae
 import tiny_cae_admm
 
 from sparsecomp import codecs, data, drawings, figures, metrics, results
-from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
+from sparsecomp.codecs.trained import CaeAdmm, latent_of, pruned
 from sparsecomp.figures import cae_admm
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.pretrained import Models
 from sparsecomp.studies.cae_admm import PRUNED
 
 ROOT = Path(cae_admm.__file__).parents[2]
@@ -29,7 +30,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "published").symlink_to(ROOT / "results" / "published")
     (tmp_path / "runs" / "baselines").symlink_to(ROOT / "results" / "runs" / "baselines")
     monkeypatch.setattr(results, "folder", lambda: tmp_path)
-    monkeypatch.setattr(store, "folder", lambda: tmp_path / "models")
     monkeypatch.setattr(data, "available", lambda name: False)
     return tmp_path
 
@@ -100,30 +100,30 @@ def test_a_figure_needs_all_its_records_and_says_which_is_missing(folder):
 
 
 @pytest.fixture
-def models(folder):
+def models(folder) -> Models:
     """Records of trainings, and small models with their keys."""
     for record in admm_records.trainings():
         label = record.config["label"]
         if label in (*PRUNED, "unpruned"):
             seed, kept = list(admm_records.RATES).index(label), PRUNED.get(label, 1.0)
             path = tiny_cae_admm.write(folder / "models", record.result["file"], seed, keep=kept)
-            record = replace(record, result=record.result | {"model": store.load(path).key})
+            record = replace(record, result=record.result | {"model": pretrained.load(path).key})
         keep(folder, record)
-    return folder
+    return Models(folder / "models")
 
 
 def test_details_are_of_files_within_the_rate(models):
     original = data.bundled()["astronaut"]
-    figure = figures.admm_pictures(bpp=0.5, side=100)
+    figure = figures.admm_pictures(bpp=0.5, side=100, models=models)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[0] == "astronaut, original\n24 bpp"
     assert [title.split(",")[0] for title in titles[1:]] == ["JPEG", "JPEG 2000", "pruned by ADMM"]
     shown = figure.axes[0].images[0].get_array()
     assert np.array_equal(shown, original[78:178, 178:278])
-    files = [CaeAdmm(model=f"code-{label.replace(' ', '-')}-seed-0-laptop").at_bpp(original, 0.5) for label in PRUNED]
-    files = {metrics.ssim(reference=original, reconstruction=codecs.decode(file)): file for file in files}
-    best = files[max(files)]
-    decoded, rate = codecs.decode(best), 8 * len(best) / original[..., 0].size
+    names = [f"code-{label.replace(' ', '-')}-seed-0-laptop" for label in PRUNED]
+    measured = [codecs.evaluate(CaeAdmm(model=name, models=models), original, 0.5) for name in names]
+    files = {found.ssim: found for found in measured}
+    decoded, rate = files[max(files)].reconstruction, files[max(files)].bpp
     psnr = metrics.psnr(reference=original, reconstruction=decoded)
     assert len(files) > 1 and rate <= 0.5
     assert titles[3] == f"pruned by ADMM, {rate:.2f} bpp\nSSIM {max(files):.3f}, {psnr:.2f} dB"
@@ -131,9 +131,9 @@ def test_details_are_of_files_within_the_rate(models):
 
 
 def test_codes_before_and_after_pruning_are_tiled_and_say_how_much_is_zero(models):
-    figure = figures.admm_codes()
+    figure = figures.admm_codes(models)
     original = data.bundled()["astronaut"]
-    codes = [code_of(store.find(f"code-{label}-seed-0-laptop"), original) for label in ("unpruned", "keep-10")]
+    codes = [latent_of(models.find(f"code-{label}-seed-0-laptop"), original) for label in ("unpruned", "keep-10")]
     codes.append(pruned(codes[1], 0.1))
     assert (codes[0] != codes[1]).any() and (codes[2] != 0).sum() == round(0.1 * codes[2].size)
     for axes, code in zip(figure.axes, codes, strict=False):
@@ -144,18 +144,18 @@ def test_codes_before_and_after_pruning_are_tiled_and_say_how_much_is_zero(model
 
 
 def test_a_model_that_is_not_the_one_of_its_record_is_not_shown(models):
-    tiny_cae_admm.write(models / "models", "code-keep-10-seed-0-laptop", seed=99)
+    tiny_cae_admm.write(models.places[0], "code-keep-10-seed-0-laptop", seed=99)
     for function in (figures.admm_codes, figures.admm_pictures):
         with pytest.raises(LookupError, match="code-keep-10-seed-0-laptop is not the one of its record"):
-            function()
-    (models / "models" / "code-keep-10-seed-0-laptop.safetensors").unlink()
+            function(models=models)
+    models.files["code-keep-10-seed-0-laptop"].unlink()
     with pytest.raises(LookupError, match="code-keep-10-seed-0-laptop' is unknown"):
-        figures.admm_codes()
+        figures.admm_codes(models)
 
 
 def test_where_no_file_is_small_enough_there_is_no_picture(models):
     with pytest.raises(LookupError, match="no pruned model makes a file of at most 0.001"):
-        cae_admm._best(data.bundled()["chelsea"][:64, :64], 0.001)
+        cae_admm._best(data.bundled()["chelsea"][:64, :64], 0.001, models)
 
 
 def test_residuals_are_the_courses_of_the_records(folder):
@@ -276,9 +276,10 @@ def test_models_are_listed_with_their_own_codec(folder):
     tiny_cae_admm.write(folder / "models", "two", label="keep 20")
     tiny_cae_admm.write(folder / "models", "three", codec="cae-theis", label="lambda 150", search=False,
                         latent=5)  # fmt: skip
-    assert list(figures.cae_models_table()["model"]) == ["one"]
-    three, two = figures.admm_models_table().to_dict("records")
+    models = Models(folder / "models")
+    assert list(figures.cae_models_table(models)["model"]) == ["one"]
+    three, two = figures.admm_models_table(models).to_dict("records")
     assert (two["model"], two["codec"], two["trained"], two["chosen by the codec"]) == (
         "two", "cae-admm", "pruned to 20 %", "yes")  # fmt: skip
     assert (three["codec"], three["trained"], three["channels"]) == ("cae-theis", "entropy estimated, λ = 150", "5")
-    assert three["chosen by the codec"] == "only by name" and three["key"] == store.find("three").key
+    assert three["chosen by the codec"] == "only by name" and three["key"] == models.find("three").key

@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sparsecomp.coding.bitstream import unpack
 from sparsecomp.training.cae_admm import CodeTraining
 from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
 from sparsecomp.codecs import get_codec
-from sparsecomp.codecs.cae_admm import code_of, draw, pruned, read
+from sparsecomp.codecs.trained import draw, latent_of, pruned, read_symbols
 from sparsecomp.coding import histograms
-from sparsecomp.coding.bitstream import unpack
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.pretrained import Models
 from sparsecomp.profiles import CodeDescent, FitBudget, Profile, Pruning, as_dict
 from sparsecomp.studies import cae_admm as study
 from sparsecomp.studies import trainings
@@ -64,7 +65,6 @@ def tiny():
         patch.setattr(data, "kodak", lambda: dict(KODAK))
         patch.setattr(data, "bsds500", bsds500)
         patch.setattr(results, "HISTORY_POINTS", POINTS)
-        patch.setattr(store, "folder", lambda: Path("no such folder"))
         trainings.pictures.cache_clear()
         yield patch
     trainings.pictures.cache_clear()
@@ -221,7 +221,7 @@ def test_configurations_say_all_that_decides(made):
 def test_models_are_there_and_named_by_their_key(made):
     keys = set()
     for record in made["cae_admm"]:
-        stored, plan = store.load(model_of(made, record)), record.config
+        stored, plan = pretrained.load(model_of(made, record)), record.config
         keys.add(stored.key)
         assert stored.key == record.result["model"] and stored.name == record.result["file"]
         assert stored.codec == plan["codec"] and stored.model.shape == Shape(8, 32, 1)
@@ -235,31 +235,31 @@ def test_models_are_there_and_named_by_their_key(made):
 def test_rows_are_of_real_files(made):
     for record in made["cae_admm"]:
         path, label = model_of(made, record), record.config["label"]
-        stored, shares = store.load(path), (1.0,) if label == "released" else (1.0, 0.2, 0.1, 0.05)
+        stored, shares = pretrained.load(path), (1.0,) if label == "released" else (1.0, 0.2, 0.1, 0.05)
         assert [(row["picture"], row["setting"]) for row in record.rows] == [
             (name, share) for name in SHOWN for share in shares
         ]
-        with store.also(path.parent):
-            for row in record.rows:
-                image, share = SHOWN[row["picture"]], row["setting"]
-                codec = get_codec(record.config["codec"], model=str(path), keep=None if share == 1 else share)
-                written = codec.encode(image)
-                shown = codecs.decode(written)
-                assert row["bytes"] == len(written)
-                assert row["bpp"] == pytest.approx(8 * len(written) / (HEIGHT * WIDTH), abs=1e-5)
-                pair = {"reference": image, "reconstruction": shown}
-                for name in ("psnr", "ssim", "ms_ssim"):
-                    assert row[name] == pytest.approx(getattr(metrics, name)(**pair), abs=2e-5), name
-                sent, symbols = read(unpack(written))
-                assert sent.key == stored.key and row["zeros"] == pytest.approx((symbols == 0).mean(), abs=1e-5)
-                assert row["nats"] == pytest.approx(study.released_bpp(symbols), abs=1e-5)
-                assert row["ssim_patches"] == pytest.approx(study.patch_ssim(image, shown), abs=1e-5)
-                code = code_of(stored, image)
-                assert np.array_equal(symbols, code if share == 1 else pruned(code, share))
-                if share < 1:
-                    assert np.count_nonzero(symbols) == min(np.count_nonzero(code), round(share * code.size))
-                estimate = histograms.bits(symbols, stored.counts, histograms.threshold_of(symbols))
-                assert row["estimated_bits"] == round(estimate) and 0 < 8 * row["bytes"] - estimate < 8 * 60
+        models = Models(path)
+        for row in record.rows:
+            image, share = SHOWN[row["picture"]], row["setting"]
+            options = {"model": str(path), "models": models, "keep": None if share == 1 else share}
+            written = get_codec(record.config["codec"], **options).encode(image)
+            shown = codecs.decode(written, models=models)
+            assert row["bytes"] == len(written)
+            assert row["bpp"] == pytest.approx(8 * len(written) / (HEIGHT * WIDTH), abs=1e-5)
+            pair = {"reference": image, "reconstruction": shown}
+            for name in ("psnr", "ssim", "ms_ssim"):
+                assert row[name] == pytest.approx(getattr(metrics, name)(**pair), abs=2e-5), name
+            sent, symbols, _ = read_symbols(unpack(written), models)
+            assert sent.key == stored.key and row["zeros"] == pytest.approx((symbols == 0).mean(), abs=1e-5)
+            assert row["nats"] == pytest.approx(study.released_bpp(symbols), abs=1e-5)
+            assert row["ssim_patches"] == pytest.approx(study.patch_ssim(image, shown), abs=1e-5)
+            code = latent_of(stored, image)
+            assert np.array_equal(symbols, code if share == 1 else pruned(code, share))
+            if share < 1:
+                assert np.count_nonzero(symbols) == min(np.count_nonzero(code), round(share * code.size))
+            estimate = histograms.bits(symbols, stored.counts, histograms.threshold_of(symbols))
+            assert row["estimated_bits"] == round(estimate) and 0 < 8 * row["bytes"] - estimate < 8 * 60
         if len(shares) > 1:
             zeros = [row["zeros"] for row in record.rows if row["picture"] == "astronaut"]
             assert zeros == sorted(zeros) and zeros[-1] > zeros[0] and zeros[2] >= 0.9
@@ -267,7 +267,7 @@ def test_rows_are_of_real_files(made):
 
 def test_results_are_those_of_the_stored_model(made):
     for record in made["cae_admm"]:
-        stored, result = store.load(model_of(made, record)), record.result
+        stored, result = pretrained.load(model_of(made, record)), record.result
         training = CodeTraining(copy.deepcopy(stored.model), PICTURES, PICTURES, CODE, seed=0)
         psnr, rate, ssim, ms_ssim, zeros = training.score()
         assert [result[name] for name in ("psnr", "estimated_bpp", "ssim", "ms_ssim", "zeros")] == pytest.approx(
@@ -330,20 +330,20 @@ def test_tables_have_a_record_for_every_row(made):
 
 def test_rows_of_the_tables_are_of_real_files(made):
     image, paths = PICTURES["astronaut"], {r.result["model"]: str(model_of(made, r)) for r in made["cae_admm"]}
-    with store.also(made["out"] / "models"):
-        for record in made["cae_admm_mixed"]:
-            options, (row,) = dict(record.config["options"]), record.rows
-            if "model" in options:
-                options["model"] = paths[options["model"]]
-            written = get_codec(record.config["codec"], **options).encode(image)
-            shown = codecs.decode(written)
-            assert row["bytes"] == len(written) and 8 * row["bytes"] == row["estimated_bits"]
-            assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
-            assert row["ssim_patches"] == pytest.approx(study.patch_ssim(image, shown), abs=1e-5)
-            if "model" in options:
-                symbols = read(unpack(written))[1]
-                assert row["zeros"] == pytest.approx((symbols == 0).mean(), abs=1e-5)
-                assert row["nats"] == pytest.approx(study.released_bpp(symbols), abs=1e-5)
+    models = Models(made["out"] / "models")
+    for record in made["cae_admm_mixed"]:
+        options, (row,) = dict(record.config["options"]), record.rows
+        if "model" in options:
+            options |= {"model": paths[options["model"]], "models": models}
+        written = get_codec(record.config["codec"], **options).encode(image)
+        shown = codecs.decode(written, models=models)
+        assert row["bytes"] == len(written) and 8 * row["bytes"] == row["estimated_bits"]
+        assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
+        assert row["ssim_patches"] == pytest.approx(study.patch_ssim(image, shown), abs=1e-5)
+        if "model" in options:
+            symbols = read_symbols(unpack(written), models)[1]
+            assert row["zeros"] == pytest.approx((symbols == 0).mean(), abs=1e-5)
+            assert row["nats"] == pytest.approx(study.released_bpp(symbols), abs=1e-5)
 
 
 def test_the_jpeg_is_the_one_nearest_on_validation_pictures(made):
@@ -369,7 +369,7 @@ def test_settings_are_chosen_on_validation_pictures_alone(made, tmp_path, monkey
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(model_of(made, labelled(made, plan.label)).read_bytes())
     chosen_on, reported_on, chosen = set(), set(), []
-    kept = {name: getattr(study, name) for name in ("code_of", "_mean_bpp", "evaluate", "_table_rows")}
+    kept = {name: getattr(study, name) for name in ("latent_of", "_mean_bpp", "evaluate", "_table_rows")}
 
     def seen(picture) -> str:
         return data.fingerprint({"p": picture})
@@ -381,7 +381,7 @@ def test_settings_are_chosen_on_validation_pictures_alone(made, tmp_path, monkey
 
     def code(stored, picture, *rest):
         (reported_on if chosen else chosen_on).add(seen(picture))
-        return kept["code_of"](stored, picture, *rest)
+        return kept["latent_of"](stored, picture, *rest)
 
     def mean(codec, options, scored):
         chosen_on.update(map(seen, scored))
@@ -392,7 +392,7 @@ def test_settings_are_chosen_on_validation_pictures_alone(made, tmp_path, monkey
         reported_on.add(seen(picture))
         return kept["evaluate"](codec, picture)
 
-    for name, function in (("code_of", code), ("_mean_bpp", mean), ("evaluate", evaluated), ("_table_rows", rows)):
+    for name, function in (("latent_of", code), ("_mean_bpp", mean), ("evaluate", evaluated), ("_table_rows", rows)):
         monkeypatch.setattr(study, name, function)
     paths = study.cae_admm_mixed(own)
     assert chosen == [validation] and reported_on == first
@@ -405,8 +405,8 @@ def test_settings_are_chosen_on_validation_pictures_alone(made, tmp_path, monkey
 
 def test_the_share_that_is_kept_comes_nearest_to_its_rate(made, monkeypatch):
     path = str(model_of(made, labelled(made, "unpruned")))
-    stored, scored = store.load(path), list(PICTURES.values())
-    codes = [code_of(stored, picture) for picture in scored]
+    stored, scored = pretrained.load(path), list(PICTURES.values())
+    codes = [latent_of(stored, picture) for picture in scored]
 
     def rate(share: float) -> float:
         own = [pruned(code, share) for code in codes]
@@ -561,7 +561,7 @@ def test_other_seeds_and_sets_are_other_records_and_other_models(made, tmp_path,
     assert {row["picture"] for row in found[2].rows} == {"kodim0", "kodim1"}
     for record in found:
         path = tmp_path / "models" / f"{record.result['file']}.safetensors"
-        assert store.load(path).key == record.result["model"], "another training took its place"
+        assert pretrained.load(path).key == record.result["model"], "another training took its place"
 
 
 def test_further_seeds_are_measured_as_they_are(planned):

@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
-from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.codecs.trained import Cae
 from sparsecomp.coding import entropy, sparse_weights
-from sparsecomp.coding.bitstream import BitstreamError
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import Models
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent, FitBudget, Profile, as_dict
 from sparsecomp.sparsify.surgery import prune
 from sparsecomp.studies import autoencoders, trainings
 from sparsecomp.training.autoencoder import Training
 from sparsecomp.training.double_descent import Constraint, project
-from sparsecomp.training.running import Paused
 from sparsecomp.verdicts import autoencoders as verdicts
 
 QUICK = FitBudget(steps=2, lr=5e-3)
@@ -54,7 +54,6 @@ def tiny():
         patch.setattr(data, "kodak", lambda: {f"kodim{i}": p[::-1].copy() for i, p in enumerate(PICTURES.values())})
         patch.setattr(data, "bsds500", lambda split: {f"{split}{i}": p for i, p in enumerate(PICTURES.values())})
         patch.setattr(results, "HISTORY_POINTS", POINTS)
-        patch.setattr(store, "folder", lambda: Path("no such folder"))
         patch.setattr(autoencoders, "SPARSE", FEW)
         trainings.pictures.cache_clear()
         yield patch
@@ -129,26 +128,26 @@ def test_configurations_say_all_that_decides(made):
 def test_rows_are_of_real_files(made):
     for record in trained(made):
         path = model_of(made, record)
-        stored = store.load(path)
+        stored = pretrained.load(path)
         steps = sorted({row["setting"] for row in record.rows})
         assert steps == list(autoencoders.STEPS[::4])
         assert [(r["picture"], r["setting"]) for r in record.rows] == [
             (name, step) for name in ("astronaut", "chelsea") for step in steps
         ]
-        with store.also(path.parent):
-            for row in record.rows if record is made["cae"][0] else record.rows[:2]:
-                image = PICTURES[row["picture"]]
-                written = Cae(model=str(path), step=row["setting"]).encode(image)
-                shown = codecs.decode(written)
-                assert row["bytes"] == len(written)
-                assert row["bpp"] == pytest.approx(8 * len(written) / (41 * 50), abs=1e-5)
-                assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
-                assert 0 < 8 * row["bytes"] - row["estimated_bits"] < 8 * 60, "the estimate has no header"
-                with torch.no_grad():
-                    drawn = stored.model.decoder(stored.model.encoder(to_input(image, SCALE)))[0, :, :41, :50]
-                error = np.square(metrics.to_uint8(drawn.permute(1, 2, 0).numpy()).astype(float) - image).mean()
-                assert row["mse_unquantised"] == pytest.approx(error, rel=1e-3)
-                assert row["ms_ssim"] is None and row["ssim"] is not None
+        models = Models(path)
+        for row in record.rows if record is made["cae"][0] else record.rows[:2]:
+            image = PICTURES[row["picture"]]
+            written = Cae(model=str(path), models=models, step=row["setting"]).encode(image)
+            shown = codecs.decode(written, models=models)
+            assert row["bytes"] == len(written)
+            assert row["bpp"] == pytest.approx(8 * len(written) / (41 * 50), abs=1e-5)
+            assert row["psnr"] == pytest.approx(metrics.psnr(reference=image, reconstruction=shown), abs=1e-5)
+            assert 0 < 8 * row["bytes"] - row["estimated_bits"] < 8 * 60, "the estimate has no header"
+            with torch.no_grad():
+                drawn = stored.model.decoder(stored.model.encoder(to_input(image, SCALE)))[0, :, :41, :50]
+            error = np.square(metrics.to_uint8(drawn.permute(1, 2, 0).numpy()).astype(float) - image).mean()
+            assert row["mse_unquantised"] == pytest.approx(error, rel=1e-3)
+            assert row["ms_ssim"] is None and row["ssim"] is not None
         rate, quality = record.curve("psnr")
         assert rate == sorted(rate) and rate == pytest.approx(
             [np.mean([r["bpp"] for r in record.rows if r["setting"] == s]) for s in steps[::-1]]
@@ -159,7 +158,7 @@ def test_rows_are_of_real_files(made):
 def test_models_are_there_and_named_by_their_key(made):
     keys = {}
     for record in trained(made):
-        stored, result, plan = store.load(model_of(made, record)), record.result, record.config
+        stored, result, plan = pretrained.load(model_of(made, record)), record.result, record.config
         assert stored.key == result["model"] and stored.name == result["file"]
         assert stored.model.shape == Shape(24, encoder_width=plan["shape"]["encoder_width"])
         assert stored.about["label"] == plan["label"] and stored.about["search"] is False, "of smoke none is chosen"
@@ -173,7 +172,7 @@ def test_models_are_there_and_named_by_their_key(made):
 
 def test_results_are_those_of_the_stored_model(made):
     for record in trained(made):
-        stored, result = store.load(model_of(made, record)), record.result
+        stored, result = pretrained.load(model_of(made, record)), record.result
         encoder, shape, pixels = stored.model.encoder, (1, 3, 128, 128), 128 * 128
         assert result["macs"] == complexity.count_macs(prune(encoder), shape) / pixels
         assert result["macs_paper"] == complexity.macs_paper(encoder, shape) / pixels
@@ -199,14 +198,14 @@ def test_histories_are_thinned(made):
 
 
 def test_second_descents_are_sparse_where_they_were_projected(made):
-    dense = store.load(model_of(made, made["cae"][0]))
+    dense = pretrained.load(model_of(made, made["cae"][0]))
     for record in made["cae_sparse"][: len(FEW)]:
         constraint = Constraint(**record.config["constraint"])
         assert record.config["first"] == dense.key
         projected = project(dense.model, constraint, 0)
         assert 0.83 <= record.result["sparsity"] == round(projected.sparsity, 5) < 0.86
         assert record.result["radius"] == projected.radius
-        stored = store.load(model_of(made, record)).model
+        stored = pretrained.load(model_of(made, record)).model
         total = zeros = 0
         for name, mask in projected.masks.items():
             tensor = stored.get_parameter(name)
@@ -229,7 +228,7 @@ def test_small_dense_controls_cost_what_pruned_encoders_do(made):
     """Counted whole: surgery would take the blocks of an untrained encoder, which begin as the identity, away."""
     macs = {width: encoder_macs(width) for width in (8, 16, 24)}
     found = {r.config["label"]: r for r in made["cae_sparse"]}
-    first, expected = store.load(model_of(made, made["cae"][0])).model, set()
+    first, expected = pretrained.load(model_of(made, made["cae"][0])).model, set()
     for label in autoencoders.HEADLINE:
         projected, left = project(first, FEW[label], 0), SparseCAE(Shape(24))
         left.load_state_dict(first.state_dict() | projected.weights)
@@ -269,7 +268,7 @@ def test_the_headline_has_three_seeds_and_the_controls_the_first(made, tmp_path,
 
 def test_density_counts_every_projection(made):
     (record,) = made["cae_density"]
-    dense = store.load(model_of(made, made["cae"][0]))
+    dense = pretrained.load(model_of(made, made["cae"][0]))
     assert record.config["model"] == dense.key and record.config["codec"] == "cae"
     ways = [(r["kind"], r["radius_rule"], r["coupled"]) for r in record.rows]
     assert len(set(ways)) == 8 and len(ways) == 16 and set(w[0] for w in ways) == {
@@ -300,7 +299,7 @@ def test_speed_times_every_sparse_model(made):
     assert record.config["models"] == {r.config["label"]: r.result["model"] for r in made["cae_sparse"]}
 
 
-def test_speed_is_dense_over_pruned_and_leaves_shared_models_alone(made, tmp_path, monkeypatch):
+def test_speed_is_dense_over_pruned(made, tmp_path, monkeypatch):
     calls = []
 
     def latency(a, b, **options):
@@ -308,20 +307,17 @@ def test_speed_is_dense_over_pruned_and_leaves_shared_models_alone(made, tmp_pat
         calls.append((a(), b()))
         return complexity.Quartiles(1.0, 2.0, 3.0)
 
-    store._load.cache_clear()
-    dense = store.load(model_of(made, made["cae"][0])).model.encoder
-    strides = [p.stride() for p in dense.parameters()]
+    dense = pretrained.load(model_of(made, made["cae"][0])).model.encoder
     monkeypatch.setattr(autoencoders.complexity, "relative_latency", latency)
     monkeypatch.setattr(results, "path_of", lambda out, study, name, config: tmp_path / study / f"{name}-0.json")
     autoencoders.cae_speed(setup(made["out"]), "bundled")
-    assert [p.stride() for p in dense.parameters()] == strides, "a stored model is shared: copy it"
     x = to_input(PICTURES["astronaut"], SCALE)
     for record, (whole, small) in zip(
         sorted(made["cae_sparse"], key=lambda r: f"{r.name}-{r.key}"), calls, strict=True
     ):
         with torch.no_grad():
             torch.testing.assert_close(whole, dense(x), atol=1e-5, rtol=0)
-            pruned = store.load(model_of(made, record)).model.encoder(x)
+            pruned = pretrained.load(model_of(made, record)).model.encoder(x)
             torch.testing.assert_close(small, pruned, atol=1e-5, rtol=0)
 
 
@@ -391,7 +387,7 @@ def test_other_seeds_and_sets_are_other_records_and_other_models(made, tmp_path,
     assert {row["picture"] for row in found[2].rows} == {"kodim0", "kodim1"}
     for record in found:
         path = tmp_path / "models" / f"{record.result['file']}.safetensors"
-        assert store.load(path).key == record.result["model"], "another training took its place"
+        assert pretrained.load(path).key == record.result["model"], "another training took its place"
     assert len(list((tmp_path / "models").iterdir())) == 3
 
 
@@ -416,21 +412,6 @@ def test_models_stand_beside_the_records(tmp_path):
     not (data.available("kodak") and data.available("bsds500")),
     reason="Kodak and BSDS500 are not on this machine (set SPARSECOMP_DATA)",
 )
-
-
-def test_models_of_another_folder_are_there_for_a_while(made):
-    (path, other) = (model_of(made, record) for record in made["cae"][:2])
-    written = Cae(model=str(path)).encode(PICTURES["coffee"])
-    with pytest.raises(BitstreamError, match="which is not here"):
-        codecs.decode(written)
-    with pytest.raises(ZeroDivisionError), store.also(path.parent):
-        assert codecs.decode(written).shape == (41, 50, 3)
-        assert store.available()[path.stem] == path and store.find(other.stem).key == store.load(other).key
-        with store.also(path.parent / "empty"):
-            assert store.available() == {}
-        assert path.stem in store.available(), "what was outside is there again"
-        raise ZeroDivisionError
-    assert store.available() == {}
 
 
 def test_every_paper_constraint_and_control_is_a_study():

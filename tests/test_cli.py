@@ -22,9 +22,10 @@ import torch
 from PIL import Image
 
 from sparsecomp import __version__, checks, cli, codecs, data, results, studies
-from sparsecomp.codecs import cae_admm
-from sparsecomp.coding import bitstream
-from sparsecomp.models import store
+from sparsecomp.codecs.base import codec_of
+from sparsecomp.codecs.trained import read_symbols
+from sparsecomp.coding.container import Container, pack, unpack
+from sparsecomp.models.pretrained import Models
 from sparsecomp.training.loop import Paused
 from sparsecomp.training.processes import side_by_side
 
@@ -33,9 +34,13 @@ SCRIPT = Path(sys.executable).with_name("sparsecomp")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty current folder with one small photograph, photo.png, in it; and no trained models."""
+    """An empty current folder with one small photograph, photo.png, in it; and no trained models.
+
+    The command line knows the default models alone.
+    """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "folder", lambda: tmp_path / "models")
+    models = Models(tmp_path / "models")
+    monkeypatch.setattr("sparsecomp.codecs.trained.default_models", lambda: models)
     Image.fromarray(photo()).save("photo.png")
     return tmp_path
 
@@ -51,6 +56,11 @@ def read(path: str | Path) -> np.ndarray:
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
     status = cli.main([str(argument) for argument in arguments])
     return status, *capsys.readouterr()
+
+
+def cost_of(written: bytes) -> float:
+    container = unpack(written)
+    return codec_of(container).macs_per_pixel(container)
 
 
 def files() -> dict[str, bytes]:
@@ -238,7 +248,7 @@ def torch_bug(*arguments: object, **options: object) -> None:
 BUGS = {
     "encode photo.png -o out.spc --codec jpeg": "sparsecomp.codecs.evaluate",
     "decode good.spc -o out.png": "sparsecomp.codecs.decode",
-    "info good.spc": "sparsecomp.coding.bitstream.layout",
+    "info good.spc": "sparsecomp.coding.container.layout",
     "compare photo.png --profile smoke": "sparsecomp.codecs.evaluate",
     "study coin --profile smoke --data bundled --out runs": "sparsecomp.studies.base.data.fingerprint",
     "run chapter.py --out out.ipynb": "sparsecomp.notebooks.run",
@@ -355,11 +365,11 @@ def test_autoencoder_from_picture_to_file_and_back(capsys, folder):
         said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
         name = said["model"].split(",")[0]
         assert name == "other" or "--model" not in options
-        stored = store.find(name)
+        stored = Models(folder / "models").find(name)
         assert said["model"] == f"{name}, {stored.key}, width 8, latent 3" and {"network", "values"} <= set(said)
         step = int(re.fullmatch(r"(\d+) / 16384 = \d\.\d{5}", said["step"])[1])
         assert step == stored.step or "--bpp" in options
-        cost = codecs.get_codec("cae").macs_per_pixel(Path("a.spc").read_bytes())
+        cost = cost_of(Path("a.spc").read_bytes())
         assert said["cost"] == f"{cost:,.0f} MAC/px"
         assert run(capsys, "decode", "a.spc", "-o", "a.png")[0] == 0 and read("a.png").shape == photo().shape
     (folder / "models" / "other.safetensors").unlink()
@@ -379,14 +389,14 @@ def test_pruning_autoencoder_from_picture_to_file_and_back(capsys, folder, codec
         assert status == 0 and f"{rate:.4f} bpp" in out and (rate <= 0.2 or "--bpp" not in options)
         _, out, _ = run(capsys, "info", "a.spc")
         said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
-        stored, symbols = cae_admm.read(bitstream.unpack(written))
+        stored, symbols = read_symbols(unpack(written))[:2]
         assert stored.name == ("other" if "other" in options else "tiny") and said["codec"] == codec
         assert said["model"] == f"{stored.name}, {stored.key}, width 8, latent 3, depth 2"
         smallest = np.abs(symbols[symbols != 0]).min()
         assert said["threshold"] == f"{smallest}, the least magnitude beside zero"
         assert said["zeros"] == f"{100 * np.mean(symbols == 0):.2f} % of 576 entries" and symbols.size == 576
         assert "--keep" not in options or said["zeros"].startswith("75.00 %")
-        assert said["cost"] == f"{codecs.get_codec(codec).macs_per_pixel(written):,.0f} MAC/px"
+        assert said["cost"] == f"{cost_of(written):,.0f} MAC/px"
         assert run(capsys, "decode", "a.spc", "-o", "a.png")[0] == 0
         assert np.array_equal(read("a.png"), codecs.decode(written))
     (folder / "models" / "tiny.safetensors").unlink()
@@ -397,8 +407,6 @@ def test_pruning_autoencoder_from_picture_to_file_and_back(capsys, folder, codec
 
 def test_names_that_are_known_without_pytorch():
     assert cli.STUDIES == tuple(studies.STUDIES)
-    assert set(cli.TRAINED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "model")}
-    assert set(cli.FITTED) == {name for name in codecs.NAMES if hasattr(codecs.get_codec(name), "budget")}
 
 
 def test_refusal_is_the_same_from_outside():
@@ -415,7 +423,7 @@ def test_output_is_checked_before_the_work_begins(capsys, monkeypatch):
 
 
 def test_network_over_the_budget_is_not_fitted_first(capsys, monkeypatch):
-    monkeypatch.setattr("sparsecomp.codecs.inr.fit", lambda *a, **k: pytest.fail("it was fitted first"))
+    monkeypatch.setattr("sparsecomp.codecs.network.fit", lambda *a, **k: pytest.fail("it was fitted first"))
     status, _, err = run(capsys, "encode", "photo.png", "-o", "a.spc", "--arch", "10x28", "--bpp", 1)
     assert status == 2 and "coin 10x28: bpp=1 is too small" in err
     needed = float(re.search(r"bpp=([\d.]+)\n", err)[1])
@@ -541,6 +549,6 @@ def test_data_says_where_each_set_is(capsys):
 
 def test_container_with_a_network_that_cannot_be_is_refused(capsys):
     network = {"network": bytes(6), "weights": bytes(10)}
-    Path("a.spc").write_bytes(bitstream.pack(bitstream.Container("coin", 8, 8, network)))
+    Path("a.spc").write_bytes(pack(Container(16, 8, 8, network)))
     status, out, err = run(capsys, "info", "a.spc")
     assert (status, out) == (2, "") and err.startswith("sparsecomp: impossible network")

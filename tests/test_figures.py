@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparsecomp import figures, results, verdicts
-from sparsecomp.models import store
+from sparsecomp.models.pretrained import default_models
 
 
 def rows_of(study: str, **where) -> list[dict]:
@@ -332,7 +332,7 @@ def test_variants_are_sorted_and_controls_say_so():
 
 
 def test_surgery_table_adds_up():
-    stored = store.find("cae-bilevel-l11-seed-0-laptop")
+    stored = default_models().find("cae-bilevel-l11-seed-0-laptop")
     table = figures.surgery_table(stored)
     left = [float(text.split(" of ")[0].replace(",", "")) for text in table["MACs a pixel"]]
     assert sum(left[:-1]) == pytest.approx(left[-1], abs=len(left) / 2)
@@ -340,8 +340,9 @@ def test_surgery_table_adds_up():
 
 
 def test_models_that_are_kept_are_those_of_their_records():
-    kept = {store.load(path).key for path in store.available().values()}
+    models = default_models()
+    kept = {models.find(name).key for name in models.names}
     studies = ("cae", "cae_sparse", "cae_admm")
     made = {r.result["model"] for study in studies for r in results.records(study, profile="laptop")}
     assert len(kept) >= 8 and kept <= made
-    assert sum(path.stat().st_size for path in store.available().values()) < 15e6
+    assert sum(path.stat().st_size for path in models.files.values()) < 15e6

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sparsecomp import codecs
-from sparsecomp.coding.bitstream import unpack
+from sparsecomp.coding.container import unpack
 
 FIGURES = json.loads((goldens.EXPECTED / "figures.json").read_text())
 

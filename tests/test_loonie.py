@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from sparsecomp import codecs, metrics
-from sparsecomp.codecs import BudgetError, get_codec, loonie
-from sparsecomp.coding import weights
-from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
+from sparsecomp import codecs, metrics, network_weights
+from sparsecomp.codecs import BudgetError, get_codec, network
+from sparsecomp.codecs.network import Loonie
+from sparsecomp.coding.container import BitstreamError, Container, layout, pack, unpack
 from sparsecomp.data import bundled
 from sparsecomp.models.siren import Architecture, layers, render
 from sparsecomp.profiles import FitBudget, Sparsity, sparsity_at
@@ -33,8 +31,8 @@ def crop(name: str, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(bundled()[name][100 : 100 + height, 100 : 100 + width])
 
 
-def network_of(data: bytes) -> weights.Quantised | weights.Halves:
-    return weights.decode(unpack(data).sections)
+def network_of(data: bytes) -> network_weights.Quantised | network_weights.Halves:
+    return network_weights.decode(unpack(data).sections)
 
 
 # The budget -----------------------------------------------------------------------------------------------------------
@@ -75,7 +73,7 @@ def test_the_papers_accounting_counts_values_and_nothing_else(bpp):
     image = crop("chelsea", 96, 128)
     written = get_codec("loonie", rate="nonzeros", budget=SOUND).at_bpp(image, bpp)
     network, sizes = network_of(written), dict(layout(written))
-    assert isinstance(network, weights.Halves) and network.architecture.n_in == 2
+    assert isinstance(network, network_weights.Halves) and network.architecture.n_in == 2
     nonzeros = int((network.parameters() != 0).sum())
     assert 0.3 * bpp * 96 * 128 <= 16 * nonzeros <= bpp * 96 * 128
     assert list(sizes) == ["header", "tables", "positions", "weights", "checksum"]
@@ -183,24 +181,6 @@ def test_the_game_is_that_of_the_rate_and_the_length():
 # The same picture everywhere ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", ["file", "nonzeros"])
-def test_a_file_decodes_alone_in_another_process(rate, tmp_path):
-    image = picture(24, 36)
-    codec = get_codec("loonie", rate=rate, arch="3x10", coordinates="coin", budget=QUICK, seed=3)
-    measured = codecs.evaluate(codec, image, 2.0)
-    assert measured.data == codec.at_bpp(image, 2.0), "the same seed, other bytes"
-    assert measured.data != replace(codec, seed=4).at_bpp(image, 2.0)
-    (tmp_path / "file.spc").write_bytes(measured.data)
-    script = "import sys, numpy; from sparsecomp.codecs import decode; from pathlib import Path\n"
-    script += "numpy.save(sys.argv[2], decode(Path(sys.argv[1]).read_bytes()))"
-    command = [sys.executable, "-c", script, str(tmp_path / "file.spc"), str(tmp_path / "there.npy")]
-    subprocess.run(command, check=True, timeout=100)
-    there = np.load(tmp_path / "there.npy")
-    np.testing.assert_array_equal(there, measured.reconstruction)
-    np.testing.assert_array_equal(there, codec.decode(measured.data))
-    assert there.shape == image.shape and there.dtype == np.uint8
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1)])
 def test_thin_pictures(size):
     image, bpp = picture(*size), 8 * 70 / (size[0] * size[1])
@@ -212,7 +192,7 @@ def test_thin_pictures(size):
 # Neurons that died ----------------------------------------------------------------------------------------------------
 
 
-def with_dead_neurons() -> weights.Quantised:
+def with_dead_neurons() -> network_weights.Quantised:
     """A 2x4 of which, beside two neurons that nothing reads, one is read by a dead one alone."""
     architecture = Architecture(2, 4, n_in=6)
     generator = torch.Generator().manual_seed(2)
@@ -222,22 +202,21 @@ def with_dead_neurons() -> weights.Quantised:
     second[0, :, 1] = 0  # nothing reads neuron 1 of the first layer
     last[0, :, 2] = 0  # nor neuron 2 of the second
     second[0, :, 3] = torch.tensor([0, 0, 7, 0])  # which alone reads neuron 3 of the first
-    return weights.Quantised(architecture, symbols, torch.full((6,), 100))
+    return network_weights.Quantised(architecture, symbols, torch.full((6,), 100))
 
 
 def test_neurons_that_are_gone_cost_nothing():
     network = with_dead_neurons()
-    written = weights.write(network, 20, 30)
+    written = network_weights.write(network, 20, 30)
     by_hand = 6 * 2 + 2 * 3 + 3 * 3
-    codec = get_codec("loonie")
-    assert codec.macs_per_pixel(written) == by_hand
+    assert Loonie.macs_per_pixel(unpack(written)) == by_hand
     measured = codecs.measure(written, picture(20, 30), encode_seconds=0.0)
     assert measured.macs_per_pixel == by_hand and isinstance(measured.macs_per_pixel, float)
     whole = render(network.architecture, network.parameters(), 20, 30).numpy().astype(int)
     assert np.abs(whole - codecs.decode(written)).max() <= 1, "another picture without them"
     assert len(np.unique(whole)) > 50
-    halves = weights.Halves(network.architecture, network.parameters().half())
-    assert codec.macs_per_pixel(weights.write(halves, 20, 30)) == by_hand
+    halves = network_weights.Halves(network.architecture, network.parameters().half())
+    assert Loonie.macs_per_pixel(unpack(network_weights.write(halves, 20, 30))) == by_hand
 
 
 def test_a_zero_within_a_matrix_costs_as_much_as_any_weight():
@@ -246,9 +225,9 @@ def test_a_zero_within_a_matrix_costs_as_much_as_any_weight():
     network = network_of(written)
     assert (network.parameters() == 0).any()
     widths = [int((bias[0, :, 0] != 0).sum()) for _, bias in layers(network.architecture, network.parameters()[None])]
-    assert get_codec("loonie").macs_per_pixel(written) >= 2 * widths[0] + widths[0] * widths[1]
+    assert Loonie.macs_per_pixel(unpack(written)) >= 2 * widths[0] + widths[0] * widths[1]
     if unpack(written).sections["tables"][1] < 0x80:  # none is gone
-        assert get_codec("loonie").macs_per_pixel(written) == sum(a * b for a, b in network.architecture.shapes)
+        assert Loonie.macs_per_pixel(unpack(written)) == sum(a * b for a, b in network.architecture.shapes)
 
 
 def test_gates_of_neurons_make_the_network_smaller():
@@ -256,7 +235,7 @@ def test_gates_of_neurons_make_the_network_smaller():
     written = codec.at_bpp(image, 4.0)
     assert unpack(written).sections["tables"][1] & 0x80, "no neuron died"
     dense = sum(out * inp for out, inp in codec.architecture_at(image, 4.0).shapes)
-    assert 0 < codec.macs_per_pixel(written) < 0.8 * dense
+    assert 0 < Loonie.macs_per_pixel(unpack(written)) < 0.8 * dense
     assert codecs.decode(written).shape == image.shape and 8 * len(written) <= 4.0 * 960
 
 
@@ -266,23 +245,23 @@ def test_gates_of_neurons_make_the_network_smaller():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bpp": 0}, "bpp="),
-        ({"bpp": -0.3}, "bpp="),
-        ({"bpp": math.nan}, "bpp="),
-        ({"bpp": math.inf}, "bpp="),
-        ({"bpp": "0.3"}, "bpp="),
-        ({"rate": "positions"}, "rate='positions'"),
-        ({"rate": "bytes"}, "rate='bytes'"),
-        ({"coordinates": "polar"}, "coordinates='polar'"),
-        ({"frequencies": -1}, "frequencies=-1"),
-        ({"frequencies": 8}, "frequencies=8"),
-        ({"frequencies": 1.5}, "frequencies=1.5"),
+        ({"bpp": 0}, "bpp must be .*"),
+        ({"bpp": -0.3}, "bpp must be .*"),
+        ({"bpp": math.nan}, "bpp must be .*"),
+        ({"bpp": math.inf}, "bpp must be .*"),
+        ({"bpp": "0.3"}, "bpp must be .*"),
+        ({"rate": "positions"}, "rate must be .*got 'positions'"),
+        ({"rate": "bytes"}, "rate must be .*got 'bytes'"),
+        ({"coordinates": "polar"}, "coordinates must be .*got 'polar'"),
+        ({"frequencies": -1}, "frequencies must be .*got -1"),
+        ({"frequencies": 8}, "frequencies must be .*got 8"),
+        ({"frequencies": 1.5}, "frequencies must be .*got 1.5"),
         ({"arch": "28"}, "DEPTHxWIDTH"),
-        ({"arch": "0x5"}, "depth=0"),
-        ({"arch": "3x513"}, "width=513"),
+        ({"arch": "0x5"}, "depth must be .*got 0"),
+        ({"arch": "3x513"}, "width must be .*got 513"),
         ({"arch": 28}, "28"),
-        ({"sparsity": Sparsity("nonzeros")}, "sparsity.rate='nonzeros'"),
-        ({"sparsity": Sparsity("file"), "rate": "nonzeros"}, "sparsity.rate='file'"),
+        ({"sparsity": Sparsity("nonzeros")}, "sparsity.rate must be .*got 'nonzeros'"),
+        ({"sparsity": Sparsity("file"), "rate": "nonzeros"}, "sparsity.rate must be .*got 'file'"),
         ({"w0": 30.0}, "no option 'w0'"),
     ],
 )
@@ -293,41 +272,24 @@ def test_impossible_options(options, message):
 
 def test_impossible_calls():
     image, codec = picture(24, 36), get_codec("loonie", budget=QUICK)
-    for bpp in (0, -1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="bpp="):
-            codec.at_bpp(image, bpp)
-    for wrong in (image.astype(float), image[:, :, 0], image[:0]):
-        with pytest.raises(ValueError, match="image"):
-            codec.at_bpp(wrong, 2.0)
-    with pytest.raises(ValueError, match="seeds="):
+    with pytest.raises(ValueError, match="seeds must be .*"):
         replace(codec, seed=-1).at_bpp(image, 2.0)
 
 
-def test_foreign_files():
-    image, codec = picture(24, 36), get_codec("loonie")
-    with pytest.raises(BitstreamError, match="a jpeg file, not loonie"):
-        codec.decode(get_codec("jpeg").encode(image))
-    with pytest.raises(BitstreamError, match="a coin file, not loonie"):
-        codec.decode(get_codec("coin", arch="1x4", budget=replace(QUICK, steps=1)).encode(image))
-    sound = unpack(weights.write(with_dead_neurons(), 20, 30))
-    with pytest.raises(BitstreamError, match="not coin"):
-        get_codec("coin").decode(pack(sound))
-    for sections in (
-        {"payload": b"junk"},
-        sound.sections | {"payload": b""},
-        sound.sections | {"weights": b""},
-        {name: body for name, body in sound.sections.items() if name != "values"},
-    ):
+def test_sections_must_be_a_networks():
+    sections = unpack(network_weights.write(with_dead_neurons(), 20, 30)).sections
+    for wrong in (
+        {"payload": b"junk"}, sections | {"payload": b""}, sections | {"weights": b""},
+        {name: body for name, body in sections.items() if name != "values"},
+    ):  # fmt: skip
         with pytest.raises(BitstreamError, match="sections"):
-            codecs.decode(pack(Container("loonie", 20, 30, sections)))
-    with pytest.raises(BitstreamError, match="limit of 599 pixels"):
-        codecs.decode(pack(sound), max_pixels=599)
+            codecs.decode(pack(Container(Loonie.number, 20, 30, wrong)))
 
 
-def wide(width: int) -> weights.Quantised:
+def wide(width: int) -> network_weights.Quantised:
     architecture = Architecture(2, width)
     symbols = torch.randint(-3, 4, (architecture.n_parameters,), generator=torch.Generator().manual_seed(0))
-    return weights.Quantised(architecture, symbols, torch.full((6,), 80))
+    return network_weights.Quantised(architecture, symbols, torch.full((6,), 80))
 
 
 def test_a_picture_enormous_for_its_network_is_refused_before_it_is_drawn(monkeypatch):
@@ -338,19 +300,19 @@ def test_a_picture_enormous_for_its_network_is_refused_before_it_is_drawn(monkey
         drawn.append((architecture.width, height, width))
         return torch.zeros(1, 1, 3, dtype=torch.uint8)
 
-    monkeypatch.setattr(loonie, "render", stub)
+    monkeypatch.setattr(network, "render", stub)
     assert 179 * 184 > 2**15 > 178 * 183
-    for container in (weights.write(wide(179), 8192, 8192), weights.write(wide(400), 8192, 4096)):
+    for container in (network_weights.write(wide(179), 8192, 8192), network_weights.write(wide(400), 8192, 4096)):
         with pytest.raises(BitstreamError, match="absurd size"):
             codecs.decode(container)
         assert drawn == []
-    codecs.decode(weights.write(wide(178), 8192, 8192))
-    codecs.decode(weights.write(wide(400), 4096, 3072))
+    codecs.decode(network_weights.write(wide(178), 8192, 8192))
+    codecs.decode(network_weights.write(wide(400), 4096, 3072))
     assert drawn == [(178, 8192, 8192), (400, 4096, 3072)]
 
 
 def test_a_picture_enormous_for_its_network_is_not_begun(monkeypatch):
-    monkeypatch.setattr(loonie, "fit", None)
+    monkeypatch.setattr(network, "fit", None)
     enormous = np.broadcast_to(np.uint8(0), (8192, 8192, 3))
     with pytest.raises(ValueError, match="arch=2x179.*no decoder will draw that"):
         get_codec("loonie", arch="2x179", frequencies=0).at_bpp(enormous, 1.0)
@@ -363,6 +325,6 @@ def test_no_memory_for_a_picture_is_told(monkeypatch):
     def full(*arguments):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(loonie, "render", full)
+    monkeypatch.setattr(network, "render", full)
     with pytest.raises(BitstreamError, match="no memory to draw 20 x 30"):
-        codecs.decode(weights.write(with_dead_neurons(), 20, 30))
+        codecs.decode(network_weights.write(with_dead_neurons(), 20, 30))

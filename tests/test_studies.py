@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, data, metrics, results, studies
-from sparsecomp.codecs import inr
+from sparsecomp.codecs.network import Coin
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
 from sparsecomp.studies import autoencoders, base, cae_admm, networks
 from sparsecomp.training import fit as engine_module
 from sparsecomp.training import running
 from sparsecomp.training.fit import FitResult, fit
-from sparsecomp.training.running import Paused
 
 # Named smoke: a study knows by the name that it has to be short.
 QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
@@ -97,7 +97,7 @@ def test_a_study_makes_records_of_real_files(tmp_path):
         for row in record.rows:
             image = PICTURES[row["picture"]]
             (fitted,) = fit([image], architecture, TINY.fit, seeds=[3])
-            written = inr.write(architecture, fitted.parameters, 96, 128)
+            written = Coin.write(architecture, fitted.parameters, 96, 128)
             shown = codecs.decode(written)
             assert row["bytes"] == len(written)
             assert row["bpp"] == round(8 * len(written) / (96 * 128), 5)
@@ -241,7 +241,7 @@ def test_the_search_compares_depths_at_equal_bytes(tmp_path):
     assert len(found) == len(made) and {bpp for bpp, _ in found} == {0.15, 0.3}
     for (bpp, depth), record in found.items():
         architecture = Architecture.parse(record.config["architecture"])
-        assert architecture == inr.widest(depth, 96, 128, bpp)
+        assert architecture == Coin.widest(depth, 96, 128, bpp)
         for row in record.rows:
             assert 0.6 * bpp < row["bpp"] <= bpp
 

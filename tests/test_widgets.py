@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from sparsecomp import codecs, data, drawings, metrics, widgets
-from sparsecomp.codecs import cae_admm
+from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import entropy, sparse_weights, weights
-from sparsecomp.models import store
+from sparsecomp.models.inference import to_input
+from sparsecomp.models.pretrained import Models, Stored
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -184,15 +184,19 @@ def test_live_projections_follow_their_sliders():
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+def models(tmp_path) -> Models:
     tiny_cae.write(tmp_path, "dense", seed=0, width=16, latent=4)
     tiny_cae.write(tmp_path, "again", seed=1, width=16, latent=4)
-    return store.find("dense")
+    return Models(tmp_path)
 
 
-def test_filters_die_from_frame_to_frame(trained):
-    widget = widgets.dying_filters("dense", "again")
+@pytest.fixture
+def trained(models) -> Stored:
+    return models.find("dense")
+
+
+def test_filters_die_from_frame_to_frame(models, trained):
+    widget = widgets.dying_filters("dense", "again", models)
     frames = inside(widget, ipywidgets.Stack)[0].children
     assert len(frames) == len(widgets.SPARSITIES) + 1
     macs = []
@@ -209,8 +213,8 @@ def test_filters_die_from_frame_to_frame(trained):
     assert macs == sorted(macs, reverse=True) and macs[-1] < macs[0]
 
 
-def test_the_first_frame_is_the_model_as_it_is(trained):
-    frame = inside(widgets.dying_filters("dense", "again"), ipywidgets.Stack)[0].children[0]
+def test_the_first_frame_is_the_model_as_it_is(models, trained):
+    frame = inside(widgets.dying_filters("dense", "again", models), ipywidgets.Stack)[0].children[0]
     top, left, height, width = widgets.FACE
     detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
     with torch.inference_mode():
@@ -243,22 +247,21 @@ def test_two_sets_have_a_frame_for_every_update():
 
 
 @pytest.fixture
-def coded(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "folder", lambda: tmp_path)
+def coded(tmp_path) -> tuple[dict[str, str], Models]:
     tiny_cae_admm.write(tmp_path, "pruned", seed=0)
     tiny_cae_admm.write(tmp_path, "other", seed=1)
-    return {"pruned, 10 %": "pruned", "not pruned": "other"}
+    return {"pruned, 10 %": "pruned", "not pruned": "other"}, Models(tmp_path)
 
 
 def test_a_share_of_the_code_is_what_a_file_holds(coded):
-    frames = inside(widgets.code_shares(coded), ipywidgets.Stack)[0].children
+    frames = inside(widgets.code_shares(*coded), ipywidgets.Stack)[0].children
     top, left, height, width = widgets.FACE
     detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
     assert len(frames) == len(widgets.KEPT)
     for share, frame in zip(widgets.KEPT, frames, strict=True):
         told, (original, shown, code) = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
-        measured = codecs.evaluate(codecs.get_codec("cae-admm", model="pruned", keep=share), detail)
-        symbols = cae_admm.pruned(cae_admm.code_of(store.find("pruned"), detail), share)
+        measured = codecs.evaluate(codecs.get_codec("cae-admm", model="pruned", models=coded[1], keep=share), detail)
+        symbols = pruned(latent_of(coded[1].find("pruned"), detail), share)
         assert f"{measured.bytes:,} bytes" in told and f"SSIM {measured.ssim:.3f}" in told
         assert f"{np.count_nonzero(symbols):,} of {symbols.size:,} entries" in told
         assert np.array_equal(pixels(original), detail)
@@ -267,7 +270,7 @@ def test_a_share_of_the_code_is_what_a_file_holds(coded):
 
 
 def test_live_codes_follow_their_controls(coded):
-    live = inside(widgets.code_shares(coded), ipywidgets.VBox)
+    live = inside(widgets.code_shares(*coded), ipywidgets.VBox)
     live = next(box for box in live if "needs-kernel" in box._dom_classes)
     picture, model = inside(live, ipywidgets.Dropdown)
     (share,) = inside(live, ipywidgets.FloatSlider)

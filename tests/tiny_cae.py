@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from sparsecomp.coding import entropy
+from sparsecomp.coding import latents, priors
 from sparsecomp.data import bundled
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.profiles import Descent
-from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.autoencoder import CaeTraining
 
 ABOUT = {"finest": 1 / 64, "coarsest": 1 / 16, "search": True}
 
@@ -31,24 +31,24 @@ def model(seed: int = 0, width: int = 8, latent: int = 3) -> SparseCAE:
 
 @torch.no_grad()
 def counts(of: SparseCAE) -> torch.Tensor:
-    cells = entropy.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE)))[0].flatten(1)
-    histogram = torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
-    return entropy.counts_of(entropy.FactorizedPrior(of.shape.latent), histogram)
+    cells = latents.cells_of(of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE)))[0].flatten(1)
+    histogram = torch.stack([torch.bincount(c, minlength=latents.CELLS) for c in cells])
+    return latents.counts_of(priors.FactorizedPrior(of.shape.latent), histogram)
 
 
 def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 3, **about: object) -> Path:
     made = model(seed, width, latent)
     path = folder / f"{name}.safetensors"
-    store.save(path, made, counts(made), ABOUT | about)
+    pretrained.save(path, made, counts(made), ABOUT | about)
     return path
 
 
 def train(folder: Path, name: str, latent: int, **about: object) -> Path:
     descent = Descent(steps=60, batch=4, crop=32, reduce=1, lr=3e-3, warmup=5)
     coffee = {"coffee": bundled()["coffee"]}
-    training = Training(SparseCAE(Shape(8, latent)), coffee, coffee, descent)
+    training = CaeTraining(SparseCAE(Shape(8, latent)), coffee, coffee, descent)
     for _ in range(descent.steps):
-        training.advance()
+        training.step()
     path = folder / f"{name}.safetensors"
-    store.save(path, training.model, entropy.counts_of(training.prior, training.histogram()), ABOUT | about)
+    pretrained.save(path, training.model, latents.counts_of(training.prior, training.histogram()), ABOUT | about)
     return path

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from sparsecomp.coding import histograms
+from sparsecomp.coding import integer_latents
 from sparsecomp.data import bundled
-from sparsecomp.models import store
+from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import to_input
 
 ABOUT = {"codec": "cae-admm", "search": True}
 
@@ -41,13 +41,13 @@ def model(seed: int = 0, width: int = 8, latent: int = 3, depth: int = 2, spread
 @torch.no_grad()
 def counts(of: CaeAdmm) -> torch.Tensor:
     code = of.eval().encoder(to_input(bundled()["coffee"][:200, :200], SCALE)).round()
-    return histograms.counts_of(histograms.histogram_of(code))
+    return integer_latents.counts_of(integer_latents.histogram_of(code))
 
 
 def write(folder: Path, name: str, seed: int = 0, latent: int = 3, spread: float = 4.0, **about: object) -> Path:
     made = model(seed, latent=latent, spread=spread)
     path = folder / f"{name}.safetensors"
-    store.save(path, made, counts(made), ABOUT | about)
+    pretrained.save(path, made, counts(made), ABOUT | about)
     return path
 
 
@@ -68,7 +68,7 @@ def train(folder: Path, name: str, latent: int, steps: int = 60, **about: object
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.momentum = 1.0
         made.decoder(made.encoder(x).round())
-    store.round_(made)
+    pretrained.round_(made)
     path = folder / f"{name}.safetensors"
-    store.save(path, made, counts(made), ABOUT | about)
+    pretrained.save(path, made, counts(made), ABOUT | about)
     return path

@@ -1,28 +1,32 @@
-"""Whole systems: a picture goes in, an ``.spc`` file comes out, the file goes back to a picture."""
+"""Whole systems: a picture goes in, an ``.spc`` file comes out, the file goes back to a picture.
+
+Every module of this folder is imported here, so that a new codec is one new file.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import time
-from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparsecomp import metrics
-from sparsecomp.codecs.autoencoder import Cae, decode_cae
-from sparsecomp.codecs.base import BudgetError, Codec, Measurement
-from sparsecomp.codecs.cae_admm import CaeAdmm, CaeTheis, decode_cae_admm
-from sparsecomp.codecs.inr import Coin, decode_coin
-from sparsecomp.codecs.loonie import Loonie, decode_loonie
-from sparsecomp.codecs.standard import Avif, Jpeg, Jpeg2000, JpegXL, WebP, decode_standard
-from sparsecomp.coding.bitstream import MAX_PIXELS, unpack
+from sparsecomp.codecs.base import REGISTRY, BudgetError, Codec, Measurement, codec_of, names, register
+from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, unpack
 
-__all__ = ["NAMES", "BudgetError", "Codec", "Measurement", "decode", "evaluate", "get_codec", "measure"]
+if TYPE_CHECKING:
+    from sparsecomp.models.pretrained import Models
 
-_CODECS = {codec.name: codec for codec in (Jpeg, Jpeg2000, WebP, Avif, JpegXL, Coin, Loonie, Cae, CaeAdmm, CaeTheis)}
-_DECODERS = {name: decode_standard for name in _CODECS}
-_DECODERS |= {"coin": decode_coin, "loonie": decode_loonie, "cae": decode_cae}
-_DECODERS |= {"cae-admm": decode_cae_admm, "cae-theis": decode_cae_admm}
-NAMES = tuple(_CODECS)
+__all__ = [
+    "NAMES", "BitstreamError", "BudgetError", "Codec", "Measurement", "decode", "evaluate", "get_codec", "measure",
+    "register",
+]  # fmt: skip
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+NAMES = names()  # of the codecs that come with the library
 
 
 def get_codec(name: str, **options: object) -> Codec:
@@ -33,17 +37,25 @@ def get_codec(name: str, **options: object) -> Codec:
     ValueError
         If the codec or an option is unknown, or an option is out of range.
     """
-    if name not in _CODECS:
-        raise ValueError(f"codec={name!r} is unknown; known are {', '.join(NAMES)}")
-    known = [option.name for option in fields(_CODECS[name])]
+    if name not in REGISTRY:
+        raise ValueError(f"codec={name!r} is unknown; known are {', '.join(names())}")
+    known = REGISTRY[name].options()
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
-    return _CODECS[name](**options)
+    return REGISTRY[name](**options)
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, models: Models | None = None) -> np.ndarray:
     """Decode any ``.spc`` file, from its bytes alone, to a uint8 picture (H, W, 3).
+
+    Parameters
+    ----------
+    data : bytes
+    max_pixels : int
+        A larger picture is refused.
+    models : Models, optional
+        Where the model of a trained codec is looked up; by default `models.pretrained.default_models`.
 
     Raises
     ------
@@ -51,10 +63,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         On anything malformed or larger than `max_pixels`; nothing else is ever raised.
     """
     container = unpack(data, max_pixels)
-    return _DECODERS[container.codec](container)
+    return codec_of(container).read(container, models)
 
 
-def evaluate(codec: Codec, image: np.ndarray, bpp: float | None = None) -> Measurement:
+def evaluate(
+    codec: Codec, image: np.ndarray, bpp: float | None = None, models: Models | None = None
+) -> Measurement:
     """Encode a picture, decode the file with nothing but its bytes, and measure both.
 
     Parameters
@@ -64,18 +78,23 @@ def evaluate(codec: Codec, image: np.ndarray, bpp: float | None = None) -> Measu
     bpp : float, optional
         A ceiling: the file is the codec's best of at most so many bits per pixel, and `encode_seconds`
         is the whole search. Without it the codec's own setting is used.
+    models : Models, optional
+        The models that the decoder has; by default those of the codec (`models.pretrained.Models`).
 
     Raises
     ------
     ValueError
         If the picture or the budget is not legal; `BudgetError` if no file is small enough.
     """
+    models = codec.models if models is None else models
     started = time.perf_counter()
     data = codec.encode(image) if bpp is None else codec.at_bpp(image, bpp)
-    return measure(data, image, encode_seconds=time.perf_counter() - started)
+    return measure(data, image, encode_seconds=time.perf_counter() - started, models=models)
 
 
-def measure(data: bytes, image: np.ndarray, *, encode_seconds: float) -> Measurement:
+def measure(
+    data: bytes, image: np.ndarray, *, encode_seconds: float, models: Models | None = None
+) -> Measurement:
     """Decode a file from its bytes alone and measure it against the picture it was made from.
 
     Raises
@@ -84,12 +103,12 @@ def measure(data: bytes, image: np.ndarray, *, encode_seconds: float) -> Measure
         If the file cannot be decoded.
     """
     started = time.perf_counter()
-    reconstruction = decode(data)
+    reconstruction = decode(data, models=models)
     decode_seconds = time.perf_counter() - started
-    name = unpack(data).codec
-    pair = {"reference": image, "reconstruction": reconstruction}
+    container = unpack(data)
+    codec, pair = codec_of(container), {"reference": image, "reconstruction": reconstruction}
     return Measurement(
-        codec=name,
+        codec=codec.name,
         bytes=len(data),
         bpp=metrics.bpp(data=data, height=image.shape[0], width=image.shape[1]),
         psnr=metrics.psnr(**pair),
@@ -97,7 +116,7 @@ def measure(data: bytes, image: np.ndarray, *, encode_seconds: float) -> Measure
         ms_ssim=metrics.ms_ssim(**pair),
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
-        macs_per_pixel=_CODECS[name]().macs_per_pixel(data),
+        macs_per_pixel=codec.macs_per_pixel(container, models),
         data=data,
         reconstruction=reconstruction,
     )

@@ -1,14 +1,24 @@
-"""What a codec is, what it may refuse, and what is measured of it."""
+"""What a codec is and what it may refuse, which codecs there are, and what is measured of one."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from sparsecomp.coding.bitstream import MAX_PIXELS
+from sparsecomp.checks import in_range
+from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, Container, unpack
+
+if TYPE_CHECKING:
+    from sparsecomp.models.pretrained import Models
+
+
+bytes_ = bytes  # `Measurement` has a field of this name
 
 
 class BudgetError(ValueError):
@@ -18,48 +28,132 @@ class BudgetError(ValueError):
         # Rounded up, so that asking again with the printed number succeeds.
         shown = math.ceil(smallest * 1e4) / 1e4
         super().__init__(f"{codec}: bpp={bpp:g} is too small for this picture; it can reach bpp={shown:.4f}")
-        self.smallest = smallest
+        self.smallest, self.asked = smallest, (codec, bpp, smallest)
+
+    def __reduce__(self) -> tuple:
+        """Pickle by the arguments: a worker's error must reach the process that waits for it."""
+        return BudgetError, self.asked
 
 
-class Codec(Protocol):
-    """Anything that turns a picture into an ``.spc`` file and back.
+class Codec(ABC):
+    """Turn a picture into an ``.spc`` file and back.
 
-    Pictures are uint8 arrays of shape (H, W, 3). The files are whole: a rate is ``8 * len(file) / (H * W)``.
+    A codec is a frozen dataclass: its fields are the options of `codecs.get_codec`, and its defaults work. `register`
+    makes it known. Pictures are uint8 arrays of shape (H, W, 3). A rate is that of the whole file,
+    ``8 * len(file) / (H * W)``.
+
+    Attributes
+    ----------
+    name : str
+        As the command line knows it.
+    number : int
+        As a file knows it, 1 .. 255. A number never changes, and is never used again.
+    note : str
+        What `compare` says of the codec below its table; empty for nothing.
+    preset : str
+        For a codec that fits networks (it has an option ``budget``): the field of a profile that says how.
     """
 
-    name: str
+    name: ClassVar[str]
+    number: ClassVar[int]
+    note: ClassVar[str] = ""
+    preset: ClassVar[str] = "fit"
+    models: Models | None = None  # a trained codec has an option of this name
 
+    @abstractmethod
     def encode(self, image: np.ndarray) -> bytes:
-        """Write the picture at this codec's own setting."""
+        """Write the picture at this codec's own setting; `ValueError` if it is none (`check_image`)."""
+
+    @abstractmethod
+    def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
+        """Write the best file of at most `bpp` bits per pixel, or raise `BudgetError`; other errors as `encode`."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, container: Container, models: Models | None = None) -> np.ndarray:
+        """Give the picture of a file of this codec, in the size that it declares.
+
+        Raises
+        ------
+        BitstreamError
+            On anything malformed, and nothing else. Nothing large is allocated before it is checked.
+        """
+
+    @classmethod
+    def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
+        """Say what is in a file, as rows of a label and a text; `BitstreamError` as `read`."""
+        return []
+
+    @classmethod
+    def macs_per_pixel(cls, container: Container, models: Models | None = None) -> float | None:
+        """Count the multiply-accumulates of the file's network for one pixel; None where there is no network."""
+        return None
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Read a file of this codec, from its bytes alone."""
+        """Read a file of this codec, from its bytes alone; `BitstreamError` on any other or a damaged one."""
+        container = unpack(data)
+        found = codec_of(container)
+        if found.number != self.number:
+            raise BitstreamError(f"a {found.name} file, not {self.name}")
+        return self.read(container, self.models)
 
-    def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
-        """Write the best file of at most `bpp` bits per pixel, or raise `BudgetError`."""
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """Name the options."""
+        return tuple(option.name for option in fields(cast(Any, cls)))
 
-    def macs_per_pixel(self, data: bytes) -> float | None:
-        """Multiply-accumulates the network in this file spends on a pixel; None where there is no network."""
+
+REGISTRY: dict[str, type[Codec]] = {}
+
+
+def register(codec: type[Codec]) -> type[Codec]:
+    """Make a codec known by its name and its number: a decorator of the class.
+
+    Raises
+    ------
+    ValueError
+        If another codec has the name or the number, or the number is outside 1 .. 255.
+    """
+    if codec.number not in range(1, 256):
+        raise ValueError(f"number of {codec.name} must be in 1 .. 255, got {codec.number!r}")
+    for other in REGISTRY.values():
+        if other.name == codec.name or other.number == codec.number:
+            raise ValueError(f"{codec.name}, number {codec.number}: {other.name} has number {other.number} already")
+    REGISTRY[codec.name] = codec
+    return codec
+
+
+def codec_of(container: Container) -> type[Codec]:
+    """Find the codec of a file by its number; `BitstreamError` if there is none."""
+    for codec in REGISTRY.values():
+        if codec.number == container.codec:
+            return codec
+    raise BitstreamError(f"unknown codec number {container.codec}")
+
+
+def names() -> tuple[str, ...]:
+    """Name the registered codecs, in the order of their numbers."""
+    return tuple(sorted(REGISTRY, key=lambda name: REGISTRY[name].number))
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """One picture through one codec: the file, what came back, and the numbers.
 
-    Rates are of the whole file; psnr in dB; ms_ssim is None below 161 pixels a side; macs_per_pixel is
-    None for the standard codecs.
+    Rates are of the whole file; psnr in dB; ssim is None below 11 pixels a side and ms_ssim below 161; macs_per_pixel
+    is None where there is no network.
     """
 
     codec: str
     bytes: int
     bpp: float
     psnr: float
-    ssim: float
+    ssim: float | None
     ms_ssim: float | None
     encode_seconds: float
     decode_seconds: float
     macs_per_pixel: float | None
-    data: bytes = field(repr=False)
+    data: bytes_ = field(repr=False)
     reconstruction: np.ndarray = field(repr=False)
 
     def row(self) -> dict[str, str | float | None]:
@@ -89,5 +183,13 @@ def check_image(image: np.ndarray, *, codec: str, max_side: int = MAX_PIXELS) ->
 
 def check_bpp(bpp: float) -> None:
     """Refuse a budget that is not a finite number of bits per pixel above 0 (`ValueError`)."""
-    if not isinstance(bpp, (int, float)) or not (math.isfinite(bpp) and bpp > 0):
-        raise ValueError(f"bpp={bpp!r} must be a finite number above 0")
+    in_range("bpp", bpp, 0, ends="(]")
+
+
+@contextmanager
+def memory_for(container: Container) -> Iterator[None]:
+    """Within it, where memory ends it is the file's fault: `BitstreamError`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch says RuntimeError where memory ends
+        raise BitstreamError(f"no memory to draw {container.height} x {container.width} pixels") from error

@@ -1,29 +1,50 @@
-"""What the codecs of trained networks share: a model that the receiver has too, which the file names by its hash.
+"""Codecs of trained autoencoders: Sparse CAE, CAE-ADMM, and the same network trained by an estimate of the rate.
 
-Sections of their files: ``network`` (the first 8 bytes of the model's hash, and one number of the codec's own as u16;
-little endian, 10 bytes) and ``values`` (the range-coded symbols). Header, sections and checksum cost 30 or 31 bytes on
-a Kodak picture, 0.0006 bpp.
+The receiver has the model too, and the file names it by its hash. Sections: ``network`` (the first 8 bytes of the
+model's hash, and one number as u16; little endian, 10 bytes) and ``values`` (the range-coded symbols). Header, sections
+and checksum cost 30 or 31 bytes on a Kodak picture, 0.0006 bpp.
+
+One model serves many rates: the same latent at another *setting* is another file. What a setting is, and what the
+number says, depends on the family of networks. For Sparse CAE both are the step by which the latent is rounded, in
+1/16384. A code of CAE-ADMM is whole numbers already: its setting is how many entries are kept, those of largest
+magnitude, and the number is the smallest magnitude of a nonzero symbol.
 """
 
 from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from sparsecomp.coding import entropy
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack
+from sparsecomp import metrics
+from sparsecomp.checks import in_range, require
+from sparsecomp.codecs.base import (
+    REGISTRY,
+    BudgetError,
+    Codec,
+    check_bpp,
+    check_image,
+    codec_of,
+    memory_for,
+    register,
+)
+from sparsecomp.coding import integer_latents, latents
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.complexity import count_macs
-from sparsecomp.models import store
-from sparsecomp.models.store import Stored
-from sparsecomp.models.whole import in_strips, pad, to_tensor
+from sparsecomp.models.inference import channels_last, in_strips, pad, to_tensor
+from sparsecomp.models.pretrained import Models, Stored, default_models
+from sparsecomp.sparsify.admm import kept, top_l
 
 _NETWORK = struct.Struct("<8sH")
+Latent = Any  # what an encoder makes of a picture, (C, h, w): a float tensor (cae), or an int32 array (cae-admm)
 # What no file may ask for, so none is written either: for 2^26 pixels the decoders of the papers take 2^44.1 (cae) and
 # 2^45.4 (cae-admm) multiply-accumulates, and have at most 2^27 symbols, which are 512 MB. Long thin pictures, padded to
 # whole places, take more.
@@ -31,36 +52,407 @@ MOST_MACS = 2**46
 MOST_SYMBOLS = 2**28
 
 
-# Models ---------------------------------------------------------------------------------------------------------------
+# The codecs -----------------------------------------------------------------------------------------------------------
 
 
-def check_model(model: str | None) -> None:
-    """Refuse what is no name (`ValueError`)."""
-    if model is not None and not isinstance(model, str):
-        raise ValueError(f"model={model!r}: the name of a model or the path of its file is needed")
+@dataclass(frozen=True, kw_only=True)
+class Trained(Codec):
+    """A trained autoencoder with a quantiser and a range coder; what the three codecs share.
 
-
-def candidates(codec: str, model: str | None, study: str) -> list[Stored]:
-    """The models that a codec may use: the one that is named, or all that may be chosen without.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or the named one is for another codec; ``study`` makes models.
+    Parameters
+    ----------
+    model : str, optional
+        Name of a model of `models`, or the path of a model's file. (Who decodes needs it among theirs.) By default
+        `encode` takes the first in the codec's order, of the models with ``search`` in their `about`; `at_bpp` tries
+        them all.
+    models : Models, optional
+        Where models are looked up; by default `models.pretrained.default_models`.
+    device : str
+        Where the networks run while a picture is written; a file is always decoded on the CPU.
     """
-    if model is not None:
-        stored = store.find(model)
-        if stored.codec != codec:
-            raise ValueError(f"model={model!r} is for {stored.codec}, not {codec}")
-        return [stored]
-    own = [stored for stored in map(store.load, store.available().values()) if stored.codec == codec]
-    if found := [stored for stored in own if stored.about.get("search")]:
-        return found
-    if names := ", ".join(stored.name for stored in own):
-        raise ValueError(f"{codec}: no model here may be chosen without being named; name one of {names}")
-    raise ValueError(
-        f"{codec}: there is no trained model in results/models; `sparsecomp study {study} --profile laptop` trains them"
-    )
+
+    model: str | None = None
+    models: Models | None = field(default=None, repr=False)
+    device: str = "cpu"
+
+    note: ClassVar[str] = "trained before on other pictures; the model is not in the file"
+    study: ClassVar[str]  # that makes models
+    coder: ClassVar[ModuleType]  # from symbols to bytes and back
+    check: ClassVar[Any]  # refuses a number that no file can hold (`ValueError`)
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not isinstance(self.model, str):
+            require(False, "model", "the name of a model or the path of its file", self.model)
+
+    # What the families differ in. A latent is what the encoder makes of a picture, (C, h, w); symbols are int32.
+
+    @staticmethod
+    def latent(stored: Stored, z: torch.Tensor) -> Latent:
+        """Take the latent from the encoder's output; `ValueError` for values that no file can hold."""
+        return z
+
+    @staticmethod
+    @abstractmethod
+    def symbols(latent: Latent, setting: int) -> np.ndarray:
+        """Make the symbols at a setting."""
+
+    @staticmethod
+    def said(symbols: np.ndarray, setting: int) -> int:
+        """The number that the file has beside the symbols."""
+        return setting
+
+    @staticmethod
+    def unit(number: int) -> float:
+        """The value of the latent that a symbol of 1 stands for."""
+        return 1.0
+
+    @staticmethod
+    @abstractmethod
+    def ladder(latent: Latent) -> list[int]:
+        """Settings for the search, from the best file to the smallest."""
+
+    @staticmethod
+    @abstractmethod
+    def order(about: dict) -> tuple:
+        """By what models are sorted: `encode` takes the first by itself."""
+
+    @staticmethod
+    def quality(reference: np.ndarray, reconstruction: np.ndarray) -> float:
+        """What decides between models at the same rate: PSNR."""
+        return metrics.psnr(reference=reference, reconstruction=reconstruction)
+
+    @abstractmethod
+    def _setting(self, stored: Stored, latent: Latent) -> int:
+        """The setting of `encode`."""
+
+    # What they share.
+
+    def encode(self, image: np.ndarray) -> bytes:
+        """Write the picture with `model` at this codec's setting.
+
+        Raises
+        ------
+        ValueError
+            If the picture is not one, there is no such model, the model is too costly for a picture of this size, or
+            its code has a value that no file can hold.
+        """
+        check_image(image, codec=self.name)
+        stored = min(self._candidates(), key=lambda m: self.order(m.about))
+        latent = latent_of(stored, image, self.device)
+        return _write(stored, latent, self._setting(stored, latent), *image.shape[:2])[1]
+
+    def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
+        """The best file of at most ``bpp``: each model at the best setting that fits, of these the highest `quality`.
+
+        Raises
+        ------
+        ValueError
+            As `encode`; `BudgetError` where even the smallest file of every model is too much.
+        """
+        check_image(image, codec=self.name)
+        check_bpp(bpp)
+        size, found, refused = image.shape[:2], [], []
+        for stored in self._candidates():
+            try:
+                found.append((stored, *_best(stored, latent_of(stored, image, self.device), bpp, *size)))
+            except BudgetError as error:
+                refused.append(error)
+        if not found:
+            raise min(refused, key=lambda error: error.smallest)
+
+        def quality(of: tuple[Stored, np.ndarray, int, bytes]) -> float:
+            stored, symbols, number, _ = of
+            return self.quality(image, draw(stored, symbols, *size, unit=self.unit(number), device=self.device))
+
+        return (max(found, key=quality) if len(found) > 1 else found[0])[-1]
+
+    def _candidates(self) -> list[Stored]:
+        """The models that the codec may use: the one that is named, or all that may be chosen without."""
+        models = self.models or default_models()
+        if self.model is not None:
+            stored = models.find(self.model)
+            if stored.codec != self.name:
+                raise ValueError(f"model={self.model!r} is for {stored.codec}, not {self.name}")
+            return [stored]
+        own = models.of_codec(self.name)
+        if found := [stored for stored in own if stored.about.get("search")]:
+            return found
+        if names := ", ".join(stored.name for stored in own):
+            raise ValueError(f"{self.name}: no model here may be chosen without being named; name one of {names}")
+        command = f"sparsecomp study {self.study} --profile laptop"
+        raise ValueError(f"{self.name}: there is no trained model in results/models; `{command}` trains them")
+
+    @classmethod
+    def read(cls, container: Container, models: Models | None = None) -> np.ndarray:
+        """Draw the picture with the model that the file names, which must be among ``models``."""
+        with memory_for(container):
+            stored, symbols, number = read_symbols(container, models)
+            return draw(stored, symbols, container.height, container.width, unit=cls.unit(number))
+
+    @classmethod
+    def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
+        """The model and its shape; each codec adds its number."""
+        stored, _ = read_network(container, models)
+        shape = stored.model.shape
+        sizes = [f"{name} {getattr(shape, name)}" for name in ("width", "latent", "depth") if hasattr(shape, name)]
+        return [("model", ", ".join([stored.name, stored.key, *sizes]))]
+
+    @classmethod
+    def macs_per_pixel(cls, container: Container, models: Models | None = None) -> float:
+        """Multiply-accumulates of the decoder for one pixel, whatever of its weights is zero."""
+        stored, _ = read_network(container, models)
+        return macs(stored) / stored.scale**2
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Cae(Trained):
+    """A convolutional autoencoder of Sparse CAE (Gille et al. 2022): its latent is rounded to multiples of a step.
+
+    Parameters
+    ----------
+    step : int, optional
+        Of `encode`, in 1/16384, 64 .. 65535. By default the geometric mean of the steps that the model was trained
+        for. `at_bpp` finds its own.
+    model, models, device
+        As `Trained`. The least sparse model comes first, and of these the one for the finest steps.
+    """
+
+    step: int | None = None
+
+    name: ClassVar[str] = "cae"
+    number: ClassVar[int] = 18
+    study: ClassVar[str] = "cae"
+    coder: ClassVar[ModuleType] = latents
+    check: ClassVar[Any] = staticmethod(latents.check_step)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.step is not None:
+            self.check(self.step)
+
+    @staticmethod
+    def symbols(latent: Latent, step: int) -> np.ndarray:
+        return latents.quantise(latent, step).numpy()
+
+    @staticmethod
+    def unit(step: int) -> float:
+        return step / latents.UNIT
+
+    @staticmethod
+    def ladder(latent: Latent) -> list[int]:
+        # Coarser steps make smaller files, but for a few bytes here and there, and not where few levels are left: so
+        # three an octave are tried.
+        return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(31)]
+
+    @staticmethod
+    def order(about: dict) -> tuple:
+        return about.get("sparsity") or 0, about["finest"]
+
+    def _setting(self, stored: Stored, latent: Latent) -> int:
+        return stored.step if self.step is None else self.step
+
+    @classmethod
+    def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
+        """The model, its shape, and the step."""
+        step = read_network(container, models)[1]
+        text = f"{step} / {latents.UNIT} = {step / latents.UNIT:.5f}"
+        return [*super().describe(container, models), ("step", text)]
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CaeAdmm(Trained):
+    """A compressive autoencoder whose code was pruned in training by ADMM (Zhao & Liao 2019).
+
+    Parameters
+    ----------
+    keep : float, optional
+        Of `encode`: the share of the code's entries, in (0, 1], that are kept, those of largest magnitude
+        (`sparsify.admm.top_l`). By default the code stays as the encoder makes it. `at_bpp` finds its own.
+    model, models, device
+        As `Trained`. The model that kept most in training comes first, and of these the one with the lowest price of a
+        bit.
+    """
+
+    keep: float | None = None
+
+    name: ClassVar[str] = "cae-admm"
+    number: ClassVar[int] = 19
+    study: ClassVar[str] = "cae_admm"
+    coder: ClassVar[ModuleType] = integer_latents
+    check: ClassVar[Any] = staticmethod(integer_latents.check_threshold)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep is not None:
+            in_range("keep", self.keep, 0, 1, "(]")
+
+    @staticmethod
+    def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
+        if not bool((z.abs() < integer_latents.MOST + 0.5).all()):
+            raise ValueError(f"model={stored.name!r}: of this picture it makes values beyond {integer_latents.MOST}")
+        return z.round().to(torch.int32).numpy()
+
+    @staticmethod
+    def symbols(latent: Latent, entries: int) -> np.ndarray:
+        return latent if entries >= np.count_nonzero(latent) else pruned(latent, entries / latent.size)
+
+    @staticmethod
+    def said(symbols: np.ndarray, setting: int) -> int:
+        return integer_latents.threshold_of(symbols)
+
+    @staticmethod
+    def ladder(latent: Latent) -> list[int]:
+        return [max(1, int(np.count_nonzero(latent))), 1]
+
+    @staticmethod
+    def order(about: dict) -> tuple:
+        return -(about.get("keep") or 1), about.get("lam") or 0
+
+    @staticmethod
+    def quality(reference: np.ndarray, reconstruction: np.ndarray) -> float:
+        """SSIM; PSNR where that is not defined, below 11 pixels a side."""
+        ssim = metrics.ssim(reference=reference, reconstruction=reconstruction)
+        return Trained.quality(reference, reconstruction) if ssim is None else ssim
+
+    def _setting(self, stored: Stored, latent: Latent) -> int:
+        return latent.size if self.keep is None else kept(self.keep, latent.size)
+
+    @classmethod
+    def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
+        """The model, its shape, the threshold, and the share of zeros."""
+        _, symbols, threshold = read_symbols(container, models)
+        return [
+            *super().describe(container, models),
+            ("threshold", f"{threshold}, the least magnitude beside zero"),
+            ("zeros", f"{100 * float((symbols == 0).mean()):.2f} % of {symbols.size:,} entries"),
+        ]
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CaeTheis(CaeAdmm):
+    """The same network, coder and file, trained by an estimate of the entropy (Theis et al. 2017) in place of ADMM."""
+
+    name: ClassVar[str] = "cae-theis"
+    number: ClassVar[int] = 20
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def _codec_of_model(stored: Stored) -> type[Trained]:
+    """The codec that a model is for."""
+    codec = REGISTRY[stored.codec]
+    assert issubclass(codec, Trained)
+    return codec
+
+
+def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int) -> tuple[np.ndarray, bytes]:
+    """The symbols of a latent at a setting, and their file."""
+    codec = _codec_of_model(stored)
+    symbols = codec.symbols(latent, setting)
+    number = codec.said(symbols, setting)
+    network = _NETWORK.pack(bytes.fromhex(stored.key), number)
+    values = codec.coder.encode(symbols, stored.counts, number).ljust(_least(stored, height, width), b"\0")
+    sections = {"network": network, "values": values}
+    return symbols, pack(Container(codec.number, height, width, sections))
+
+
+def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -> tuple[np.ndarray, int, bytes]:
+    """Symbols, number and file of the best setting whose file is not over ``bpp``; `BudgetError`.
+
+    The ladder's settings are tried in order, and bisection ends the search. Files are written where the estimate alone
+    cannot say whether they fit, and the last one always; where the estimate was far off, every one.
+    """
+    codec, budget = _codec_of_model(stored), bpp * height * width / 8
+    ladder = codec.ladder(latent)
+    smallest = _write(stored, latent, ladder[-1], height, width)[1]
+    if len(smallest) > budget:
+        raise BudgetError(stored.codec, bpp, 8 * len(smallest) / (height * width))
+    rest = len(smallest) - len(unpack(smallest).sections["values"])  # header, network, checksum
+
+    def fits(setting: int, estimated: bool) -> bool:
+        if estimated:
+            symbols = codec.symbols(latent, setting)
+            bits = codec.coder.bits(symbols, stored.counts, codec.said(symbols, setting))
+            estimate = rest + bits / 8
+            if abs(estimate - budget) > 16 + estimate / 256:
+                return estimate < budget
+        return len(_write(stored, latent, setting, height, width)[1]) <= budget
+
+    for estimated in (True, False):
+        bad, good = None, ladder[-1]
+        for good in ladder:
+            if good == ladder[-1] or fits(good, estimated):
+                break
+            bad = good
+        while bad is not None and abs(good - bad) > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if fits(middle, estimated) else (good, middle)
+        symbols, written = _write(stored, latent, good, height, width)
+        if len(written) <= budget:
+            break
+    return symbols, codec.said(symbols, good), written
+
+
+def read_network(container: Container, models: Models | None = None) -> tuple[Stored, int]:
+    """The model and the number of a file; `BitstreamError` if the model is not here, or on anything absurd."""
+    codec = codec_of(container)
+    assert issubclass(codec, Trained)
+    if set(container.sections) != {"network", "values"} or len(container.sections["network"]) != _NETWORK.size:
+        needed = f"a network section of {_NETWORK.size} bytes and values, nothing else"
+        raise BitstreamError(f"a {codec.name} file has {needed}")
+    key, number = _NETWORK.unpack(container.sections["network"])
+    try:
+        stored = (models or default_models()).by_key(key.hex(), codec.name)
+    except LookupError as error:
+        raise BitstreamError(error.args[0]) from None
+    if stored.codec != codec.name:
+        raise BitstreamError(f"a {codec.name} file of model {stored.name}, which is for {stored.codec}")
+    if _absurd(stored, container.height, container.width):
+        raise BitstreamError(f"absurd size: {container.height} x {container.width} pixels of model {stored.name}")
+    try:
+        codec.check(number)
+    except ValueError as error:
+        raise BitstreamError(str(error)) from None
+    return stored, number
+
+
+def read_symbols(container: Container, models: Models | None = None) -> tuple[Stored, np.ndarray, int]:
+    """The model, the symbols int32 ``(C, h, w)`` and the number of a file; `BitstreamError` if it is none."""
+    stored, number = read_network(container, models)
+    codec, size = _codec_of_model(stored), (container.height, container.width)
+    values, needed = container.sections["values"], _least(stored, *size)
+    if len(values) < needed or (len(values) > needed and values.endswith(b"\0")):
+        raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
+    # The coder's own zeros at the end are left out by `range_coder.words`, so that all that is here is padding.
+    shape = (stored.model.shape.latent, *_places(stored, *size))
+    symbols = codec.coder.decode(values.rstrip(b"\0"), shape, stored.counts, number)
+    if codec.said(symbols, number) != number:
+        raise BitstreamError(f"threshold {number}: it is {codec.said(symbols, number)} of these symbols")
+    return stored, symbols, number
+
+
+def _places(stored: Stored, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the code."""
+    return -(-height // stored.scale), -(-width // stored.scale)
+
+
+def _least(stored: Stored, height: int, width: int) -> int:
+    """Bytes that the values have at least: a forged file must not ask for hours of work."""
+    rows, columns = _places(stored, height, width)
+    return -(-rows * columns * stored.scale**2 // latents.PIXELS_PER_BYTE)
+
+
+def _absurd(stored: Stored, height: int, width: int) -> bool:
+    """Is the picture too large for this model? Such a file is neither written nor read."""
+    rows, columns = _places(stored, height, width)
+    return rows * columns * stored.model.shape.latent > MOST_SYMBOLS or rows * columns * macs(stored) > MOST_MACS
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
 
 
 def macs(stored: Stored) -> int:
@@ -68,86 +460,31 @@ def macs(stored: Stored) -> int:
     return count_macs(stored.model.decoder, (1, stored.model.shape.latent, 1, 1))
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
+    """What a model makes of a picture uint8 ``(H, W, 3)``, before a setting is chosen: ``(C, h, w)``, on the CPU.
 
-
-def write(stored: Stored, number: int, code: bytes, height: int, width: int) -> bytes:
-    """A file: the model, the codec's own number, the code."""
-    network = _NETWORK.pack(bytes.fromhex(stored.key), number)
-    values = code.ljust(least(stored, height, width), b"\0")
-    return pack(Container(stored.codec, height, width, {"network": network, "values": values}))
-
-
-def read_network(container: Container) -> tuple[Stored, int]:
-    """The model and the number of a file; `BitstreamError` if the model is not here, or on anything absurd."""
-    if set(container.sections) != {"network", "values"} or len(container.sections["network"]) != _NETWORK.size:
-        raise BitstreamError(
-            f"a {container.codec} file has a network section of {_NETWORK.size} bytes and values, nothing else"
-        )
-    key, number = _NETWORK.unpack(container.sections["network"])
-    try:
-        stored = store.by_key(key.hex(), container.codec)
-    except LookupError as error:
-        raise BitstreamError(error.args[0]) from None
-    if stored.codec != container.codec:
-        raise BitstreamError(f"a {container.codec} file of model {stored.name}, which is for {stored.codec}")
-    if absurd(stored, container.height, container.width):
-        raise BitstreamError(f"absurd size: {container.height} x {container.width} pixels of model {stored.name}")
-    return stored, number
-
-
-def read_code(stored: Stored, container: Container) -> tuple[bytes, tuple[int, int, int]]:
-    """The code of a file, without the zeros that fill it up, and the shape of its symbols; `BitstreamError`."""
-    values, needed = container.sections["values"], least(stored, container.height, container.width)
-    if len(values) < needed or (len(values) > needed and values.endswith(b"\0")):
-        raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
-    # The coder's own zeros at the end are left out by `entropy.words`, so that all that is here is padding.
-    shape = (stored.model.shape.latent, *places(stored, container.height, container.width))
-    return values.rstrip(b"\0"), shape
-
-
-def places(stored: Stored, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the code."""
-    return -(-height // stored.scale), -(-width // stored.scale)
-
-
-def least(stored: Stored, height: int, width: int) -> int:
-    """Bytes that the values have at least: a forged file must not ask for hours of work."""
-    rows, columns = places(stored, height, width)
-    return -(-rows * columns * stored.scale**2 // entropy.PIXELS_PER_BYTE)
-
-
-def absurd(stored: Stored, height: int, width: int) -> bool:
-    """Is the picture too large for this model? Such a file is neither written nor read."""
-    rows, columns = places(stored, height, width)
-    return rows * columns * stored.model.shape.latent > MOST_SYMBOLS or rows * columns * macs(stored) > MOST_MACS
-
-
-# Networks -------------------------------------------------------------------------------------------------------------
-
-
-def _on(network: nn.Module, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A copy of a stored network where it is to run. (Channels last is how a CPU convolves fastest.)"""
-    return copy.deepcopy(network).to(device, memory_format=torch.channels_last)
-
-
-def encoded(stored: Stored, image: np.ndarray, device: str = "cpu") -> torch.Tensor:
-    """What the encoder makes of a picture uint8 ``(H, W, 3)``: ``(C, h, w)``, on the CPU, not rounded.
+    For Sparse CAE the latent, a float tensor; for CAE-ADMM the code ``round(encoder(x))``, int32, all entries kept.
 
     Raises
     ------
     ValueError
-        If the model is too costly for a picture of this size.
+        If the model is too costly for a picture of this size, or a value of a code is beyond 32767, or none at all.
     """
     height, width, _ = image.shape
-    if absurd(stored, height, width):
+    if _absurd(stored, height, width):
         raise ValueError(f"model={stored.name!r} does not go with {height} x {width} pixels: no decoder will draw that")
     encoder = _on(stored.model.encoder, device)
     x = pad(to_tensor(image), stored.scale)
-    return _in_strips(stored, lambda strip: encoder(strip.to(device).float() / 255).cpu(), x, down=True)[0]
+    z = _in_strips(stored, lambda strip: encoder(strip.to(device).float() / 255).cpu(), x, down=True)[0]
+    return _codec_of_model(stored).latent(stored, z)
 
 
-def drawn(
+def pruned(symbols: np.ndarray, keep: float) -> np.ndarray:
+    """A code int32 ``(C, h, w)`` of which only a share ``keep`` of the entries stays (`top_l`)."""
+    return top_l(torch.from_numpy(symbols)[None], keep)[0].numpy()
+
+
+def draw(
     stored: Stored, symbols: np.ndarray, height: int, width: int, *, unit: float = 1.0, device: str = "cpu"
 ) -> np.ndarray:
     """The picture uint8 ``(H, W, 3)`` of symbols ``(C, h, w)`` in multiples of ``unit``.
@@ -164,16 +501,12 @@ def drawn(
     return np.ascontiguousarray(picture[:, :height, :width].permute(1, 2, 0).numpy())
 
 
+def _on(network: nn.Module, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A copy of a stored network where it is to run."""
+    return channels_last(copy.deepcopy(network), device)
+
+
 def _in_strips(
     stored: Stored, network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, down: bool
 ) -> torch.Tensor:
     return in_strips(network, x, scale=stored.scale, margin=stored.model.shape.margin, down=down)
-
-
-@contextmanager
-def memory_for(container: Container) -> Iterator[None]:
-    """Within it, where memory ends it is the file's fault: `BitstreamError`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # torch says RuntimeError where memory ends
-        raise BitstreamError(f"no memory to draw {container.height} x {container.width} pixels") from error

@@ -11,11 +11,7 @@ al. 2013), while the steps stay. Steps are powers of 2^(1/16), so that one byte 
 
 from __future__ import annotations
 
-import functools
-
 import torch
-
-from sparsecomp.models.siren import Architecture
 
 PER_OCTAVE = 16
 FINEST = 255  # step 2^(-255/16), about 1.6e-5
@@ -31,27 +27,6 @@ def index_of(step: torch.Tensor) -> torch.Tensor:
     return (-PER_OCTAVE * torch.log2(step.double())).round().clamp(0, FINEST).long()
 
 
-@functools.cache
-def tensor_of(architecture: Architecture) -> torch.Tensor:
-    """Which matrix or bias vector each parameter belongs to, int64 ``(P,)``: W_0 is 0, b_0 is 1, W_1 is 2, ..."""
-    parts = []
-    for layer, (out, inp) in enumerate(architecture.shapes):
-        parts += [torch.full((out * inp,), 2 * layer), torch.full((out,), 2 * layer + 1)]
-    return torch.cat(parts)
-
-
 def round_through(theta: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     """``Delta round(theta / Delta)``, with a gradient of 1 in ``theta`` and none in ``step``."""
     return theta + (step * (theta / step).round() - theta).detach()
-
-
-def rounded(architecture: Architecture, theta: torch.Tensor, bits: int) -> torch.Tensor:
-    """A trained network ``(P,)`` rounded afterwards, without training: each matrix to ``2^bits - 1`` values between its
-    largest and its negative. What quantisation in training is compared with.
-    """
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits={bits!r}: a whole number from 2 to 16 is needed")
-    of = tensor_of(architecture)
-    largest = torch.zeros(int(of.max()) + 1).scatter_reduce(0, of, theta.abs(), "amax")
-    step = (largest / (2 ** (bits - 1) - 1)).clamp(min=1e-12)[of]
-    return (theta / step).round() * step

@@ -9,8 +9,8 @@ that is not zero as fp16, and the positions of the zeros range-coded. ::
 
 A tensor is seen as ``(filters, inputs, taps)``. First it says which filters have a weight that is not zero, then which
 inputs have, then for all pairs of these two which taps are not zero: three sequences of binary symbols, each with one
-density a tensor (`weights.density_of`; where none or all are there nothing is written). So a whole zero filter or input
-costs one symbol, not one a weight. Values stand in the order of positions.
+density a tensor (`range_coder.density_of`; where none or all are there nothing is written). So a whole zero filter or
+input costs one symbol, not one a weight. Values stand in the order of positions.
 
 Decoding ends by encoding again: a stream that no encoder writes is refused.
 """
@@ -24,9 +24,8 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.coding.bitstream import BitstreamError, read_varint, varint
-from sparsecomp.coding.entropy import reader, words
-from sparsecomp.coding.weights import binary, density_near
+from sparsecomp.coding.container import BitstreamError, read_varint, varint
+from sparsecomp.coding.range_coder import binary, density_near, reader, words
 
 MAGIC = b"SPW\x1a\x01"  # the last byte is the version
 MOST_ENTRIES, MOST_DIMENSIONS = 2**24, 8  # of all tensors together; of one: a forged file must not ask for more
@@ -105,7 +104,7 @@ def _decode(body: bytes) -> dict[str, torch.Tensor]:
         name = body[at + 1 : at + 1 + body[at]].decode()  # a ValueError if this is not UTF-8
         at += 1 + body[at]
         dimensions, at = body[at], at + 1
-        shape = ()
+        shape: tuple[int, ...] = ()
         for _ in range(dimensions):
             side, at = read_varint(body, at)
             shape += (side,)

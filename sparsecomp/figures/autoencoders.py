@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sparsecomp import codecs, data, metrics, results
-from sparsecomp.codecs.autoencoder import Cae
+from sparsecomp.codecs.trained import Cae
 from sparsecomp.drawings import Figure
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
-from sparsecomp.models import store
+from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.results import RunRecord
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
@@ -185,7 +185,7 @@ def _with_spread(mean: float, deviation: float) -> str:
     return f"{mean:+.2f}" if np.isnan(deviation) else f"{mean:+.2f} ± {deviation:.2f}"
 
 
-def surgery_table(stored: store.Stored) -> Table:
+def surgery_table(stored: Stored) -> Table:
     """What surgery leaves of an encoder, layer by layer."""
     rows = []
     for row in surgery.report(stored.model.encoder):
@@ -212,20 +212,20 @@ def cae_training() -> Figure:
     return figure
 
 
-def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
+def cae_pictures(bpp: float = 2.25, side: int = 128, models: Models | None = None) -> Figure:
     """Figure 5 (and, near 4.28 bpp, 7): dense, l1,1 and l1,inf at about one rate, as files; ``side`` pixels of them.
 
     Of Kodak's kodim23, or of the astronaut where Kodak is not at hand.
     """
     name, (row, column) = ("kodim23", (190, 470)) if data.available("kodak") else ("astronaut", (128, 228))
     original = (data.kodak if name == "kodim23" else data.bundled)()[name]
-    crop = row - side // 2, column - side // 2, side, side
+    crop, models = (row - side // 2, column - side // 2, side, side), models or default_models()
     panels = {f"{name}, original\n24 bpp": original}
     for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
-        if store.find(record.result["file"]).key != record.result["model"]:
+        if models.find(record.result["file"]).key != record.result["model"]:
             raise LookupError(f"the model {record.result['file']} is not the one of its record")
-        file = Cae(model=record.result["file"]).at_bpp(original, bpp)
-        decoded = codecs.decode(file)
+        file = Cae(model=record.result["file"], models=models).at_bpp(original, bpp)
+        decoded = codecs.decode(file, models=models)
         psnr = metrics.psnr(reference=original, reconstruction=decoded)
         rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
         saved = "" if kind == "dense" else f", {numbers.macs_saved(kind):.0f} % fewer MACs"
@@ -233,17 +233,14 @@ def cae_pictures(bpp: float = 2.25, side: int = 128) -> Figure:
     return pictures(panels, columns=4, crop=crop)
 
 
-def cae_models_table() -> Table:
-    """The trained models of Sparse CAE in ``results/models``: what a file can name."""
-    rows = []
-    for name, path in store.available().items():
-        stored = store.load(path)
-        if stored.codec != "cae":
-            continue
+def cae_models_table(models: Models | None = None) -> Table:
+    """The trained models of Sparse CAE, by default in ``results/models``: what a file can name."""
+    models, rows = models or default_models(), []
+    for stored in models.of_codec("cae"):
         rows.append({
-            "model": name, "key": stored.key, "sparsity": f"{100 * stored.about.get('sparsity', 0):.0f} %",
+            "model": stored.name, "key": stored.key, "sparsity": f"{100 * stored.about.get('sparsity', 0):.0f} %",
             "steps": f"1/{1 / stored.about['finest']:.0f} to 1/{1 / stored.about['coarsest']:.0f}",
             "chosen by the codec": "yes" if stored.about.get("search") else "only by name",
-            "kB": f"{path.stat().st_size / 1000:,.0f}",
+            "kB": f"{models.files[stored.name].stat().st_size / 1000:,.0f}",
         })  # fmt: skip
     return Table(rows)

@@ -6,10 +6,10 @@ import numpy as np
 
 from sparsecomp import codecs, data, metrics
 from sparsecomp.codecs.base import BudgetError
-from sparsecomp.codecs.cae_admm import CaeAdmm, code_of, pruned
+from sparsecomp.codecs.trained import CaeAdmm, latent_of, pruned
 from sparsecomp.drawings import Figure, code_map
 from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
-from sparsecomp.models import store
+from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.results import RunRecord
 from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, PRUNED, VARIED
 from sparsecomp.verdicts import cae_admm as numbers
@@ -126,21 +126,21 @@ def _limits(axes: object, right: float, low: float) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.03 * (high - low)
 
 
-def admm_pictures(bpp: float = 0.3, side: int = 208) -> Figure:
+def admm_pictures(bpp: float = 0.3, side: int = 208, models: Models | None = None) -> Figure:
     """Figure 3: the original, JPEG, JPEG 2000 and the best of our pruned models in files of at most ``bpp``.
 
     ``side`` pixels of Kodak's kodim21, or of the astronaut where Kodak is not at hand; SSIM and PSNR of all of it.
     """
-    name, original = _shown()
+    (name, original), models = _shown(), models or default_models()
     row, column = (260, 300) if name == "kodim21" else (128, 228)
     panels = {f"{name}, original\n24 bpp": original}
     files = {
         "JPEG": codecs.get_codec("jpeg").at_bpp(original, bpp),
         "JPEG 2000": codecs.get_codec("jpeg2000").at_bpp(original, bpp),
-        "pruned by ADMM": _best(original, bpp),
+        "pruned by ADMM": _best(original, bpp, models),
     }
     for codec, file in files.items():
-        found = codecs.measure(file, original, encode_seconds=0.0)
+        found = codecs.measure(file, original, encode_seconds=0.0, models=models)
         panels[f"{codec}, {found.bpp:.2f} bpp\nSSIM {found.ssim:.3f}, {found.psnr:.2f} dB"] = found.reconstruction
     return pictures(panels, columns=2, crop=(row - side // 2, column - side // 2, side, side))
 
@@ -150,11 +150,11 @@ def _shown() -> tuple[str, np.ndarray]:
     return name, (data.kodak if name == "kodim21" else data.bundled)()[name]
 
 
-def _stored(label: str) -> store.Stored:
+def _stored(label: str, models: Models) -> Stored:
     """The model of a training; `LookupError` where the one that is here is another."""
     result = numbers.training(label).result
     try:
-        stored = store.find(result["file"])
+        stored = models.find(result["file"])
     except ValueError as error:
         raise LookupError(str(error)) from error
     if stored.key != result["model"]:
@@ -162,31 +162,32 @@ def _stored(label: str) -> store.Stored:
     return stored
 
 
-def _best(original: np.ndarray, bpp: float) -> bytes:
+def _best(original: np.ndarray, bpp: float, models: Models) -> bytes:
     """Of the files that the pruned models make of at most ``bpp``, the one of the highest SSIM."""
     files = []
     for label in PRUNED:
         try:
-            files.append(CaeAdmm(model=_stored(label).name).at_bpp(original, bpp))
+            files.append(CaeAdmm(model=_stored(label, models).name, models=models).at_bpp(original, bpp))
         except BudgetError:
             continue
     if not files:
         raise LookupError(f"no pruned model makes a file of at most {bpp} bpp")
-    return max(files, key=lambda file: metrics.ssim(reference=original, reconstruction=codecs.decode(file)))
+    shown = {file: codecs.decode(file, models=models) for file in files}
+    return max(files, key=lambda file: metrics.ssim(reference=original, reconstruction=shown[file]))
 
 
-def admm_codes() -> Figure:
+def admm_codes(models: Models | None = None) -> Figure:
     """Figure 4: the code of kodim21 (the astronaut, where Kodak is not at hand) before and after pruning.
 
     Every channel a tile, blue above zero and orange below, zeros black (`drawings.code_map`). Below, of the pruned
     model's code only the share that its training aimed at.
     """
     name, original = _shown()
-    before, after = (_stored(label) for label in (numbers.BEFORE, numbers.AFTER))
+    before, after = (_stored(label, models or default_models()) for label in (numbers.BEFORE, numbers.AFTER))
     share = PRUNED[numbers.AFTER]
     codes = {
-        "before pruning": code_of(before, original),
-        "after pruning, as the encoder makes it": code_of(after, original),
+        "before pruning": latent_of(before, original),
+        "after pruning, as the encoder makes it": latent_of(after, original),
     }
     codes[f"after pruning, {100 * share:g} % kept"] = pruned(codes["after pruning, as the encoder makes it"], share)
     channels, rows, columns = codes["before pruning"].shape
@@ -406,18 +407,15 @@ def _bd(measure: object, of: str, over: str, metric: str, files: str, digits: in
         return "–"
 
 
-def admm_models_table() -> Table:
-    """The trained models of CAE-ADMM and of its comparison in ``results/models``: what a file can name."""
-    rows = []
-    for name, path in store.available().items():
-        stored = store.load(path)
-        if stored.kind != "cae_admm":
-            continue
+def admm_models_table(models: Models | None = None) -> Table:
+    """The trained models of CAE-ADMM and of its comparison, by default in ``results/models``: what a file can name."""
+    models, rows = models or default_models(), []
+    for stored in models.of_codec("cae-admm", "cae-theis"):
         about = stored.about
         rows.append({
-            "model": name, "key": stored.key, "codec": stored.codec, "trained": name_of(about.get("label", "–")),
+            "model": stored.name, "key": stored.key, "codec": stored.codec, "trained": name_of(about.get("label", "–")),
             "channels": f"{stored.model.shape.latent}",
             "chosen by the codec": "yes" if about.get("search") else "only by name",
-            "kB": f"{path.stat().st_size / 1000:,.0f}",
+            "kB": f"{models.files[stored.name].stat().st_size / 1000:,.0f}",
         })  # fmt: skip
     return Table(rows)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sparsecomp.checks import multiple, whole
+
 SCALE = 8  # pixels of the picture, along one side, for one place of the code
 MAX_WIDTH, MAX_LATENT, MAX_DEPTH = 512, 256, 32
 LINEAR = 1.0  # first slope of a PReLU below 0: the network begins linear (PyTorch and the released code: 0.25)
@@ -46,12 +48,10 @@ class Shape:
     depth: int = 15
 
     def __post_init__(self) -> None:
-        if not isinstance(self.width, int) or self.width % 8 or not 8 <= self.width <= MAX_WIDTH:
-            raise ValueError(f"width={self.width!r}: a multiple of 8 from 8 to {MAX_WIDTH} is needed")
-        for name, least, most in (("latent", 1, MAX_LATENT), ("depth", 0, MAX_DEPTH)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise ValueError(f"{name}={value!r}: a whole number from {least} to {most} is needed")
+        whole("width", self.width, 8, MAX_WIDTH)
+        multiple("width", self.width, 8)
+        whole("latent", self.latent, 1, MAX_LATENT)
+        whole("depth", self.depth, 0, MAX_DEPTH)
 
     @property
     def margin(self) -> int:
@@ -85,7 +85,9 @@ class Block(nn.Module):
             conv(width, width, 3), nn.PReLU(init=LINEAR),
             conv(width, width, 1),
         )  # fmt: skip
-        nn.init.zeros_(self.body[-1][1].weight)
+        *_, normalisation = self.body.modules()
+        assert isinstance(normalisation, nn.BatchNorm2d)
+        nn.init.zeros_(normalisation.weight)
         self.prelu = nn.PReLU(init=LINEAR)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -13,11 +13,14 @@ file.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
 
 import torch
+
+from sparsecomp.checks import in_range, one_of, require, whole
 
 MAX_DEPTH, MAX_WIDTH = 64, 512
 COORDINATES = ("per_axis", "coin")
@@ -48,11 +51,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name, top in (("depth", MAX_DEPTH), ("width", MAX_WIDTH), ("n_in", 64), ("n_out", 64)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= top:
-                raise ValueError(f"{name}={value!r}: a whole number from 1 to {top} is needed")
-        if not 0 < self.w0 <= 1000:
-            raise ValueError(f"w0={self.w0!r}: a number in (0, 1000] is needed")
+            whole(name, getattr(self, name), 1, top)
+        in_range("w0", self.w0, 0, 1000, "(]")
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
@@ -84,8 +84,7 @@ def spans(height: int, width: int, coordinates: str = "per_axis") -> tuple[int, 
     ``height - 1``, so that y runs over [-1, 1] and x, on a 768x512 picture, from -1 to 2.002. The two give different
     networks.
     """
-    if coordinates not in COORDINATES:
-        raise ValueError(f"coordinates={coordinates!r}: one of {', '.join(COORDINATES)} is needed")
+    one_of("coordinates", coordinates, COORDINATES)
     span_y = max(height - 1, 1)
     return span_y, span_y if coordinates == "coin" else max(width - 1, 1)
 
@@ -104,8 +103,7 @@ def positions_of(
     .. K - 1``, the features ``sin(2^k pi p)`` and ``cos(2^k pi p)`` of a position p (Mildenhall et al. 2020, eq. 4),
     weakened by `FEATURE_SCALE` so that the first sines begin no faster than without them.
     """
-    if n_in < 2 or n_in % 4 != 2:
-        raise ValueError(f"n_in={n_in!r}: 2, or 2 and four for each frequency, is needed")
+    require(n_in >= 2 and n_in % 4 == 2, "n_in", "2, or 2 and four for each frequency", n_in)
     span_y, span_x = spans(height, width, coordinates)
     seen = [torch.stack([(index // width).float() / span_y * 2 - 1, (index % width).float() / span_x * 2 - 1])]
     for k in range((n_in - 2) // 4):
@@ -172,3 +170,12 @@ def render(
         colour = forward(architecture, parameters[None], inputs[None])[0]
         picture[index] = colour.clamp(0, 1).mul(255).round().to(torch.uint8).T.cpu()
     return picture.view(height, width, architecture.n_out)
+
+
+@functools.cache
+def tensor_of(architecture: Architecture) -> torch.Tensor:
+    """Which matrix or bias vector each parameter belongs to, int64 ``(P,)``: W_0 is 0, b_0 is 1, W_1 is 2, ..."""
+    parts = []
+    for layer, (out, inp) in enumerate(architecture.shapes):
+        parts += [torch.full((out * inp,), 2 * layer), torch.full((out,), 2 * layer + 1)]
+    return torch.cat(parts)

@@ -8,7 +8,7 @@ of Theis et al. (2017).
 
 At ``width=128``, ``latent=32``, the paper's, the encoder has 1,197,728 parameters and 75.7 kMAC a pixel of the picture,
 the decoder 1,044,131 and 279.1 (277.2 in the released code, which leaves out some padding). All layers pad with zeros,
-so the network takes a whole picture of any size whose sides are multiples of 4 (`models.whole`).
+so the network takes a whole picture of any size whose sides are multiples of 4 (`models.inference`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from sparsecomp.checks import multiple, whole
 
 SCALE = 4  # pixels of the picture, along one side, for one place of the latent
 MARGIN = 12  # places of the latent; neither encoder nor decoder looks farther than that
@@ -45,11 +47,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name in ("width", *(("encoder_width",) if self.encoder_width is not None else ())):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value % 8 or not 8 <= value <= MAX_WIDTH:
-                raise ValueError(f"{name}={value!r}: a multiple of 8 from 8 to {MAX_WIDTH} is needed")
-        if not isinstance(self.latent, int) or not 1 <= self.latent <= MAX_LATENT:
-            raise ValueError(f"latent={self.latent!r}: a whole number from 1 to {MAX_LATENT} is needed")
+            whole(name, getattr(self, name), 8, MAX_WIDTH)
+            multiple(name, getattr(self, name), 8)
+        whole("latent", self.latent, 1, MAX_LATENT)
 
     @property
     def margin(self) -> int:
@@ -111,7 +111,7 @@ class Decoder(nn.Module):
 
 
 class SparseCAE(nn.Module):
-    """Encoder and decoder. The quantiser and the prior stand in `coding.entropy`; sparsity comes from outside."""
+    """Encoder and decoder. The quantiser and the prior stand in `coding.latents`; sparsity comes from outside."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
@@ -144,8 +144,8 @@ def first_values(model: SparseCAE) -> None:
     encoder, decoder, latent = model.encoder, model.decoder, model.shape.latent
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
     blocks, pairs = _transform(4), _transform(2)  # (48, 3, 4, 4) and (12, 3, 2, 2), lowest frequencies first
     # Encoder: 2x2 blocks of pixels, of which the first layer's units see `kept`; then 2x2 of those.
     kept = _turn(encoder.conv1.out_channels // 2, 12) @ pairs.flatten(1)

@@ -21,11 +21,12 @@ from collections.abc import Callable
 
 import torch
 
+from sparsecomp.checks import in_range, require
+
 
 def kept(keep: float, entries: int) -> int:
     """The l that is a share ``keep``, in (0, 1], of so many entries: the nearest whole number, at least 1."""
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep={keep!r}: a share above 0 and up to 1 is needed")
+    in_range("keep", keep, 0, 1, "(]")
     return max(1, round(keep * entries))
 
 
@@ -65,8 +66,7 @@ def released(v: torch.Tensor, keep: float) -> torch.Tensor:
 
 
 def _rows(v: torch.Tensor) -> torch.Tensor:
-    if v.dim() < 2:
-        raise ValueError(f"v of shape {tuple(v.shape)}: codes (N, ...) are needed")
+    require(v.dim() >= 2, "v", "codes (N, ...)", tuple(v.shape))
     return v.flatten(1)
 
 
@@ -106,8 +106,7 @@ class Admm:
         prox: Callable[[torch.Tensor], torch.Tensor],
         device: str | torch.device = "cpu",
     ) -> None:
-        if not 0 < rho < math.inf:
-            raise ValueError(f"rho={rho!r}: a number above 0 is needed")
+        in_range("rho", rho, 0, ends="(]")
         self.rho, self.prox = rho, prox
         self.z, self.u = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.history: list[tuple[float, float]] = []

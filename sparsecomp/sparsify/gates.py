@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sparsecomp.models.siren import Architecture, layers
+from sparsecomp.checks import in_range, require
+from sparsecomp.models.siren import Architecture
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ class HardConcrete:
     stretch: tuple[float, float] = (-0.1, 1.1)
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature <= 1:
-            raise ValueError(f"temperature={self.temperature!r}: a number in (0, 1] is needed")
-        if not (len(self.stretch) == 2 and self.stretch[0] < 0 and self.stretch[1] > 1):
-            raise ValueError(f"stretch={self.stretch!r}: (below 0, above 1) is needed")
+        in_range("temperature", self.temperature, 0, 1, "(]")
+        legal = len(self.stretch) == 2 and self.stretch[0] < 0 and self.stretch[1] > 1
+        require(legal, "stretch", "(below 0, above 1)", self.stretch)
 
     def at(self, log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         """The gate z in [0, 1] that the uniform numbers ``uniform`` in (0, 1) draw; differentiable in ``log_alpha``."""
@@ -91,66 +91,3 @@ def spread_units(architecture: Architecture, units: torch.Tensor) -> torch.Tenso
     for before, after in zip(factors[:-1], factors[1:], strict=True):
         parts += [(after[:, :, None] * before[:, None, :]).flatten(1), after]
     return torch.cat(parts, 1)
-
-
-@torch.no_grad()
-def remove_dead(
-    architecture: Architecture, parameters: torch.Tensor, *, fold: bool = True
-) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[torch.Tensor]]:
-    """The network without its dead neurons: the same picture from smaller matrices.
-
-    A neuron is dead if nothing reads it (its column in the next layer is zero), or if it reads nothing (its row is
-    zero): then it is the constant sin(w0 b). A constant is folded into the biases of the next layer, b' = b + W[:, j]
-    sin(w0 b_j), unless ``fold`` is false; then only the constant 0 counts as dead, and no value changes. Removing one
-    neuron may kill another, so this goes on until nothing changes.
-
-    Parameters
-    ----------
-    parameters : torch.Tensor
-        One network ``(P,)``.
-
-    Returns
-    -------
-    matrices : list of (W, b)
-        ``W (out, in)`` and ``b (out,)`` of every layer, ``depth + 1`` of them; a layer may be left without neurons.
-    alive : list of bool tensors ``(width,)``
-        Which neurons of each sine layer are left.
-    """
-    matrices = [(w[0].clone(), b[0, :, 0].clone()) for w, b in layers(architecture, parameters[None])]
-    alive = [torch.ones(architecture.width, dtype=torch.bool) for _ in range(architecture.depth)]
-    changed = True
-    while changed:
-        changed = False
-        for layer, here in enumerate(alive):
-            (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
-            unread = (after == 0).all(0)
-            constant = (weight == 0).all(1) & ((bias == 0) | fold)
-            dead = here & (unread | constant)
-            if dead.any():
-                if fold:
-                    after_bias += after @ (torch.sin(architecture.w0 * bias) * (dead & ~unread))
-                weight[dead], bias[dead], after[:, dead], here[dead] = 0, 0, 0, False
-                changed = True
-    kept = [torch.ones(architecture.n_in, dtype=torch.bool), *alive, torch.ones(architecture.n_out, dtype=torch.bool)]
-    small = [
-        (weight[after][:, before], bias[after])
-        for (weight, bias), before, after in zip(matrices, kept[:-1], kept[1:], strict=True)
-    ]
-    return small, alive
-
-
-def assemble(
-    matrices: list[tuple[torch.Tensor, torch.Tensor]], w0: float, width: int | None = None
-) -> tuple[Architecture, torch.Tensor]:
-    """Matrices of any widths as one network of equal widths, as `models.siren` draws it: the missing units are zeros.
-
-    Returns the architecture, as narrow as the widest layer allows unless ``width`` says otherwise, and its parameters
-    ``(P,)``.
-    """
-    width = width or max(1, *(len(bias) for _, bias in matrices[:-1]))
-    architecture = Architecture(len(matrices) - 1, width, w0, n_in=matrices[0][0].shape[1], n_out=len(matrices[-1][1]))
-    parameters = torch.zeros(1, architecture.n_parameters, dtype=matrices[0][0].dtype)
-    for (weight, bias), (into, into_bias) in zip(matrices, layers(architecture, parameters), strict=True):
-        into[0, : weight.shape[0], : weight.shape[1]] = weight
-        into_bias[0, : len(bias), 0] = bias
-    return architecture, parameters[0]

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import torch
 
+from sparsecomp.checks import in_range
+
 
 class Multipliers:
     """One multiplier lambda >= 0 for each fit of a batch.
@@ -54,10 +56,8 @@ class Multipliers:
     def __init__(
         self, fits: int, lr: float, *, restarts: bool = True, start: float = 0.0, device: str | torch.device = "cpu"
     ) -> None:
-        if not lr > 0:
-            raise ValueError(f"lr={lr!r}: a number above 0 is needed")
-        if not start >= 0:
-            raise ValueError(f"start={start!r}: a number of at least 0 is needed")
+        in_range("lr", lr, 0, ends="(]")
+        in_range("start", start, 0)
         self.lr, self.restarts = lr, restarts
         self.value = torch.full((fits,), float(start), device=device)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from sparsecomp.checks import in_range, require
 from sparsecomp.models.siren import Architecture, layers
 
 
@@ -19,8 +20,7 @@ def keep_largest(values: torch.Tensor, most: int) -> torch.Tensor:
     ValueError
         If ``most`` is negative.
     """
-    if most < 0:
-        raise ValueError(f"most={most!r}: at least 0 is needed")
+    in_range("most", most, 0)
     flat = values.flatten()
     if int((flat != 0).sum()) <= most:
         return values.clone()
@@ -44,8 +44,7 @@ def prune(architecture: Architecture, parameters: torch.Tensor, most: int) -> to
     hidden = [weight[0] for weight, _ in layers(architecture, pruned[None])[1:-1]]
     prunable = sum(weight.numel() for weight in hidden)
     dense = architecture.n_parameters - prunable
-    if most < dense:
-        raise ValueError(f"most={most}: {architecture} has {dense} parameters that are not pruned")
+    require(most >= dense, "most", f"at least {dense}, the parameters of {architecture} that are never pruned", most)
     for weight in hidden:
         weight.copy_(keep_largest(weight, (most - dense) * weight.numel() // prunable))
     return pruned

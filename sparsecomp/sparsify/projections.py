@@ -29,6 +29,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from sparsecomp.checks import in_range, one_of, require
+
 
 @torch.no_grad()
 def project_l1(v: torch.Tensor, radius: float) -> torch.Tensor:
@@ -184,12 +186,10 @@ def radius_for_sparsity(
     ValueError
         No entries, a sparsity outside [0, 1], an unknown projection; and as `project_l1` does.
     """
-    if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparsity={sparsity!r}: a number in [0, 1] is needed")
+    in_range("sparsity", sparsity, 0, 1)
     project, norms = _known(PROJECTIONS, projection), [ball_norm(v, projection) for v in tensors]
     total = sum(v.numel() for v in tensors)
-    if not total:
-        raise ValueError(f"tensors with {total} entries: at least one is needed")
+    require(total > 0, "tensors", "of at least 1 entry in all", total)
 
     def zeros(radius: float) -> float:
         radii = [radius * norm if per_layer else radius for norm in norms]
@@ -210,8 +210,7 @@ def radius_for_sparsity(
 
 
 def _known(table: dict, projection: str):
-    if projection not in table:
-        raise ValueError(f"projection={projection!r}: one of {', '.join(table)} is needed")
+    one_of("projection", projection, table)
     return table[projection]
 
 
@@ -226,17 +225,16 @@ def _magnitudes(v: torch.Tensor) -> torch.Tensor:
 
 def _group_norms(v: torch.Tensor, radius: float, order: float) -> torch.Tensor:
     """The norm of every group in float64, ``(G,)``, and every check of the arguments on the way."""
-    if not 0 <= radius < math.inf:
-        raise ValueError(f"radius={radius!r}: a finite number of at least 0 is needed")
-    if not (v.is_floating_point() and v.dim()):
-        raise ValueError(f"v of {v.dtype} and shape {tuple(v.shape)}: a float tensor with a dimension is needed")
+    in_range("radius", radius, 0)
+    legal = v.is_floating_point() and v.dim() > 0
+    require(legal, "v", "a float tensor with a dimension", (v.dtype, tuple(v.shape)))
     if not v.numel():
         return torch.zeros(len(v), dtype=torch.float64, device=v.device)
     norms = torch.linalg.vector_norm(_working(v).unsqueeze(-1).flatten(1), order, dim=1, dtype=torch.float64)
     if not norms.sum().isfinite():
         wrong = v[~v.isfinite()]
         held = float(wrong[0]) if len(wrong) else "entries whose norm overflows"
-        raise ValueError(f"v holds {held}: finite entries, with a finite norm, are needed")
+        require(False, "v", "finite, and its norm too", held)
     return norms
 
 

@@ -28,10 +28,14 @@ Departs from Gille et al. 2022, who only count whole zero filters and inputs, la
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sparsecomp.models.inference import channels_last
+from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, Encoder
 
 # What handling the stream costs, in multiply-accumulates at one place, measured on one core of a CPU.
@@ -81,6 +85,9 @@ class PrunedEncoder(nn.Module):
         The latent channels that conv3 makes.
     """
 
+    constant: torch.Tensor
+    alive: torch.Tensor
+
     def __init__(
         self,
         layers: tuple[nn.Conv2d, nn.Conv2d, dict[str, PrunedBlock], nn.Conv2d, Runs] | None,
@@ -93,7 +100,7 @@ class PrunedEncoder(nn.Module):
         if layers is not None:
             self.conv1, self.conv2, blocks, self.conv3, self.reads = layers
             self.blocks = nn.ModuleDict(blocks)
-        self.to(memory_format=torch.channels_last).requires_grad_(False)
+        channels_last(self).requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -121,13 +128,19 @@ def _picked(x: torch.Tensor, runs: Runs) -> torch.Tensor:
 # What is dead ---------------------------------------------------------------------------------------------------------
 
 
+def bias_of(conv: nn.Conv2d) -> torch.Tensor:
+    """The bias of a convolution that has one."""
+    assert conv.bias is not None
+    return conv.bias.detach()
+
+
 class _Layer:
     """Weights and bias in float64, with one more filter and one more input, number -1, for the constant 1."""
 
     def __init__(self, conv: nn.Conv2d, *, ones_in: bool = True, ones_out: bool = True) -> None:
         self.conv = conv
         self.weight = F.pad(conv.weight.detach().double(), (0, 0, 0, 0, 0, int(ones_in), 0, int(ones_out)))
-        self.bias = F.pad(conv.bias.detach().double(), (0, int(ones_out)))
+        self.bias = F.pad(bias_of(conv).double(), (0, int(ones_out)))
 
     def written(self) -> torch.Tensor:
         """Filters with a weight that is not zero; the ones do not count."""
@@ -153,13 +166,12 @@ class _Layer:
 
     def small(self, filters: torch.Tensor, inputs: torch.Tensor) -> nn.Conv2d:
         """A dense convolution of these filters and inputs, by number."""
-        conv = nn.Conv2d(
-            len(inputs), len(filters), self.conv.kernel_size, self.conv.stride, self.conv.padding,
-            device=self.weight.device, dtype=self.conv.weight.dtype,
-        )  # fmt: skip
+        layout: dict[str, Any] = {name: getattr(self.conv, name) for name in ("kernel_size", "stride", "padding")}
+        where: dict[str, Any] = {"device": self.weight.device, "dtype": self.conv.weight.dtype}
+        conv = nn.Conv2d(len(inputs), len(filters), **layout, **where)
         with torch.no_grad():
             conv.weight.copy_(self.weight[filters][:, inputs])
-            conv.bias.copy_(self.bias[filters])
+            bias_of(conv).copy_(self.bias[filters])
         return conv
 
 
@@ -168,7 +180,8 @@ class _Net:
 
     def __init__(self, encoder: Encoder) -> None:
         self.first, self.second = _Layer(encoder.conv1, ones_in=False), _Layer(encoder.conv2)
-        self.blocks = [(_Layer(block.conv1), _Layer(block.conv2)) for block in encoder.blocks]
+        blocks: list[Any] = list(encoder.blocks)
+        self.blocks = [(_Layer(block.conv1), _Layer(block.conv2)) for block in blocks]
         self.last = _Layer(encoder.conv3, ones_out=False)
         self.layers = [self.first, self.second, *(conv for block in self.blocks for conv in block), self.last]
         self.writers = [self.second, *(conv2 for _, conv2 in self.blocks)]
@@ -287,7 +300,7 @@ def prune(encoder: Encoder) -> PrunedEncoder:
     last = net.last
     alive = last.written().nonzero()[:, 0]
     if not len(alive):
-        return PrunedEncoder(None, encoder.conv3.bias.detach(), alive)
+        return PrunedEncoder(None, bias_of(encoder.conv3), alive)
     if not net.first.made().any():  # then conv2 makes ones at most; a convolution needs an input all the same
         net.first.bias[-1] = 1
     if not net.second.made().any():  # the same for the stream, if the first block's constants are all there is
@@ -317,10 +330,10 @@ def prune(encoder: Encoder) -> PrunedEncoder:
             )
     reads = _reads(last.read()[order], len(alive) * last.conv.weight[0, 0].numel())
     conv3 = last.small(alive, _members(reads, order))
-    return PrunedEncoder((conv1, conv2, blocks, conv3, reads), encoder.conv3.bias.detach(), alive)
+    return PrunedEncoder((conv1, conv2, blocks, conv3, reads), bias_of(encoder.conv3), alive)
 
 
-def report(encoder: Encoder) -> list[dict[str, object]]:
+def report(encoder: Encoder) -> list[dict[str, Any]]:
     """What `prune` leaves of each layer: a row a layer, and one for all of them.
 
     Returns
@@ -331,12 +344,12 @@ def report(encoder: Encoder) -> list[dict[str, object]]:
         no inputs.
     """
     kept = dict(prune(encoder).named_modules())
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     pixels = 1  # of the picture, for one place of a layer's output
     for name, conv in encoder.named_modules():
         if isinstance(conv, nn.Conv2d):
             pixels *= conv.stride[0] * conv.stride[1]
-            row: dict[str, object] = {"layer": name}
+            row: dict[str, Any] = {"layer": name}
             for before, layer in (("", kept.get(name)), ("all_", conv)):
                 weight = layer.weight if layer is not None else conv.weight[:0, :0]
                 row |= {f"{before}filters": weight.shape[0], f"{before}inputs": weight.shape[1]}
@@ -344,3 +357,69 @@ def report(encoder: Encoder) -> list[dict[str, object]]:
             rows.append(row)
     sums = {key: sum(row[key] for row in rows) for key in ("filters", "macs", "all_filters", "all_macs")}
     return [*rows, {"layer": "encoder", **sums}]
+
+
+# Neurons of a SIREN ---------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def remove_dead(
+    architecture: Architecture, parameters: torch.Tensor, *, fold: bool = True
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[torch.Tensor]]:
+    """The network without its dead neurons: the same picture from smaller matrices.
+
+    A neuron is dead if nothing reads it (its column in the next layer is zero), or if it reads nothing (its row is
+    zero): then it is the constant sin(w0 b). A constant is folded into the biases of the next layer, b' = b + W[:, j]
+    sin(w0 b_j), unless ``fold`` is false; then only the constant 0 counts as dead, and no value changes. Removing one
+    neuron may kill another, so this goes on until nothing changes.
+
+    Parameters
+    ----------
+    parameters : torch.Tensor
+        One network ``(P,)``.
+
+    Returns
+    -------
+    matrices : list of (W, b)
+        ``W (out, in)`` and ``b (out,)`` of every layer, ``depth + 1`` of them; a layer may be left without neurons.
+    alive : list of bool tensors ``(width,)``
+        Which neurons of each sine layer are left.
+    """
+    matrices = [(w[0].clone(), b[0, :, 0].clone()) for w, b in layers(architecture, parameters[None])]
+    alive = [torch.ones(architecture.width, dtype=torch.bool) for _ in range(architecture.depth)]
+    changed = True
+    while changed:
+        changed = False
+        for layer, here in enumerate(alive):
+            (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
+            unread = (after == 0).all(0)
+            constant = (weight == 0).all(1) & ((bias == 0) | fold)
+            dead = here & (unread | constant)
+            if dead.any():
+                if fold:
+                    after_bias += after @ (torch.sin(architecture.w0 * bias) * (dead & ~unread))
+                weight[dead], bias[dead], after[:, dead], here[dead] = 0, 0, 0, False
+                changed = True
+    kept = [torch.ones(architecture.n_in, dtype=torch.bool), *alive, torch.ones(architecture.n_out, dtype=torch.bool)]
+    small = [
+        (weight[after][:, before], bias[after])
+        for (weight, bias), before, after in zip(matrices, kept[:-1], kept[1:], strict=True)
+    ]
+    return small, alive
+
+
+def assemble(
+    matrices: list[tuple[torch.Tensor, torch.Tensor]], w0: float, width: int | None = None
+) -> tuple[Architecture, torch.Tensor]:
+    """Matrices of any widths as one network of equal widths, as `models.siren` draws it: the missing units are zeros.
+
+    Returns the architecture, as narrow as the widest layer allows unless ``width`` says otherwise, and its parameters
+    ``(P,)``.
+    """
+    width = width or max(1, *(len(bias) for _, bias in matrices[:-1]))
+    architecture = Architecture(len(matrices) - 1, width, w0, n_in=matrices[0][0].shape[1], n_out=len(matrices[-1][1]))
+    parameters = torch.zeros(1, architecture.n_parameters, dtype=matrices[0][0].dtype)
+    for (weight, bias), (into, into_bias) in zip(matrices, layers(architecture, parameters), strict=True):
+        into[0, : weight.shape[0], : weight.shape[1]] = weight
+        into_bias[0, : len(bias), 0] = bias
+    return architecture, parameters[0]

@@ -16,16 +16,27 @@ from torch import nn
 
 from sparsecomp import complexity, results
 from sparsecomp.codecs import evaluate
-from sparsecomp.codecs.autoencoder import Cae
-from sparsecomp.coding import entropy, sparse_weights
-from sparsecomp.models import store
+from sparsecomp.codecs.trained import Cae
+from sparsecomp.coding import latents, sparse_weights
+from sparsecomp.models import pretrained
+from sparsecomp.models.inference import in_strips, to_input
+from sparsecomp.models.pretrained import Models
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
-from sparsecomp.models.whole import in_strips, to_input
 from sparsecomp.profiles import Descent, as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from, row_of
-from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, make, model_path, models_folder, pictures, sets
+from sparsecomp.studies.trainings import (
+    VALIDATION,
+    Plan,
+    history_of,
+    kept,
+    make,
+    model_path,
+    models_folder,
+    pictures,
+    sets,
+)
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.training.loop import run
@@ -124,7 +135,7 @@ def cae_sparse(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
 def _small(plan: CaePlan) -> CaePlan:
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
-    first = store.load(plan.first).model
+    first = pretrained.load(plan.first).model
     trained = replace(plan.constraint, restart="trained")  # of first values some are zero, and would not be counted
     left = second_start(first, project(first, plan.constraint, plan.seed), trained, plan.seed)
     shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
@@ -138,7 +149,7 @@ def cae_density(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
 
     One first descent and no second. Counted as the paper does, and after surgery. One record.
     """
-    first = store.load(_first(setup, pictures_of, setup.seed)[0])
+    first = pretrained.load(_first(setup, pictures_of, setup.seed)[0])
     grid = (
         (0.5, 0.83)
         if setup.profile.name == "smoke"
@@ -178,7 +189,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
         raise ValueError("there are no records of cae_sparse: make them first")
     every = pictures_from(pictures_of, 1)
     picture = next(iter(every.values()))
-    dense = store.load(_first(setup, pictures_of, setup.seed)[0])
+    dense = pretrained.load(_first(setup, pictures_of, setup.seed)[0])
     config = config_of(setup, pictures_of, every) | {
         "codec": "cae", "models": {r.config["label"]: r.result["model"] for r in made},
         "threads": torch.get_num_threads(),
@@ -190,7 +201,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
     whole = surgery.prune(dense.model.encoder).to(setup.device)
     for record in made:
-        stored = store.load(models_folder(setup) / f"{record.result['file']}.safetensors")
+        stored = pretrained.load(kept(models_folder(setup) / f"{record.result['file']}.safetensors"))
         if stored.key != record.result["model"]:
             raise ValueError(
                 f"model {stored.name} is not the one of its record: {stored.key}, {record.result['model']}"
@@ -213,9 +224,9 @@ def _first(setup: Setup, pictures_of: str, seed: int) -> tuple[Path, str]:
 
     A model that is not kept has its key in the record of its training, which is enough for a dry run.
     """
-    path = model_path(setup, _dense(setup, pictures_of, "high", seed))
+    path = kept(model_path(setup, _dense(setup, pictures_of, "high", seed)))
     if path.exists():
-        return path, store.load(path).key
+        return path, pretrained.load(path).key
     recorded = [r.result["model"] for r in results.records("cae", setup.out) if r.result["file"] == path.stem]
     if not recorded or not setup.dry_run:
         raise ValueError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
@@ -237,7 +248,7 @@ def _steps(setup: Setup, plan: CaePlan) -> list[int]:
     """Steps to measure at: those that the model was trained for and up to a factor of two beyond; fewer of controls."""
     if setup.profile.name == "smoke":
         return list(STEPS[::4])
-    low, high = (entropy.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
+    low, high = (latents.UNIT * delta for delta in (plan.descent.finest / 2, plan.descent.coarsest * 2))
     steps = [step for step in STEPS if low <= step <= high]
     whole = plan.label in (*MODELS, "l1", "bilevel_l11", "l1inf", "filters, then l1") and plan.seed == setup.seed
     return steps if whole else steps[::2]
@@ -250,7 +261,7 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
     if plan.constraint is None:
         model = SparseCAE(plan.shape, plan.seed)
     else:
-        first = store.load(plan.first).model
+        first = pretrained.load(plan.first).model
         projected = project(first, plan.constraint, plan.seed)
         model, masks = second_start(first, projected, plan.constraint, plan.seed), projected.masks
         found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
@@ -261,14 +272,14 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
     run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
     model.half().float()  # what is stored is what is measured, and what the tables are made for
     score = training.score()
-    counts = entropy.counts_of(training.prior, training.histogram())
+    counts = latents.counts_of(training.prior, training.histogram())
     about = {
         "label": plan.label, "seed": plan.seed, "finest": plan.descent.finest, "coarsest": plan.descent.coarsest,
         "lam": plan.descent.lam, "steps": plan.descent.steps, "sparsity": found.get("sparsity", 0.0),
         "search": plan.search, "profile": setup.profile.name,
     }  # fmt: skip
-    store.save(model_file, model.cpu(), counts, about)
-    stored = store.load(model_file)
+    pretrained.save(model_file, model.cpu(), counts, about)
+    stored = pretrained.load(model_file)
     weights = {name: w for name, w in stored.model.encoder.state_dict().items()}
     dense_bytes = 2 * sum(w.numel() for w in weights.values())
     return found | {
@@ -283,18 +294,18 @@ def _descend(setup: Setup, plan: CaePlan, model_file: Path, checkpoint: Path) ->
 
 def _measure(setup: Setup, plan: CaePlan, model_file: Path, name: str, picture: np.ndarray) -> list[dict]:
     """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
-    stored, rows = store.load(model_file), []
+    models, rows = Models(model_file), []
+    stored = models.find(model_file)
     with torch.inference_mode():
         z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
         shown = in_strips(stored.model.decoder, z, scale=SCALE, margin=MARGIN, down=False)[0]
         shown = (shown[:, : picture.shape[0], : picture.shape[1]].clamp(0, 1) * 255).round().permute(1, 2, 0)
     mse = float((shown - torch.from_numpy(picture)).square().double().mean())
-    with store.also(model_file.parent):
-        for step in _steps(setup, plan):
-            measured = evaluate(Cae(model=str(model_file), step=step), picture)
-            symbols = entropy.quantise(z, step)[0].numpy()
-            row = row_of(measured, round(entropy.bits(symbols, stored.counts, step)))
-            rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
+    for step in _steps(setup, plan):
+        measured = evaluate(Cae(model=str(model_file), models=models, step=step), picture)
+        symbols = latents.quantise(z, step)[0].numpy()
+        row = row_of(measured, round(latents.bits(symbols, stored.counts, step)))
+        rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
     return rows
 
 

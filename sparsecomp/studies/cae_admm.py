@@ -14,24 +14,15 @@ import numpy as np
 
 from sparsecomp import complexity, metrics, results
 from sparsecomp.codecs import evaluate, get_codec
-from sparsecomp.codecs.cae_admm import code_of, draw, pruned, read
-from sparsecomp.coding import histograms
-from sparsecomp.coding.bitstream import unpack
-from sparsecomp.models import store
+from sparsecomp.codecs.trained import draw, latent_of, pruned, read_symbols
+from sparsecomp.coding import integer_latents
+from sparsecomp.coding.container import unpack
+from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
+from sparsecomp.models.pretrained import Models
 from sparsecomp.profiles import CodeDescent, Pruning, as_dict
 from sparsecomp.studies.base import Setup, config_of, finish, missing, row_of
-from sparsecomp.studies.trainings import (
-    VALIDATION,
-    Plan,
-    history_of,
-    make,
-    model_path,
-    models_folder,
-    pictures,
-    run,
-    sets,
-)
+from sparsecomp.studies.trainings import VALIDATION, Plan, history_of, kept, make, model_path, pictures, run, sets
 from sparsecomp.training import loop
 from sparsecomp.training.latent_pruning import CodeTraining
 from sparsecomp.training.loop import Paused
@@ -131,7 +122,7 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
     shown = _mixed(setup, pictures_of)
     found, tasks = {}, []
     for label, (codec, options) in _table_rows(setup, pictures_of).items():
-        said = options | ({"model": store.find(options["model"]).key} if "model" in options else {})
+        said = options | ({"model": pretrained.load(Path(options["model"])).key} if "model" in options else {})
         config = config_of(setup, pictures_of, shown) | {"codec": codec, "label": label, "options": said}
         name = f"{label}-{setup.profile.name}".replace(" ", "-")
         found[label] = results.path_of(setup.out, "cae_admm_mixed", name, config), config
@@ -150,17 +141,18 @@ def cae_admm_mixed(setup: Setup, pictures_of: str = "mixed") -> list[Path]:
 
 def _table_row(setup: Setup, codec: str, options: dict, pictures_of: str) -> list[dict]:
     """All pictures by one codec at one setting."""
-    shown, own, rows = _mixed(setup, pictures_of), get_codec(codec, **options), []
-    with store.also(models_folder(setup)):
-        own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
-        for name, picture in shown.items():
-            if setup.seconds_left() == 0:
-                raise Paused("the time given is over; this row of the table begins anew next time")
-            measured = evaluate(own, picture)
-            row = {"picture": name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
-            if "model" in options:
-                row |= _of_code(read(unpack(measured.data))[1])
-            rows.append(row | _by_patches(picture, measured.reconstruction))
+    models = Models(options["model"]) if "model" in options else None
+    shown, rows = _mixed(setup, pictures_of), []
+    own = get_codec(codec, **options, **({"models": models} if models else {}))
+    own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
+    for name, picture in shown.items():
+        if setup.seconds_left() == 0:
+            raise Paused("the time given is over; this row of the table begins anew next time")
+        measured = evaluate(own, picture)
+        row = {"picture": name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
+        if models:
+            row |= _of_code(read_symbols(unpack(measured.data), models)[1])
+        rows.append(row | _by_patches(picture, measured.reconstruction))
     return rows
 
 
@@ -176,7 +168,7 @@ def _table_rows(setup: Setup, pictures_of: str) -> dict[str, tuple[str, dict]]:
     of = "kodak" if pictures_of == "mixed" else pictures_of
     needed = ("unpruned", *PRUNED, *ESTIMATED)
     plain = {
-        plan.label: str(model_path(setup, plan))
+        plan.label: str(kept(model_path(setup, plan)))
         for plan in plans(setup, of)
         if plan.seed == setup.seed and plan.label in needed
     }
@@ -200,13 +192,13 @@ def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
 
     A model that does not come within 10 % counts as the worst.
     """
-    stored = store.find(model)
-    codes = [code_of(stored, picture) for picture in scored]
+    stored = pretrained.load(Path(model))
+    codes = [latent_of(stored, picture) for picture in scored]
     pixels = [picture.shape[0] * picture.shape[1] for picture in scored]
 
     def rate(share: float) -> float:
         kept = [pruned(code, share) for code in codes]
-        return float(np.mean([histograms.bits(code, stored.counts, histograms.threshold_of(code)) / n
+        return float(np.mean([integer_latents.bits(code, stored.counts, integer_latents.threshold_of(code)) / n
                               for code, n in zip(kept, pixels, strict=True)]))  # fmt: skip
 
     share = min((round(0.9**k, 5) for k in range(40)), key=lambda share: abs(rate(share) - NEAR))
@@ -234,15 +226,15 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
         pruning=plan.pruning, lam=plan.lam, seed=plan.seed, device=setup.device,
     )  # fmt: skip
     loop.run(training, checkpoint=checkpoint, max_seconds=setup.seconds_left())
-    store.round_(training.model)  # what is stored is what is measured, and what the tables are made for
+    pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
     score = training.score()
-    counts = histograms.counts_of(sum(histograms.histogram_of(code) for code in training.codes()))
+    counts = integer_latents.counts_of(sum(integer_latents.histogram_of(code) for code in training.codes()))
     about = {
         "codec": plan.codec, "label": plan.label, "seed": plan.seed, "lam": plan.lam, "steps": plan.descent.steps,
         "keep": plan.pruning.keep if plan.pruning else 1.0, "search": plan.search, "profile": setup.profile.name,
     }  # fmt: skip
-    store.save(model_file, training.model.cpu(), counts, about)
-    stored = store.load(model_file)
+    pretrained.save(model_file, training.model.cpu(), counts, about)
+    stored = pretrained.load(model_file)
     side = 8 * SCALE
     return {
         "model": stored.key, "file": model_file.stem, "seconds": round(training.seconds, 1),
@@ -259,16 +251,16 @@ def _descend(setup: Setup, plan: CodePlan, model_file: Path, checkpoint: Path) -
 
 def _measure(setup: Setup, plan: CodePlan, model_file: Path, name: str, picture: np.ndarray) -> list[dict]:
     """One picture at every share of its code."""
-    stored, rows = store.load(model_file), []
-    code = code_of(stored, picture)
-    with store.also(model_file.parent):
-        for share in _shares(setup, plan):
-            keep = None if share == 1 else share
-            measured = evaluate(get_codec(plan.codec, model=str(model_file), keep=keep), picture)
-            symbols = code if keep is None else pruned(code, share)
-            estimate = histograms.bits(symbols, stored.counts, histograms.threshold_of(symbols))
-            row = {"picture": name, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
-            rows.append(row | _by_patches(picture, measured.reconstruction))
+    models, rows = Models(model_file), []
+    stored = models.find(model_file)
+    code = latent_of(stored, picture)
+    for share in _shares(setup, plan):
+        keep = None if share == 1 else share
+        measured = evaluate(get_codec(plan.codec, model=str(model_file), models=models, keep=keep), picture)
+        symbols = code if keep is None else pruned(code, share)
+        estimate = integer_latents.bits(symbols, stored.counts, integer_latents.threshold_of(symbols))
+        row = {"picture": name, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
+        rows.append(row | _by_patches(picture, measured.reconstruction))
     return rows
 
 

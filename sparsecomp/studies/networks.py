@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp import data, results
-from sparsecomp.codecs import BudgetError, evaluate, get_codec, inr, measure
-from sparsecomp.codecs import loonie as loonie_codec
-from sparsecomp.codecs.loonie import Loonie
+from sparsecomp.codecs import BudgetError, evaluate, get_codec, measure
+from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import (
     FAST,
@@ -115,7 +114,7 @@ def search(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     for bpp in (0.15, 0.3):
         for depth in (2, 5) if smoke else (2, 3, 4, 5, 7, 10, 13, 16):
             height, width, _ = min((p.shape for p in pictures.values()), key=lambda s: s[0] * s[1])
-            architecture = inr.widest(depth, height, width, bpp)
+            architecture = Coin.widest(depth, height, width, bpp)
             name = f"depth-{depth:02d}-{bpp:g}-{pictures_of}-{setup.profile.name}"
             made.append(_fits(setup, "search", name, architecture, budget, pictures_of, pictures, target_bpp=bpp))
     return made
@@ -342,8 +341,8 @@ class Method:
 
     def file(self, architecture: Architecture, fitted: FitResult, height: int, width: int) -> bytes:
         if self.config["codec"] == "coin":
-            return inr.write(architecture, fitted.parameters, height, width, self.coordinates)
-        return loonie_codec.file_of(fitted, architecture, height, width, self.coordinates)
+            return Coin.write(architecture, fitted.parameters, height, width, self.coordinates)
+        return Loonie.file_of(fitted, architecture, height, width, self.coordinates)
 
     def estimated_bits(self, architecture: Architecture, fitted: FitResult) -> int:
         """16 bits a parameter, or a nonzero one: the papers' accounting; of our files, their bits."""

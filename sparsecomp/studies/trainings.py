@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp import data, profiles, results
+from sparsecomp.models.pretrained import WEIGHTS
 from sparsecomp.studies.base import Setup, config_of, finish, missing, pictures_from
 from sparsecomp.training.loop import Training
 from sparsecomp.training.processes import side_by_side
@@ -87,8 +88,13 @@ def models_folder(setup: Setup) -> Path:
 
 
 def model_path(setup: Setup, plan: Plan) -> Path:
-    """The file of a plan's model."""
+    """The file that a plan's model goes to."""
     return models_folder(setup) / f"{plan.name(setup.profile.name)}.safetensors"
+
+
+def kept(path: Path) -> Path:
+    """The file of a model that a study made: where it went, or the package's weights if it was moved there."""
+    return path if path.exists() else WEIGHTS / path.name
 
 
 def make(

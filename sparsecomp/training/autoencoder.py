@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 
 from sparsecomp.checks import require
-from sparsecomp.coding import entropy
-from sparsecomp.coding.entropy import FactorizedPrior
+from sparsecomp.coding import latents
+from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.data import fingerprint
+from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.models.whole import to_input
 from sparsecomp.training.configs import Descent, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
@@ -69,13 +69,13 @@ class CaeTraining(Training):
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
         check_pictures(dict(zip(pictures, self.pictures, strict=True)), validation, descent.crop)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = channels_last(model, self.device)
         self.prior = FactorizedPrior(model.shape.latent).to(self.device)
         named = dict(self.model.named_parameters())
         masks = {name: mask.to(self.device) for name, mask in (masks or {}).items()}
         for name, mask in masks.items():
-            if name not in named or mask.dtype != torch.bool or mask.shape != named[name].shape:
-                raise ValueError(f"masks[{name!r}]: a bool tensor of the shape of that parameter is needed")
+            fits = name in named and mask.dtype == torch.bool and mask.shape == named[name].shape
+            require(fits, f"masks[{name!r}]", "a bool tensor of the shape of that parameter", (mask.dtype, mask.shape))
             with torch.no_grad():
                 named[name].mul_(mask)
         named = named | {PRIOR + name: p for name, p in self.prior.named_parameters()}
@@ -158,12 +158,12 @@ class CaeTraining(Training):
 
     @torch.no_grad()
     def histogram(self) -> torch.Tensor:
-        """How often the latents of the training pictures fall into each cell (`coding.entropy`): ``(C, 512)``."""
-        total = torch.zeros(self.model.shape.latent, entropy.CELLS, dtype=torch.long)
+        """How often the latents of the training pictures fall into each cell (`coding.latents`): ``(C, 512)``."""
+        total = torch.zeros(self.model.shape.latent, latents.CELLS, dtype=torch.long)
         for picture in self.pictures:
             z = self.model.encoder(to_input(picture.numpy(), SCALE, self.device))
-            cells = entropy.cells_of(z)[0].flatten(1).cpu()
-            total += torch.stack([torch.bincount(c, minlength=entropy.CELLS) for c in cells])
+            cells = latents.cells_of(z)[0].flatten(1).cpu()
+            total += torch.stack([torch.bincount(c, minlength=latents.CELLS) for c in cells])
         return total
 
 

@@ -7,6 +7,7 @@ work. Budgets are counted in optimiser steps, never in seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from sparsecomp.checks import in_range, multiple, one_of, require, whole
 
@@ -296,7 +297,7 @@ class Pruning:
 FAST = FitBudget(steps=20_000, lr=2e-3)
 
 
-def sparsity_at(rate: str, bpp: float, steps: int, **changes: object) -> Sparsity:
+def sparsity_at(rate: str, bpp: float, steps: int, **changes: Any) -> Sparsity:
     """`LOONIE_FILE` or `LOONIE_NONZEROS`, which are for 0.3 bpp and 6,000 steps, for another budget and length.
 
     What one bit per pixel is worth, and so the multiplier and its steps, falls with the rate (the paper's dual learning
@@ -312,6 +313,6 @@ def sparsity_at(rate: str, bpp: float, steps: int, **changes: object) -> Sparsit
     return replace(game, **changes)
 
 
-def as_dict(config: object) -> dict:
+def as_dict(config: Any) -> dict:
     """A configuration as plain JSON values."""
     return {field.name: getattr(config, field.name) for field in fields(config)}

@@ -23,8 +23,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sparsecomp import network_weights
 from sparsecomp.checks import in_range
-from sparsecomp.coding import quantize, weights
+from sparsecomp.coding import quantize
+from sparsecomp.models.siren import tensor_of
 from sparsecomp.sparsify.gates import HardConcrete, n_gates, spread_units
 from sparsecomp.sparsify.lagrangian import Multipliers
 from sparsecomp.sparsify.magnitude import keep_largest, prune
@@ -52,7 +54,7 @@ class SparseResult(FitResult):
     """
 
     bits: int = 0
-    network: weights.Quantised | None = None
+    network: network_weights.Quantised | None = None
     course: list[list[float]] = field(default_factory=list)
 
 
@@ -78,7 +80,7 @@ class ConstrainedFit(Method):
         self.multipliers = Multipliers(
             fits, sparsity.dual_lr, restarts=sparsity.restarts, start=sparsity.multiplier, device=device
         )
-        self.of = quantize.tensor_of(architecture).to(device)
+        self.of = tensor_of(architecture).to(device)
         self.count = torch.bincount(self.of).float()
         self.area = torch.tensor([float(h * w) for h, w in training.sizes], device=device)
         self.tau = torch.full((fits,), bpp, dtype=torch.float32, device=device)
@@ -217,21 +219,22 @@ class ConstrainedFit(Method):
         """Weights with their median gates absorbed, ``(B, P)``."""
         return self.training.parameters * self._open(self.log_alpha, drawn=False)
 
-    def _quantised(self, theta: torch.Tensor, log_step: torch.Tensor) -> weights.Quantised:
+    def _quantised(self, theta: torch.Tensor, log_step: torch.Tensor) -> network_weights.Quantised:
         index = quantize.index_of(log_step.exp())
-        symbols = (theta / quantize.step_of(index)[self.of]).round().clamp(-weights.MOST, weights.MOST).long()
-        return weights.Quantised(self.architecture, symbols.cpu(), index.cpu(), self.training.coordinates)
+        most = network_weights.MOST
+        symbols = (theta / quantize.step_of(index)[self.of]).round().clamp(-most, most).long()
+        return network_weights.Quantised(self.architecture, symbols.cpu(), index.cpu(), self.training.coordinates)
 
-    def _fitting(self, fit: int, theta: torch.Tensor, tau: float) -> tuple[weights.Quantised, int, float]:
+    def _fitting(self, fit: int, theta: torch.Tensor, tau: float) -> tuple[network_weights.Quantised, int, float]:
         """The finest common factor on the steps, at least 1, with which the file is within ``tau``; by bisection.
 
         Gives the network, the bytes of its file, and the logarithm of the factor.
         """
         height, width = self.training.sizes[fit]
 
-        def attempt(shift: float) -> tuple[weights.Quantised, int, float]:
+        def attempt(shift: float) -> tuple[network_weights.Quantised, int, float]:
             network = self._quantised(theta, self.log_step[fit] + shift)
-            return network, len(weights.write(network, height, width)), shift
+            return network, len(network_weights.write(network, height, width)), shift
 
         limit = tau * height * width / 8
         found = attempt(0.0)
@@ -245,7 +248,7 @@ class ConstrainedFit(Method):
             low, high, found = (low, middle[2], middle) if middle[1] <= limit else (middle[2], high, found)
         if found[1] > limit:  # a budget so small that only a network without weights is within it
             network = self._quantised(torch.zeros_like(theta), torch.zeros_like(self.log_step[fit]))
-            found = network, len(weights.write(network, height, width)), high
+            found = network, len(network_weights.write(network, height, width)), high
         return found
 
     def _fix_steps(self) -> None:
@@ -347,7 +350,7 @@ class ConstrainedFit(Method):
             step = quantize.step_of(self.best_steps[index])[self.of]
             symbols = (training.best[index] / step).round().long()
             steps = self.best_steps[index].cpu()
-            network = weights.Quantised(self.architecture, symbols.cpu(), steps, training.coordinates)
+            network = network_weights.Quantised(self.architecture, symbols.cpu(), steps, training.coordinates)
         bits = round(float(self.best_rate[index] * self.area[index]))
         return SparseResult(**vars(result), bits=bits, network=network, course=training.fits[index].course)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sparsecomp.checks import in_range, require
 from sparsecomp.models.sparse_cae import Encoder, SparseCAE
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
 from sparsecomp.training.autoencoder import Masks
@@ -68,12 +69,10 @@ class Constraint:
     def __post_init__(self) -> None:
         coupled, radius = ("coupled", (False, True)), ("radius", RADII)
         for name, known in (("kind", CONSTRAINTS), ("layers", LAYERS), radius, coupled, ("restart", RESTARTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r}: one of {', '.join(map(str, known))} is needed")
-        if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity={self.sparsity!r}: a number of at least 0 and below 1 is needed")
-        if not 0 <= self.filters <= self.sparsity:
-            raise ValueError(f"filters={self.filters!r}: a number from 0 to the sparsity is needed")
+            value = getattr(self, name)
+            require(value in known, name, f"one of {', '.join(map(str, known))}", value)
+        in_range("sparsity", self.sparsity, 0, 1, "[)")
+        require(0 <= self.filters <= self.sparsity, "filters", f"in [0, sparsity={self.sparsity:g}]", self.filters)
 
 
 # Groups ---------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sparsecomp.checks import require, whole
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.training import kernel
@@ -155,12 +156,10 @@ class SirenTraining(Training):
         method: Callable[[SirenTraining], Method] = Method,
     ) -> None:
         super().__init__()
-        if not pictures or len(pictures) != len(seeds):
-            raise ValueError(
-                f"{len(pictures)} pictures and {len(seeds)} seeds: at least one, and as many of each, are needed"
-            )
-        if not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds):
-            raise ValueError(f"seeds={list(seeds)}: whole numbers from 0 to 2^32 - 1 are needed")
+        require(len(pictures) > 0, "pictures", "at least 1 picture", 0)
+        require(len(seeds) == len(pictures), "seeds", f"as many as pictures, {len(pictures)}", list(seeds))
+        for seed in seeds:
+            whole("seeds", seed, 0, 2**32 - 1)
         self.architecture, self.budget, self.seeds = architecture, budget, list(seeds)
         self.steps, self.score_every = budget.steps, budget.score_every
         self.coordinates, self.device, self.backend = coordinates, torch.device(device), kernel.resolve(backend, device)
@@ -187,7 +186,8 @@ class SirenTraining(Training):
         self.parameters = torch.stack([self._first_values(i, seed) for i, seed in enumerate(seeds)])
         self.best = self.parameters.half()
         self.optimiser = Soap(self.parameters, architecture) if budget.optimiser == "soap" else Adam(self.parameters)
-        self._drawn = [(-1, None, None) for _ in pictures]  # which order is drawn, and positions and targets in it
+        # Which order of the pixels is drawn, and positions and targets in it.
+        self._drawn = [(-1, x, y) for x, y in zip(self.positions, self.targets, strict=True)]
         self.method = method(self)
         self.identity |= self.method.identity
 
@@ -313,7 +313,7 @@ class SirenTraining(Training):
         """What has been reached so far, one a fit."""
         made, seconds = [], self.seconds / len(self.fits)
         for index, fit in enumerate(self.fits):
-            history = [tuple(point) for point in fit.history]
+            history = [(step, psnr) for step, psnr in fit.history]
             parameters = self.best[index].cpu().clone()
             result = FitResult(parameters, fit.best, fit.best_step, history, fit.restarts, seconds)
             made.append(self.method.result(index, result))

@@ -29,7 +29,8 @@ PASS = 2**23  # pixels that PyTorch works on at once, over all fits: what it kee
 SOURCE = Path(__file__).with_name("kernel.c")
 COMPILERS = ("cc", "gcc", "clang")
 COMMON = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC")
-FLAGS = (["-march=native", "-fopenmp"], ["-march=native"], [])  # the first set that the compiler takes
+# The first set that the compiler takes is used.
+FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
 COMPILE_SECONDS = 120
 SLOWER = 6  # how many times as long a step takes in PyTorch: `sparsecomp bench fit`, mode fast
 
@@ -39,7 +40,8 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernel; None after a warning where it cannot be had, and PyTorch does the work then."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or platform.system() == "Windows":
-        return _without(f"there is no C compiler ({', '.join(COMPILERS)}) for it")
+        _warn(f"there is no C compiler ({', '.join(COMPILERS)}) for it")
+        return None
     target = cache_folder() / f"siren-{_key(compiler)}.so"
     try:
         if not target.exists():
@@ -47,12 +49,13 @@ def library() -> ctypes.CDLL | None:
             _compile(compiler, target)
         return ctypes.CDLL(str(target))
     except subprocess.TimeoutExpired:
-        return _without(f"{compiler} was not done after {COMPILE_SECONDS} seconds")
+        _warn(f"{compiler} was not done after {COMPILE_SECONDS} seconds")
     except OSError as error:
-        return _without(str(error))
+        _warn(str(error))
+    return None
 
 
-def _without(reason: str) -> None:
+def _warn(reason: str) -> None:
     """Warn, in one line, that fits will be slow. `library` keeps its result, so this happens once in a process."""
     said = f"The C kernel is not used: {' '.join(reason.split())}; fits take about {SLOWER} times as long"
     warnings.warn(said, RuntimeWarning, stacklevel=3)
@@ -213,7 +216,9 @@ def _call(
     theta = (parameters * scale).contiguous()
     gradients, error = torch.empty_like(theta), torch.empty(fits, dtype=torch.float64)
     made = [torch.empty(architecture.n_out, pixels) for _ in inputs] if targets is None else None
-    failed = library().siren(
+    compiled = library()
+    assert compiled is not None  # `resolve` chose the kernel
+    failed = compiled.siren(
         fits, architecture.depth, architecture.width, architecture.n_in, architecture.n_out,
         ctypes.c_long(theta.shape[1]), ctypes.c_void_p(theta.data_ptr()),
         *_rows(inputs), *_rows(targets), *_rows(made),

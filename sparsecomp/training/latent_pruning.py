@@ -15,7 +15,6 @@ are too small for the usual one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,10 +23,11 @@ from pytorch_msssim import ms_ssim, ssim
 from torch import nn
 
 from sparsecomp import metrics
-from sparsecomp.coding.scale_mixture import ScaleMixture
+from sparsecomp.checks import in_range, require
+from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training.autoencoder import check_pictures, finite
 from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
@@ -105,18 +105,16 @@ class CodeTraining(Training):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        if pruning is not None and lam:
-            raise ValueError(f"lam={lam!r}: 0 is needed where codes are pruned")
-        if not 0 <= lam < math.inf:
-            raise ValueError(f"lam={lam!r}: a number of at least 0 is needed")
+        in_range("lam", lam, 0)
+        require(pruning is None or not lam, "lam", "0 where codes are pruned", lam)
         check_pictures(pictures, validation, descent.crop)
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
-            raise ValueError(f"validation must be pictures of at least {least} pixels a side, got {', '.join(small)}")
+            require(False, "validation", f"pictures of at least {least} pixels a side", ", ".join(small))
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = channels_last(model, self.device)
         self.normalisations = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
         for layer in self.normalisations:
             layer.momentum = descent.momentum
@@ -212,6 +210,7 @@ class CodeTraining(Training):
         return x.contiguous(memory_format=torch.channels_last)
 
     def _penalty(self, code: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        assert self.pruning is not None and self.admm is not None  # the caller asks only where codes are pruned
         of = which.to(self.device) if self.pruning.state == "per_code" else torch.zeros_like(which).to(self.device)
         if self.pruning.penalty == "norm":
             return self.admm.penalty_norm(code, of)
@@ -220,10 +219,11 @@ class CodeTraining(Training):
     @torch.no_grad()
     def _prune(self) -> None:
         """ADMM's updates of Z and U, with the codes of all crops as they are in use."""
+        assert self.pruning is not None and self.admm is not None
         self.model.eval()
-        codes = [self.model.encoder(self._input(part)).round() for part in torch.arange(len(self.crops)).split(16)]
-        codes = torch.cat(codes)
-        zeros = float((codes == 0).float().mean())
+        parts = torch.arange(len(self.crops)).split(16)
+        codes = torch.cat([self.model.encoder(self._input(part)).round() for part in parts])
+        zeros = float(codes.eq(0).float().mean())
         if self.pruning.state == "data_set":
             codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
         residuals = self.admm.update(codes)
@@ -251,7 +251,7 @@ class CodeTraining(Training):
             measured.append([metrics.psnr(**pair), metrics.ssim(**pair), metrics.ms_ssim(**pair)])
             codes.append(code[0].flatten(1).cpu())
             pixels += height * width
-        psnr, ssim_, ms_ssim_ = map(float, np.mean(measured, 0))
+        psnr, ssim_, ms_ssim_ = map(float, np.mean(np.array(measured, dtype=float), 0))
         code = torch.cat(codes, 1)
         return {
             "psnr": psnr, "estimated_bpp": entropy_of(code) / pixels, "ssim": ssim_, "ms_ssim": ms_ssim_,

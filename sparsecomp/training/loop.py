@@ -53,7 +53,8 @@ class Training(ABC):
     identity: dict
 
     def __init__(self) -> None:
-        self.done, self.history, self.seconds = 0, [], 0.0
+        self.done, self.seconds = 0, 0.0
+        self.history: list[dict] = []
 
     @abstractmethod
     def step(self) -> float:

@@ -210,7 +210,12 @@ class NamedOptimiser:
     """
 
     def __init__(
-        self, named: Tensors, kind: str, *, weight_decay: float = 0.0, masks: Mapping[str, torch.Tensor] | None = None
+        self,
+        named: Mapping[str, torch.Tensor],
+        kind: str,
+        *,
+        weight_decay: float = 0.0,
+        masks: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.named, self.kind, self.weight_decay, self.masks = named, kind, weight_decay, masks or {}
         self.m, self.v = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from sparsecomp.training.loop import Paused
 
 
 def side_by_side(
-    tasks: Iterable[tuple[object, Callable[[], object]]], workers: int, on_done: Callable[[object, object], None]
+    tasks: Iterable[tuple[Any, Callable[[], Any]]], workers: int, on_done: Callable[[Any, Any], object]
 ) -> None:
     """Run ``task()`` for every ``(key, task)`` and hand each result to ``on_done(key, result)`` as it comes.
 
@@ -57,12 +58,13 @@ def in_worker(task: Callable[[], object]) -> object:
     try:
         return task()
     except Exception as error:
-        error.is_refusal = is_refusal(error)
+        refusal = is_refusal(error)
+        setattr(error, "is_refusal", refusal)  # noqa: B010 (no type has such an attribute)
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:
             sent = RuntimeError(f"{type(error).__name__}: {error}")
-            sent.is_refusal = error.is_refusal
+            setattr(sent, "is_refusal", refusal)  # noqa: B010
             raise sent from error
         raise
 

@@ -21,32 +21,42 @@ A SIREN has symmetries, and the file does not pay for them. The neurons of a lay
 and sorted by them. A sorted list is written as its differences, which are geometrically distributed: of n neurons that
 saves about log2(n!) + n bits, one bit in sixty at 10x40.
 
-All tables are integers over 2^24 and come from additions, multiplications and divisions of IEEE doubles alone, which
-round the same everywhere; no ``exp`` does. Decoding ends by encoding again with the tables that the file names: a
-stream that no encoder writes is refused.
+Tables are those of `coding.range_coder`. Decoding ends by encoding again with the tables that the file names: a stream
+that no encoder writes is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import constriction
 import numpy as np
 import torch
 
+from sparsecomp.checks import one_of, require, whole
 from sparsecomp.coding import quantize
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, read_varint, varint
-from sparsecomp.coding.entropy import TOTAL, categorical, reader, words
-from sparsecomp.models.siren import COORDINATES, Architecture
-from sparsecomp.sparsify.gates import assemble, remove_dead
+from sparsecomp.coding.container import BitstreamError, Container, pack, read_varint, varint
+from sparsecomp.coding.range_coder import (
+    EVEN,
+    binary,
+    categorical,
+    cheapest,
+    density_near,
+    differences,
+    magnitudes,
+    reader,
+    words,
+)
+from sparsecomp.models.siren import COORDINATES, Architecture, tensor_of
+from sparsecomp.sparsify.surgery import assemble, remove_dead
 
 _HEADER = struct.Struct("<BBHe")
+CODEC = 17  # of L0onie, in a container
 MOST = 100_000  # of steps in one value; encoders clip, and no table is longer than is needed for it
 SHAPES = ("gaussian", "laplace")
-SCALES = 128  # scale 2^(index / 8 - 3) steps: 1/8 to 7,500
 # A forged file must not ask for much memory: each byte of the streams tells of at most so many weights, and the
 # network, filled up to the width of its widest layer, has at most so many.
 PARAMETERS_PER_BYTE, MOST_PARAMETERS = 512, 2**22
@@ -73,7 +83,7 @@ class Quantised:
 
     def parameters(self) -> torch.Tensor:
         """What the decoder draws with: float32 ``(P,)``."""
-        return self.symbols * quantize.step_of(self.steps)[quantize.tensor_of(self.architecture)]
+        return self.symbols * quantize.step_of(self.steps)[tensor_of(self.architecture)]
 
 
 @dataclass(frozen=True)
@@ -94,104 +104,6 @@ class Halves:
     def parameters(self) -> torch.Tensor:
         """What the decoder draws with: float32 ``(P,)``."""
         return self.values.float()
-
-
-# Tables ---------------------------------------------------------------------------------------------------------------
-
-
-def _power(base: float, count: int) -> np.ndarray:
-    """1, base, base^2, ...: multiplied up one by one, so that every machine has the same bits."""
-    return np.concatenate([[1.0], np.multiply.accumulate(np.full(count - 1, base))]) if count > 1 else np.ones(1)
-
-
-@functools.cache
-def _octave() -> tuple[float, ...]:
-    """2^(k/8) for k = 0 .. 7 from square roots, which IEEE rounds correctly."""
-    half = np.sqrt(2.0)
-    quarter, eighth = np.sqrt(half), np.sqrt(np.sqrt(half))
-    return tuple(float(a * b * c) for a in (1.0, half) for b in (1.0, quarter) for c in (1.0, eighth))
-
-
-def scale_of(index: int) -> float:
-    """Scale number ``index`` in steps, ``2^(index / 8 - 3)``."""
-    return float(np.ldexp(_octave()[index % 8], index // 8 - 3))
-
-
-def _counts(weights: np.ndarray) -> np.ndarray:
-    """Integers of at least 1 in proportion to ``weights``, summing to `TOTAL`; the first takes what rounding leaves."""
-    room = TOTAL - len(weights)
-    counts = 1 + np.floor(weights * (room / weights.sum())).astype(np.int64)
-    counts[0] += TOTAL - counts.sum()
-    return counts
-
-
-@functools.cache
-def magnitudes(shape: str, index: int) -> np.ndarray:
-    """Table of |q| = 1, 2, ... for a distribution of this shape and scale; what lies past its end cannot be written.
-
-    Gaussian: ``p(q) ~ r^(q^2)`` with ``r = exp(-1 / (2 s^2))``; Laplace: ``p(q) ~ r^q`` with ``r = exp(-1 / s)``. The
-    exponential is replaced by the rational ``(1 - x/2) / (1 + x/2)`` (r only has to be near, and the same everywhere).
-    """
-    scale = scale_of(index)
-    most = int((7 if shape == "gaussian" else 20) * scale) + 2
-    x = 1 / (2 * scale * scale) if shape == "gaussian" else 1 / scale
-    halvings = 6  # r(x) = r(x / 64)^64: near enough for the smallest scale, too
-    ratio = (1 - x / 2 ** (halvings + 1)) / (1 + x / 2 ** (halvings + 1))
-    for _ in range(halvings):
-        ratio = ratio * ratio
-    if shape == "laplace":
-        return _counts(_power(ratio, most))
-    growth = ratio * _power(ratio * ratio, most)  # r^(2q+1), so that their products are r^(q^2)
-    return _counts(np.multiply.accumulate(growth))
-
-
-@functools.cache
-def differences(index: int) -> np.ndarray:
-    """Table of 0, 1, 2, ...: geometric with mean `scale_of`, for the differences of sorted biases."""
-    mean = scale_of(index)
-    return _counts(_power(mean / (1 + mean), int(20 * mean) + 8))
-
-
-def density_of(index: int) -> float:
-    """Share of nonzeros number ``index``: 0 is 0, 255 is 1, between them steps that are finer near both ends."""
-    x = index / 255
-    return x * x * (3 - 2 * x)
-
-
-def density_near(share: float) -> int:
-    """The density, of those strictly between 0 and 1, that is nearest to a share of nonzeros."""
-    return min(range(1, 255), key=lambda index: abs(density_of(index) - share))
-
-
-def binary(index: int) -> constriction.stream.model.Categorical:
-    """The coder's model of zero or not, at a density."""
-    ones = min(TOTAL - 1, max(1, round(density_of(index) * TOTAL)))
-    return categorical(np.array([TOTAL - ones, ones]))
-
-
-_EVEN = categorical(np.array([TOTAL // 2, TOTAL // 2]))
-
-
-# What is cheapest -----------------------------------------------------------------------------------------------------
-
-
-def _bits(counts: np.ndarray, symbols: np.ndarray) -> float:
-    """Length of the symbols under a table; infinite if it does not reach them."""
-    if len(symbols) and symbols.max() >= len(counts):
-        return np.inf
-    return float(-np.log2(counts[symbols] / TOTAL).sum())
-
-
-def _cheapest(tables: Callable[[int], np.ndarray], symbols: np.ndarray, size: float) -> tuple[float, int]:
-    """Bits and number of the table that writes the symbols shortest, among those near the scale ``size``, or else the
-    first that reaches the largest of them.
-    """
-    guess = int(np.clip(round(8 * (np.log2(max(size, 1e-3)) + 3)), 0, SCALES - 1))
-    found = min((_bits(tables(index), symbols), index) for index in range(max(0, guess - 8), min(SCALES, guess + 12)))
-    while np.isinf(found[0]) and guess < SCALES - 1:
-        guess += 1
-        found = _bits(tables(guess), symbols), guess
-    return found
 
 
 # Symmetries -----------------------------------------------------------------------------------------------------------
@@ -217,7 +129,7 @@ def _canonical(
 
 def write(network: Quantised | Halves, height: int, width: int) -> bytes:
     """The whole ``.spc`` file of a network that draws a picture of this size."""
-    return pack(Container("loonie", height, width, encode(network)))
+    return pack(Container(CODEC, height, width, encode(network)))
 
 
 def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> dict[str, bytes]:
@@ -252,7 +164,7 @@ def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> d
     if network.symbols.shape != (architecture.n_parameters,) or steps.shape != (2 * (architecture.depth + 1),):
         raise ValueError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
     if int(steps.min()) < 0 or int(steps.max()) > quantize.FINEST:
-        raise ValueError(f"steps={steps.tolist()}: 0 to {quantize.FINEST} are needed")
+        require(False, "steps", f"in 0 .. {quantize.FINEST}", steps.tolist())
     matrices, alive = remove_dead(architecture, network.symbols.long().clamp(-MOST, MOST), fold=False)
     coder.header(alive)
     for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
@@ -273,14 +185,11 @@ class _Coder:
 
     def __init__(self, network: Quantised | Halves, choices: list[bytes] | None) -> None:
         architecture = network.architecture
-        if network.coordinates not in COORDINATES:
-            raise ValueError(f"coordinates={network.coordinates!r}: one of {', '.join(COORDINATES)} is needed")
-        if architecture.n_in not in range(2, 31, 4) or architecture.n_out != 3:
-            raise ValueError(
-                f"n_in={architecture.n_in}, n_out={architecture.n_out}: 2 + 4 K with K to 7, and 3, are needed"
-            )
-        if not 0 < np.float16(architecture.w0) == architecture.w0:
-            raise ValueError(f"w0={architecture.w0!r}: a 16-bit float above 0 is needed")
+        one_of("coordinates", network.coordinates, COORDINATES)
+        require(architecture.n_in in range(2, 31, 4), "n_in", "2 + 4 K with K up to 7", architecture.n_in)
+        require(architecture.n_out == 3, "n_out", "3", architecture.n_out)
+        half = 0 < np.float16(architecture.w0) == architecture.w0
+        require(half, "w0", "a 16-bit float above 0", architecture.w0)
         self.coordinates, self.architecture, self.tables = network.coordinates, architecture, bytearray()
         self.choices = iter(choices) if choices is not None else None
         self.positions, self.values = (constriction.stream.queue.RangeEncoder() for _ in range(2))
@@ -302,19 +211,19 @@ class _Coder:
             return 0, vector[:0]
         if present.all():
             return 255, vector
-        if density not in range(1, 255):
+        if density is None or density not in range(1, 255):
             density = density_near(present.mean())
         self.positions.encode(present.astype(np.int32), binary(density))
         return density, vector[present]
 
     def plain(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
         """Zero or not, then signs and magnitudes of what is not; gives the two bytes that name the tables."""
-        density, kept = self.mask(symbols, choice and choice[1])
+        density, kept = self.mask(symbols, choice[1] if choice else None)
         if not len(kept):
             return 0, 0
         size = np.abs(kept) - 1
         which = choice[2] if choice else min(self._shortest(kept, size))[1]
-        self.values.encode((kept < 0).astype(np.int32), _EVEN)
+        self.values.encode((kept < 0).astype(np.int32), EVEN)
         self.values.encode(size.astype(np.int32), categorical(magnitudes(SHAPES[which >> 7], which & 127)))
         return density, which
 
@@ -322,7 +231,7 @@ class _Coder:
     def _shortest(kept: np.ndarray, size: np.ndarray) -> Iterator[tuple[float, int]]:
         for number, shape in enumerate(SHAPES):
             scale = np.sqrt((kept * kept).mean()) if shape == "gaussian" else np.abs(kept).mean()
-            bits, index = _cheapest(functools.partial(magnitudes, shape), size, scale)
+            bits, index = cheapest(functools.partial(magnitudes, shape), size, scale)
             yield bits, number << 7 | index
 
     def ascending(self, symbols: np.ndarray, choice: bytes | None) -> tuple[int, int]:
@@ -330,7 +239,7 @@ class _Coder:
         if not symbols.any():
             return 0, 0
         rises = np.diff(symbols, prepend=0)
-        which = choice[2] & 127 if choice else _cheapest(differences, rises, rises.mean())[1]
+        which = choice[2] & 127 if choice else cheapest(differences, rises, rises.mean())[1]
         self.values.encode(rises.astype(np.int32), categorical(differences(which)))
         return 255, which
 
@@ -446,7 +355,7 @@ class _Reader:
     def plain(self, count: int, density: int, which: int) -> np.ndarray:
         present, symbols = self.mask(count, density), np.zeros(count, np.int64)
         if kept := int(present.sum()):
-            negative = self.values.decode(_EVEN, kept)
+            negative = self.values.decode(EVEN, kept)
             size = self.values.decode(categorical(magnitudes(SHAPES[which >> 7], which & 127)), kept)
             symbols[present] = np.where(negative, -1, 1) * (size.astype(np.int64) + 1)
         return symbols
@@ -455,3 +364,17 @@ class _Reader:
         if density == 0 or count == 0:
             return np.zeros(count, np.int64)
         return np.cumsum(self.values.decode(categorical(differences(which & 127)), count).astype(np.int64))
+
+
+# What quantisation in training is compared with -----------------------------------------------------------------------
+
+
+def rounded(architecture: Architecture, theta: torch.Tensor, bits: int) -> torch.Tensor:
+    """A trained network ``(P,)`` rounded afterwards, without training: each matrix to ``2^bits - 1`` values between its
+    largest and its negative. What quantisation in training is compared with.
+    """
+    whole("bits", bits, 2, 16)
+    of = tensor_of(architecture)
+    largest = torch.zeros(int(of.max()) + 1).scatter_reduce(0, of, theta.abs(), "amax")
+    step = (largest / (2 ** (bits - 1) - 1)).clamp(min=1e-12)[of]
+    return (theta / step).round() * step

@@ -1,73 +1,25 @@
-"""The learnt prior of a latent, and the integer tables and range coder that turn a latent into bytes.
+"""A latent in (-1, 1), rounded at any step, as bytes.
 
-Training follows an estimate with a gradient. Every channel has a density of its own, a mixture of logistic
-distributions, the same at all places (a factorised prior)::
-
-    F_c(z) = sum_k w_ck sigmoid((z - mu_ck) / s_ck)
-    H(Z)   = sum over channels and places of  -log2 ( F_c(z + Delta/2) - F_c(z - Delta/2) )
-
-With noise of the width Delta added to z, this stands in for the length of the code of z rounded to multiples of Delta
-(Ballé et al. 2017). Symbols decode alike on every machine only from integers, so a trained model stores counts:
-`counts_of` mixes a histogram of training codes, in cells of 1/256 from -1 to 1, with the prior. The table of any step
-is summed up from them in integer arithmetic (`table`): one set of counts serves all steps.
+A trained model stores counts: `counts_of` mixes a histogram of training latents, in cells of 1/256 from -1 to 1, with
+the learnt prior (`coding.priors.FactorizedPrior`). The table of any step is summed up from them in integer arithmetic
+(`table`): one set of counts serves all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import constriction
 import numpy as np
 import torch
-from torch import nn
 
-from sparsecomp.coding.bitstream import BitstreamError
+from sparsecomp.checks import whole
+from sparsecomp.coding.priors import FactorizedPrior
+from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
-TOTAL = 2**24  # every table sums to this
 CELLS = 512  # of the counts, from -1 to 1
 UNIT = 2**14  # a step is stored as a whole number of 1/16384
 FINEST, COARSEST = 64, 2**16 - 1  # steps, in those units: 1/256 to 4
 LEAST = 4  # counts of a cell, so that no symbol of any step is left without one
 PIXELS_PER_BYTE = 2**12  # a forged file must not ask for hours of work: so many pixels at most for one byte of code
-
-
-class FactorizedPrior(nn.Module):
-    """A mixture of three logistic distributions for each channel of a latent in (-1, 1).
-
-    Parameters
-    ----------
-    channels : int
-    """
-
-    def __init__(self, channels: int, mixture: int = 3) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, mixture))
-        self.mean = nn.Parameter(torch.linspace(-0.1, 0.1, mixture).repeat(channels, 1))
-        self.log_scale = nn.Parameter(torch.full((channels, mixture), -2.0))
-
-    def cdf(self, z: torch.Tensor) -> torch.Tensor:
-        """``F_c(z)`` of a ``(B, C, h, w)`` tensor."""
-        return self._mixed(z, torch.ones_like(z))
-
-    def _mixed(self, z: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
-        total, share = torch.zeros_like(z), self.weight.softmax(1)
-        for k in range(self.weight.shape[1]):
-            w, mean, scale = (
-                t[:, k].view(1, -1, 1, 1) for t in (share, self.mean, self.log_scale.clamp(-9, 3).exp())
-            )
-            total = total + w * torch.sigmoid(sign * (z - mean) / scale)
-        return total
-
-    def bits(self, z: torch.Tensor, step: torch.Tensor | float) -> torch.Tensor:
-        """Estimated bits of every entry of ``z (B, C, h, w)`` at the step(s), which broadcast; at least 0.
-
-        The difference of two values of F is taken on the side where both are small (F(x) = 1 - F(-x)), so that
-        it keeps its digits in the tails.
-        """
-        middle = (self.weight.softmax(1) * self.mean).sum(1).view(1, -1, 1, 1)
-        sign = torch.where(z > middle, -1.0, 1.0)
-        upper, lower = self._mixed(z + step / 2, sign), self._mixed(z - step / 2, sign)
-        return -torch.log2((upper - lower).abs().clamp(min=1e-9))
 
 
 # Integer tables -------------------------------------------------------------------------------------------------------
@@ -103,8 +55,7 @@ def check_counts(counts: torch.Tensor, channels: int) -> None:
 
 def check_step(step: int) -> None:
     """Refuse a step that no file can name (`ValueError`)."""
-    if not isinstance(step, int) or isinstance(step, bool) or not FINEST <= step <= COARSEST:
-        raise ValueError(f"step={step!r}: a whole number of 1/{UNIT} from {FINEST} to {COARSEST} is needed")
+    whole("step", step, FINEST, COARSEST)
 
 
 def largest_symbol(step: int) -> int:
@@ -124,21 +75,6 @@ def table(counts: np.ndarray, step: int) -> np.ndarray:
     cell, rest = np.divmod(edges, 4 * UNIT // CELLS)
     inner = below[cell] + counts[cell] * rest // (4 * UNIT // CELLS)
     return np.diff(np.concatenate([[0], inner, [TOTAL]]))
-
-
-def categorical(counts: np.ndarray) -> constriction.stream.model.Categorical:
-    """The coder's model of integer counts that sum to 2^24."""
-    return constriction.stream.model.Categorical(counts / TOTAL, perfect=False)
-
-
-def words(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
-    """The range coder's 32-bit words, little endian, without the zero bytes at the end (the reader adds them again)."""
-    return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
-
-
-def reader(data: bytes) -> constriction.stream.queue.RangeDecoder:
-    """A decoder of what `words` gave. It runs past the end in silence; whoever reads must check."""
-    return constriction.stream.queue.RangeDecoder(np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32))
 
 
 # Latents as bytes -----------------------------------------------------------------------------------------------------
@@ -192,18 +128,3 @@ def decode(data: bytes, shape: tuple[int, int, int], counts: np.ndarray, step: i
         return symbols
 
     return checked(read, lambda symbols: encode(symbols, counts, step), data)
-
-
-def checked(read: Callable[[], np.ndarray], write: Callable[[np.ndarray], bytes], data: bytes) -> np.ndarray:
-    """What ``read()`` makes of the code, if ``write`` of it gives ``data`` again; else `BitstreamError`.
-
-    The coder decodes anything; that its own encoder writes the same bytes is the proof that they are a code.
-    """
-    try:
-        symbols = read()
-        same = write(symbols) == data
-    except (AssertionError, ValueError) as error:  # AssertionError: constriction knows no symbol of this code
-        raise BitstreamError(f"the code is damaged: {error}") from error
-    if not same:
-        raise BitstreamError("the code is damaged: no encoder writes these bytes")
-    return symbols

@@ -17,8 +17,9 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.coding import entropy
-from sparsecomp.coding.entropy import CELLS, LEAST, TOTAL
+from sparsecomp.checks import require, whole
+from sparsecomp.coding.latents import CELLS, LEAST
+from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
 LARGEST = CELLS // 2 - 1  # magnitude of a value that has a column of its own
 ZERO, ESCAPE = LARGEST, CELLS - 1  # columns
@@ -51,10 +52,9 @@ def histogram_of(codes: np.ndarray | torch.Tensor) -> torch.Tensor:
         If the codes have another shape, or an entry is not a whole number.
     """
     codes = torch.as_tensor(codes).detach().cpu()
-    if codes.dim() not in (3, 4):
-        raise ValueError(f"codes: shape {tuple(codes.shape)}; (C, h, w) or (B, C, h, w) is needed")
-    if codes.is_floating_point() and not bool((codes == codes.round()).all()):
-        raise ValueError("codes: every entry must be a whole number")
+    require(codes.dim() in (3, 4), "codes", "(C, h, w) or (B, C, h, w)", tuple(codes.shape))
+    integers = not codes.is_floating_point() or bool((codes == codes.round()).all())
+    require(integers, "codes", "whole numbers", "others among them")
     channels = codes.shape[-3]
     columns = torch.where(codes.abs() > LARGEST, ESCAPE, codes.clamp(-LARGEST, LARGEST) + ZERO).long()
     columns = columns.transpose(0, -3).reshape(channels, -1) + CELLS * torch.arange(channels)[:, None]
@@ -81,8 +81,8 @@ def counts_of(histogram: torch.Tensor, pseudo: float = PSEUDO) -> torch.Tensor:
         If the histogram has not 512 columns, or a number in it is negative.
     """
     histogram = torch.as_tensor(histogram).double().cpu()
-    if histogram.dim() != 2 or histogram.shape[1] != CELLS or not bool((histogram >= 0).all()):
-        raise ValueError(f"histogram: shape {tuple(histogram.shape)}; (C, {CELLS}), nothing below 0, is needed")
+    legal = histogram.dim() == 2 and histogram.shape[1] == CELLS and bool((histogram >= 0).all())
+    require(legal, "histogram", f"(C, {CELLS}) with nothing below 0", tuple(histogram.shape))
     magnitudes = torch.from_numpy(_MAGNITUDES).double()
     seen = histogram.sum(1, keepdim=True)
     mean = ((histogram * magnitudes).sum(1, keepdim=True) + 1) / (seen + 1)
@@ -97,8 +97,7 @@ def counts_of(histogram: torch.Tensor, pseudo: float = PSEUDO) -> torch.Tensor:
 
 def check_threshold(threshold: int) -> None:
     """Refuse a threshold that no file can name (`ValueError`)."""
-    if not isinstance(threshold, int) or isinstance(threshold, bool) or not 1 <= threshold <= MOST:
-        raise ValueError(f"threshold={threshold!r}: a whole number from 1 to {MOST} is needed")
+    whole("threshold", threshold, 1, MOST)
 
 
 def threshold_of(symbols: np.ndarray) -> int:
@@ -191,7 +190,7 @@ def encode(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> bytes:
     _check(symbols, counts, threshold)
     encoder, (own, levels) = constriction.stream.queue.RangeEncoder(), _of_channels(symbols, threshold)
     if threshold <= LARGEST:
-        encoder.encode((own - threshold).astype(np.int32), entropy.categorical(_said(threshold)))
+        encoder.encode((own - threshold).astype(np.int32), categorical(_said(threshold)))
     for channel, of_channel, least, level in zip(symbols, counts, own, levels, strict=True):
         if level is not None:
             encoder.encode(np.array([level], np.int32), _uniform(len(ODDS)))
@@ -199,31 +198,31 @@ def encode(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> bytes:
         rank = np.cumsum(tabled > 0, dtype=np.int32) - 1  # of a column among those that can occur
         values = channel.ravel()
         beyond = np.abs(values) > LARGEST
-        encoder.encode(rank[np.where(beyond, ESCAPE, values + ZERO)], entropy.categorical(tabled[tabled > 0]))
+        encoder.encode(rank[np.where(beyond, ESCAPE, values + ZERO)], categorical(tabled[tabled > 0]))
         if beyond.any():
             encoder.encode((values[beyond] + 2**15).astype(np.int32), _uniform(2**ESCAPE_BITS))
-    return entropy.words(encoder)
+    return words(encoder)
 
 
 def decode(data: bytes, shape: tuple[int, int, int], counts: np.ndarray, threshold: int) -> np.ndarray:
     """The symbols int32 ``(C, h, w)`` that `encode` wrote; `BitstreamError` if it never writes these bytes."""
-    decoder = entropy.reader(data)
+    decoder = reader(data)
 
     def read() -> np.ndarray:
         symbols, own = np.zeros(shape, np.int32), np.full(shape[0], threshold)
         if threshold <= LARGEST:
-            own = threshold + decoder.decode(entropy.categorical(_said(threshold)), shape[0])
+            own = threshold + decoder.decode(categorical(_said(threshold)), shape[0])
         for channel, of_channel, least in zip(symbols, counts, own, strict=True):
             level = None if least > LARGEST else int(decoder.decode(_uniform(len(ODDS)), 1)[0])
             tabled = table(of_channel, least, level)
-            columns = np.flatnonzero(tabled)[decoder.decode(entropy.categorical(tabled[tabled > 0]), channel.size)]
+            columns = np.flatnonzero(tabled)[decoder.decode(categorical(tabled[tabled > 0]), channel.size)]
             values, beyond = columns - ZERO, columns == ESCAPE
             if beyond.any():
                 values[beyond] = decoder.decode(_uniform(2**ESCAPE_BITS), int(beyond.sum())).astype(np.int64) - 2**15
             channel[:] = values.reshape(shape[1:])
         return symbols
 
-    return entropy.checked(read, lambda symbols: encode(symbols, counts, threshold), data)
+    return checked(read, lambda symbols: encode(symbols, counts, threshold), data)
 
 
 def _of_channels(symbols: np.ndarray, threshold: int) -> tuple[np.ndarray, list[int | None]]:
@@ -234,10 +233,10 @@ def _of_channels(symbols: np.ndarray, threshold: int) -> tuple[np.ndarray, list[
 
 def _check(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> None:
     check_threshold(threshold)
-    if symbols.dtype != np.int32 or symbols.ndim != 3 or len(symbols) != len(counts):
-        raise ValueError(f"symbols: {symbols.dtype} {symbols.shape}; int32 ({len(counts)}, h, w) is needed")
+    legal = symbols.dtype == np.int32 and symbols.ndim == 3 and len(symbols) == len(counts)
+    require(legal, "symbols", f"int32 ({len(counts)}, h, w)", (symbols.dtype, symbols.shape))
     largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
     if largest > MOST:
         raise ValueError(f"a symbol of magnitude {largest}: at most {MOST} can be written")
     if threshold_of(symbols) < threshold:
-        raise ValueError(f"threshold={threshold}: there is a symbol of magnitude {threshold_of(symbols)}")
+        require(False, "threshold", f"at most {threshold_of(symbols)}, the smallest magnitude", threshold)

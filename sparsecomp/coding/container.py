@@ -5,7 +5,7 @@ bytes       field                    note
 ==========  =======================  ==========================================================
 4           magic ``SPC\\x1a``        the 0x1A stops a terminal from printing the rest
 1           version                  1
-1           codec                    number from `CODECS`
+1           codec                    its number, from 1 on (`codecs.base` knows the names)
 1 to 5      height                   varint, at least 1
 1 to 5      width                    varint, at least 1
 1           number of sections       at least 1
@@ -23,16 +23,13 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from sparsecomp.checks import require, whole
+
 MAGIC = b"SPC\x1a"
 VERSION = 1
 MAX_PIXELS = 2**26
-CODECS = {
-    "jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5, "coin": 16, "loonie": 17, "cae": 18, "cae-admm": 19,
-    "cae-theis": 20,
-}  # fmt: skip
 SECTIONS = {"payload": 1, "network": 2, "weights": 3, "tables": 4, "positions": 5, "values": 6}
 
-_CODEC_NAMES = {number: name for name, number in CODECS.items()}
 _SECTION_NAMES = {number: name for name, number in SECTIONS.items()}
 _CHECKSUM_BYTES = 4
 
@@ -43,9 +40,9 @@ class BitstreamError(ValueError):
 
 @dataclass(frozen=True)
 class Container:
-    """What an ``.spc`` file holds: the codec's name, the picture's size in pixels, named sections."""
+    """What an ``.spc`` file holds: the codec's number, the picture's size in pixels, named sections."""
 
-    codec: str
+    codec: int
     height: int
     width: int
     sections: dict[str, bytes]
@@ -57,18 +54,17 @@ def pack(container: Container) -> bytes:
     Raises
     ------
     ValueError
-        If the codec or a section has no number in `CODECS` or `SECTIONS`, there is no section, or a side
-        or a section's length is outside 1 (a section: 0) .. 2^32 - 1.
+        If the codec's number is outside 1 .. 255, there is no section, a section has no number in `SECTIONS`, or a
+        side or a section's length is outside 1 (a section: 0) .. 2^32 - 1.
     """
-    if container.codec not in CODECS:
-        raise ValueError(f"codec={container.codec!r} is unknown; known are {', '.join(CODECS)}")
+    if container.codec not in range(1, 256):
+        require(False, "codec", "a number in 1 .. 255", container.codec)
     if not container.sections or not set(container.sections) <= set(SECTIONS):
-        raise ValueError(f"sections={list(container.sections)} must be some of {', '.join(SECTIONS)}")
+        require(False, "sections", f"some of {', '.join(SECTIONS)}", list(container.sections))
     for side in ("height", "width"):
-        if getattr(container, side) < 1:
-            raise ValueError(f"{side}={getattr(container, side)} must be at least 1")
+        whole(side, getattr(container, side), 1, 2**32 - 1)
     header = bytearray(MAGIC)
-    header += bytes([VERSION, CODECS[container.codec]])
+    header += bytes([VERSION, container.codec])
     header += varint(container.height) + varint(container.width)
     header.append(len(container.sections))
     for name, body in container.sections.items():
@@ -91,9 +87,9 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
     Raises
     ------
     BitstreamError
-        On anything malformed: foreign magic, unknown version, codec or section, wrong checksum, a varint
-        that is cut off, too long or not minimal, an empty or oversized picture, a section twice, lengths
-        that do not add up to the bytes there are.
+        On anything malformed: foreign magic, unknown version or section, wrong checksum, a varint that is cut off,
+        too long or not minimal, an empty or oversized picture, a section twice, lengths that do not add up to the
+        bytes there are. (Which codecs are known is up to `codecs.base`.)
     """
     return _parse(data, max_pixels)[0]
 
@@ -130,8 +126,8 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
     body, checksum = data[:-_CHECKSUM_BYTES], int.from_bytes(data[-_CHECKSUM_BYTES:], "little")
     if zlib.crc32(body) != checksum:
         raise BitstreamError("the checksum does not match: the file is damaged or cut off")
-    if body[5] not in _CODEC_NAMES:
-        raise BitstreamError(f"unknown codec number {body[5]}")
+    if body[5] == 0:
+        raise BitstreamError("no codec has number 0")
     height, at = read_varint(body, 6)
     width, at = read_varint(body, at)
     if height < 1 or width < 1:
@@ -156,13 +152,13 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
     for name, length in lengths.items():
         sections[name] = body[at : at + length]
         at += length
-    return Container(_CODEC_NAMES[body[5]], height, width, sections), header
+    return Container(body[5], height, width, sections), header
 
 
 def varint(value: int) -> bytes:
     """Write 0 <= value < 2^32 as LEB128: seven bits a byte, lowest first, all but the last marked by 0x80."""
     if not 0 <= value < 2**32:
-        raise ValueError(f"value={value} must be in 0 .. 2^32 - 1")
+        require(False, "value", "in 0 .. 2^32 - 1", value)
     written = bytearray()
     while value >= 0x80:
         written.append(value & 0x7F | 0x80)

@@ -13,10 +13,6 @@ import functools
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,8 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from sparsecomp.coding import entropy
+from sparsecomp.checks import in_range, one_of, require
+from sparsecomp.coding import latents
 from sparsecomp.data import results_folder
+from sparsecomp.files import atomic_path
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.sparse_cae import SparseCAE
@@ -36,7 +34,9 @@ ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
 # Of a model's file. Of sparse_cae the largest `Shape` needs 75 MB. Of cae_admm the paper's needs 12 MB and the largest
 # 385: not every legal shape can be stored. At width 512 there may be 10 blocks, at width 296 all 32.
 MOST_BYTES = 2**27
-FINEST = entropy.FINEST / entropy.UNIT
+SUFFIX = ".safetensors"
+WEIGHTS = Path(__file__).parents[1] / "weights"  # the models that codecs choose by themselves; they are in the wheel
+FINEST = latents.FINEST / latents.UNIT
 LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
 
@@ -53,10 +53,10 @@ class Stored:
     kind : {"sparse_cae", "cae_admm"}
         The family of the network.
     model : SparseCAE or CaeAdmm
-        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who load the file: copy it
-        before you change it.
+        In evaluation mode; float32, but every value is an fp16 number. It is shared by all who find it in the same
+        `Models`: copy it before you change it.
     counts : int64 (C, 512)
-        Of the tables (`coding.entropy`; `coding.histograms` for cae_admm).
+        Of the tables (`coding.latents`; `coding.integer_latents` for cae_admm).
     about : dict
         Plain values that its maker wrote. ``search`` is true where a codec may choose the model by itself.
 
@@ -86,7 +86,7 @@ class Stored:
     def step(self) -> int:
         """Of sparse_cae: the geometric mean of the steps it was trained for, as a file has it: in 1/16384."""
         delta = math.sqrt(self.about["finest"] * self.about["coarsest"])
-        return min(entropy.COARSEST, max(entropy.FINEST, round(delta * entropy.UNIT)))
+        return min(latents.COARSEST, max(latents.FINEST, round(delta * latents.UNIT)))
 
 
 def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tensor, about: dict) -> None:
@@ -99,7 +99,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     model : SparseCAE or CaeAdmm
         Its weights and running statistics are rounded to fp16 (`rounded`).
     counts : whole numbers (C, 512)
-        From `entropy.counts_of`, or `histograms.counts_of`.
+        From `latents.counts_of`, or `integer_latents.counts_of`.
     about : dict
         Plain values (text, numbers, true or false) under any names. ``finest`` and ``coarsest`` are needed for
         sparse_cae, ``codec`` for cae_admm.
@@ -110,8 +110,8 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         If the name has another suffix, a weight is not finite as fp16, the counts or `about` cannot be, or the file
         would be larger than any may be.
     """
-    if path.suffix != ".safetensors":
-        raise ValueError(f"path={str(path)!r}: a name that ends in .safetensors is needed")
+    if path.suffix != SUFFIX:
+        require(False, "path", "a name that ends in .safetensors", str(path))
     counts = torch.as_tensor(counts)
     kind = _kind(model)
     _check(kind, model.shape, counts, about)
@@ -123,12 +123,8 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     if size > MOST_BYTES - 2**17:  # room for the header
         raise ValueError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}-{os.getpid()}.part")
-    try:
+    with atomic_path(path) as beside:
         save_file(tensors, beside, metadata={"model": json.dumps(said)})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def rounded(model: SparseCAE | CaeAdmm) -> dict[str, torch.Tensor]:
@@ -151,19 +147,17 @@ def round_(model: SparseCAE | CaeAdmm) -> None:
 def load(path: Path) -> Stored:
     """Read what `save` wrote; `ValueError` in one line if it is anything else."""
     try:
-        found = Path(path).stat()
-        if found.st_size > MOST_BYTES:
-            raise ValueError(f"{found.st_size:,} bytes are more than any model has")
-        return _load(Path(path).absolute(), found.st_mtime_ns, found.st_size)
+        size = Path(path).stat().st_size
+        if size > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes are more than any model has")
+        return _load(Path(path))
     # RecursionError: of JSON. RuntimeError and MemoryError: what torch says where memory ends.
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"model {str(path)!r} cannot be read: {reason}") from error
 
 
-@functools.lru_cache(maxsize=32)
-def _load(path: Path, modified: int, size: int) -> Stored:
-    """`load`; time and size of the file are there to notice that another one took its place."""
+def _load(path: Path) -> Stored:
     with safe_open(path, "pt") as file:
         said = json.loads((file.metadata() or {}).get("model", "null"))
         if not isinstance(said, dict) or set(said) != {"kind", "shape", "about"} or said["kind"] not in FAMILIES:
@@ -173,7 +167,7 @@ def _load(path: Path, modified: int, size: int) -> Stored:
         with torch.device("meta"):
             model = network(shape)
         expected = {name: ("F16", list(t.shape)) for name, t in model.state_dict().items()}
-        expected["counts"] = ("I32", [shape.latent, entropy.CELLS])
+        expected["counts"] = ("I32", [shape.latent, latents.CELLS])
         there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if {name: (t.get_dtype(), t.get_shape()) for name, t in there.items()} != expected:
             raise ValueError(f"its tensors are not those of {shape}")
@@ -202,31 +196,29 @@ def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str,
     return digest.hexdigest()[:16]
 
 
-def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: object) -> None:
-    entropy.check_counts(counts, shape.latent)
+def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: dict) -> None:
+    latents.check_counts(counts, shape.latent)
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):
-        raise ValueError(f"about={about!r:.80}: a dict of plain values is needed")
+        require(False, "about", "a dict of plain values", repr(about)[:80])
     (_check_steps if kind == "sparse_cae" else _check_codec)(about)
 
 
 def _check_steps(about: dict) -> None:
     finest, coarsest = about.get("finest"), about.get("coarsest")
-    if not all(isinstance(number, int | float) for number in (finest, coarsest, about.get("sparsity", 0))):
-        raise ValueError(f"about={about!r:.200}: finest, coarsest and, if it is there, sparsity must be numbers")
-    if not FINEST <= finest <= coarsest <= 4:
-        raise ValueError(f"about: finest={finest!r}, coarsest={coarsest!r}: 1/256 <= finest <= coarsest <= 4 is needed")
+    in_range("about: coarsest", coarsest, FINEST, 4)
+    in_range("about: finest", finest, FINEST, float(coarsest or 0))
+    in_range("about: sparsity", about.get("sparsity", 0), -math.inf)
 
 
 def _check_codec(about: dict) -> None:
-    if about.get("codec") not in ADMM_CODECS:
-        raise ValueError(f"about: codec={about.get('codec')!r}: one of {', '.join(ADMM_CODECS)} is needed")
+    one_of("about: codec", about.get("codec"), ADMM_CODECS)
     keep, lam = about.get("keep"), about.get("lam")
-    if keep is not None and (not isinstance(keep, int | float) or not 0 < keep <= 1):
-        raise ValueError(f"about: keep={keep!r}: nothing, or a share above 0 and up to 1, is needed")
-    if lam is not None and (not isinstance(lam, int | float) or not 0 <= lam < math.inf):
-        raise ValueError(f"about: lam={lam!r}: nothing, or a finite number of at least 0, is needed")
+    if keep is not None:
+        in_range("about: keep", keep, 0, 1, "(]")
+    if lam is not None:
+        in_range("about: lam", lam, 0)
 
 
 def _check_values(tensors: dict[str, torch.Tensor]) -> None:
@@ -244,56 +236,85 @@ def _is_variance(name: str) -> bool:
 # The models there are -------------------------------------------------------------------------------------------------
 
 
-def folder() -> Path:
-    """``results/models`` of the working copy."""
-    return results_folder() / "models"
+class Models:
+    """The trained models of some folders, by name and by key. Each file is read once, and again only if it changes.
 
-
-_also: ContextVar[Path | None] = ContextVar("also", default=None)
-
-
-@contextmanager
-def also(place: Path) -> Iterator[None]:
-    """Within it, models of another folder are there, too: a study's, whose records go elsewhere."""
-    token = _also.set(place)
-    try:
-        yield
-    finally:
-        _also.reset(token)
-
-
-def available() -> dict[str, Path]:
-    """The names of the models in `folder` (and `also`), in order, and their files."""
-    places = [place for place in (folder(), _also.get()) if place is not None]
-    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
-    return dict(sorted(found.items()))
-
-
-def find(name_or_path: str | Path) -> Stored:
-    """The model of that name, or in that file; `ValueError` that lists the names for any other."""
-    names = available()
-    if name_or_path in names:
-        return load(names[name_or_path])
-    if Path(name_or_path).suffix == ".safetensors":
-        return load(Path(name_or_path))
-    raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(names) or 'none'}")
-
-
-def by_key(key: str, codec: str | None = None) -> Stored:
-    """The model in `folder` that has this key; `LookupError` that lists those there are. A broken file is left out.
-
-    What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+    Parameters
+    ----------
+    *places : str or Path
+        Folders of ``NAME.safetensors`` files, or such files. Of two models of one name the later place has the one
+        that counts. Folders are listed at each call, so that a model that is added is found.
     """
-    here, found = [], []
-    for name, path in available().items():
+
+    def __init__(self, *places: str | Path) -> None:
+        self.places = tuple(Path(place).absolute() for place in places)
+        self._read: dict[Path, tuple[tuple[int, int] | None, Stored | str]] = {}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The names of the models, in order, and their files."""
+        each = ([place] if place.suffix == SUFFIX else place.glob(f"*{SUFFIX}") for place in self.places)
+        return dict(sorted({path.stem: path for paths in each for path in paths}.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, in order."""
+        return tuple(self.files)
+
+    def find(self, name_or_path: str | Path) -> Stored:
+        """Find the model of that name, or in that file; `ValueError` that lists the names for any other."""
+        files = self.files
+        if name_or_path in files:
+            return self._load(files[name_or_path])
+        if Path(name_or_path).suffix == SUFFIX:
+            return self._load(Path(name_or_path))
+        raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(files) or 'none'}")
+
+    def of_codec(self, *codecs: str) -> list[Stored]:
+        """List the models that are for these codecs, in order of their names; `ValueError` if a file is broken."""
+        return [stored for stored in map(self._load, self.files.values()) if stored.codec in codecs]
+
+    def by_key(self, key: str, codec: str | None = None) -> Stored:
+        """Find the model that has this key; `LookupError` that lists those there are. A broken file is left out.
+
+        What a model is for is no part of its key: of several with the same weights, one for ``codec`` comes first.
+        """
+        here, found = [], None
+        for name, path in self.files.items():
+            try:
+                stored = self._load(path)
+            except ValueError:
+                here.append(f"{name} (broken)")
+                continue
+            if stored.key == key:
+                found = found or stored
+                if codec in (None, stored.codec):
+                    return stored
+            here.append(f"{name} {stored.key}")
+        if found is None:
+            raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")
+        return found
+
+    def _load(self, path: Path) -> Stored:
+        """`load`, unless the file was read before and has the same time and size; what is wrong is kept, too."""
+        path = path.absolute()
         try:
-            stored = load(path)
-        except ValueError:
-            here.append(f"{name} (broken)")
-            continue
-        if stored.key == key:
-            found.append(stored)
-        here.append(f"{name} {stored.key}")
-    if found:
-        return min(found, key=lambda stored: stored.codec != codec)
-    raise LookupError(f"made with model {key}, which is not here; here are {', '.join(here) or 'none'}")
+            status = path.stat()
+            state = status.st_mtime_ns, status.st_size
+        except OSError:
+            state = None  # `load` says why
+        if path not in self._read or self._read[path][0] != state:
+            try:
+                self._read[path] = state, load(path)
+            except ValueError as error:
+                self._read[path] = state, str(error)
+        found = self._read[path][1]
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
+
+
+@functools.cache
+def default_models() -> Models:
+    """The models that are used where none are given: the package's own, and in a clone those of ``results/models``."""
+    return Models(WEIGHTS, results_folder() / "models")

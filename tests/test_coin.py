@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import math
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from sparsecomp import codecs, metrics
-from sparsecomp.codecs import BudgetError, get_codec, inr
-from sparsecomp.coding.bitstream import BitstreamError, Container, pack, unpack
+from sparsecomp.codecs import BudgetError, get_codec
+from sparsecomp.codecs.network import Coin
+from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.profiles import FitBudget
 
@@ -30,21 +29,21 @@ def network(depth=2, width=6, coordinates=0, w0=30.0) -> bytes:
 
 def file_with(height=20, width=30, **sections: bytes) -> bytes:
     weights = initial_parameters(ARCHITECTURE, 0).numpy().astype("<f2").tobytes()
-    return pack(Container("coin", height, width, {"network": network(), "weights": weights} | sections))
+    return pack(Container(Coin.number, height, width, {"network": network(), "weights": weights} | sections))
 
 
 def test_the_file_byte_by_byte():
     parameters = initial_parameters(ARCHITECTURE, 1).half()
-    written = inr.write(ARCHITECTURE, parameters, 20, 30, "coin")
+    written = Coin.write(ARCHITECTURE, parameters, 20, 30, "coin")
     container = unpack(written)
-    assert (container.codec, container.height, container.width) == ("coin", 20, 30)
+    assert (container.codec, container.height, container.width) == (16, 20, 30)
     assert list(container.sections) == ["network", "weights"]
     assert container.sections["network"] == bytes([2, 6, 0, 1]) + np.float16(30).tobytes()
     assert container.sections["weights"] == parameters.numpy().tobytes()
     np.testing.assert_array_equal(
         codecs.decode(written), render(ARCHITECTURE, parameters.float(), 20, 30, "coin").numpy()
     )
-    other = inr.write(ARCHITECTURE, parameters, 20, 30, "per_axis")
+    other = Coin.write(ARCHITECTURE, parameters, 20, 30, "per_axis")
     assert (codecs.decode(other) != codecs.decode(written)).any()
 
 
@@ -53,8 +52,8 @@ def test_the_file_byte_by_byte():
 )
 def test_what_a_kodak_file_costs_beside_its_parameters(name, overhead):
     architecture = Architecture.parse(name)
-    written = inr.write(architecture, torch.zeros(architecture.n_parameters), 512, 768)
-    assert len(written) == inr.file_bytes(architecture, 512, 768) == 2 * architecture.n_parameters + overhead
+    written = Coin.write(architecture, torch.zeros(architecture.n_parameters), 512, 768)
+    assert len(written) == Coin.file_bytes(architecture, 512, 768) == 2 * architecture.n_parameters + overhead
 
 
 @pytest.mark.parametrize(("bpp", "name"), [(0.0740, "5x20"), (0.160, "5x30"), (0.31, "10x28"), (0.62, "10x40")])
@@ -69,13 +68,13 @@ def test_the_papers_networks_at_the_papers_rates(bpp, name):
 @pytest.mark.parametrize("depth", [1, 5, 13])
 def test_the_widest_network_that_fits(depth, bpp, size):
     height, width = size
-    rate = lambda units: 8 * inr.file_bytes(Architecture(depth, units), height, width) / (height * width)  # noqa: E731
+    rate = lambda units: 8 * Coin.file_bytes(Architecture(depth, units), height, width) / (height * width)  # noqa: E731
     try:
-        found = inr.widest(depth, height, width, bpp, w0=25.0)
+        found = Coin.widest(depth, height, width, bpp, w0=25.0)
     except BudgetError as error:
         assert rate(1) == error.smallest > bpp
         shown = float(str(error).split("bpp=")[-1])
-        assert inr.widest(depth, height, width, shown).width == 1, "what the message says must do"
+        assert Coin.widest(depth, height, width, shown).width == 1, "what the message says must do"
         return
     assert found.depth == depth and found.w0 == 25.0
     assert rate(found.width) <= bpp
@@ -90,37 +89,28 @@ def test_no_file_is_written_that_no_decoder_reads():
     with pytest.raises(BudgetError) as caught:
         get_codec("coin").at_bpp(large, 0.0015)
     least = get_codec("coin").architecture_at(large, math.ceil(1e4 * caught.value.smallest) / 1e4)
-    assert codecs.decode(inr.write(least, torch.zeros(least.n_parameters), 2000, 3000)).shape == large.shape
+    assert codecs.decode(Coin.write(least, torch.zeros(least.n_parameters), 2000, 3000)).shape == large.shape
     narrower = Architecture(least.depth, least.width - 1)
     with pytest.raises(BitstreamError, match="absurd size"):
-        codecs.decode(inr.write(narrower, torch.zeros(narrower.n_parameters), 2000, 3000))
+        codecs.decode(Coin.write(narrower, torch.zeros(narrower.n_parameters), 2000, 3000))
 
 
-def test_a_file_decodes_alone_in_another_process(tmp_path):
-    image = picture(24, 36)
-    coin = get_codec("coin", arch="3x10", coordinates="coin", w0=20.0, budget=QUICK, seed=3)
-    written = coin.encode(image)
-    assert written == coin.encode(image), "the same seed, other bytes"
-    assert written != get_codec("coin", arch="3x10", coordinates="coin", w0=20.0, budget=QUICK, seed=4).encode(image)
-    (tmp_path / "file.spc").write_bytes(written)
-    script = "import sys, numpy; from sparsecomp.codecs import decode; from pathlib import Path\n"
-    script += "numpy.save(sys.argv[2], decode(Path(sys.argv[1]).read_bytes()))"
-    command = [sys.executable, "-c", script, str(tmp_path / "file.spc"), str(tmp_path / "there.npy")]
-    subprocess.run(command, check=True, timeout=100)
-    there, here = np.load(tmp_path / "there.npy"), coin.decode(written)
-    np.testing.assert_array_equal(there, here)
-    assert there.shape == image.shape and there.dtype == np.uint8
+def test_a_fit_is_better_than_one_colour_and_its_seed_counts():
+    image, files = picture(24, 36), []
+    for seed in (3, 3, 4):
+        coin = get_codec("coin", arch="3x10", coordinates="coin", w0=20.0, budget=QUICK, seed=seed)
+        files.append(coin.encode(image))
+    assert files[0] == files[1] != files[2]
     constant = np.broadcast_to(image.mean((0, 1)).round().astype(np.uint8), image.shape)
-    assert metrics.psnr(reference=image, reconstruction=here) > metrics.psnr(reference=image, reconstruction=constant)
+    one_colour = metrics.psnr(reference=image, reconstruction=constant)
+    assert metrics.psnr(reference=image, reconstruction=coin.decode(files[0])) > one_colour
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1)])
 def test_thin_pictures(size):
-    image = picture(*size)
-    measured = codecs.evaluate(get_codec("coin", arch="1x4", budget=QUICK), image)
-    assert measured.reconstruction.shape == image.shape
-    assert measured.bytes == inr.file_bytes(Architecture(1, 4), *size)
-    assert measured.bpp == 8 * measured.bytes / (size[0] * size[1])
+    measured = codecs.evaluate(get_codec("coin", arch="1x4", budget=QUICK), picture(*size))
+    assert measured.reconstruction.shape == (*size, 3)
+    assert measured.bytes == Coin.file_bytes(Architecture(1, 4), *size)
 
 
 def test_at_bpp_writes_what_it_promises():
@@ -129,24 +119,19 @@ def test_at_bpp_writes_what_it_promises():
     written = coin.at_bpp(image, 2.0)
     assert 8 * len(written) / 1200 <= 2.0
     container = unpack(written)
-    architecture, coordinates = inr.read_network(container)
+    architecture, coordinates = Coin.read_network(container)
     assert architecture == coin.architecture_at(image, 2.0) and coordinates == "per_axis"
     assert told == [10, 20, 30]
-    assert coin.macs_per_pixel(written) == sum(out * inp for out, inp in architecture.shapes)
+    assert coin.macs_per_pixel(container) == sum(out * inp for out, inp in architecture.shapes)
     with pytest.raises(BudgetError):
         coin.at_bpp(image, 0.1)
-    for bpp in (0, -1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="bpp="):
-            coin.at_bpp(image, bpp)
-    with pytest.raises(ValueError, match="uint8"):
-        coin.encode(image.astype(float))
 
 
 def test_w0_is_used_as_it_is_stored():
     coin = get_codec("coin", w0=30.007)
     assert coin.architecture.w0 == float(np.float16(30.007)) != 30.007
     for w0 in (0, -1.0, 1e-9, 2000.0, math.nan):
-        with pytest.raises(ValueError, match="w0="):
+        with pytest.raises(ValueError, match="w0 must be"):
             get_codec("coin", w0=w0)
 
 
@@ -170,16 +155,16 @@ def spoiled(value: float, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"network": network(depth=0)}, "depth=0"),
-        ({"network": network(depth=65)}, "depth=65"),
-        ({"network": network(width=0)}, "width=0"),
-        ({"network": network(width=513)}, "width=513"),
+        ({"network": network(depth=0)}, "depth must be .*got 0"),
+        ({"network": network(depth=65)}, "depth must be .*got 65"),
+        ({"network": network(width=0)}, "width must be .*got 0"),
+        ({"network": network(width=513)}, "width must be .*got 513"),
         ({"network": network(coordinates=2)}, "coordinates number 2"),
-        ({"network": network(w0=math.nan)}, "w0=nan"),
-        ({"network": network(w0=math.inf)}, "w0=inf"),
-        ({"network": network(w0=0.0)}, "w0=0.0"),
-        ({"network": network(w0=-30.0)}, "w0=-30.0"),
-        ({"network": network(w0=1001.0)}, "w0=1001.0"),
+        ({"network": network(w0=math.nan)}, "w0 must be .*got nan"),
+        ({"network": network(w0=math.inf)}, "w0 must be .*got inf"),
+        ({"network": network(w0=0.0)}, "w0 must be .*got 0.0"),
+        ({"network": network(w0=-30.0)}, "w0 must be .*got -30.0"),
+        ({"network": network(w0=1001.0)}, "w0 must be .*got 1001.0"),
         ({"network": b""}, "network section"),
         ({"network": network()[:-1]}, "network section"),
         ({"network": network() + b"\0"}, "network section"),
@@ -202,10 +187,6 @@ def test_malformed_networks(sections, message):
 
 def test_malformed_files():
     with pytest.raises(BitstreamError, match="nothing else"):
-        codecs.decode(pack(Container("coin", 20, 30, {"network": network()})))
+        codecs.decode(pack(Container(Coin.number, 20, 30, {"network": network()})))
     with pytest.raises(BitstreamError, match="absurd size"):
         codecs.decode(file_with(height=8000, width=8000))
-    with pytest.raises(BitstreamError, match="not coin"):
-        get_codec("coin").decode(get_codec("jpeg").encode(picture(20, 30)))
-    with pytest.raises(BitstreamError, match="limit of 599 pixels"):
-        codecs.decode(file_with(), max_pixels=599)

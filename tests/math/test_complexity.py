@@ -1,0 +1,133 @@
+"""Costs against hand counts and the papers' numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sparsecomp import complexity
+
+
+@given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 6), st.integers(1, 4))
+@example(10, 28, 2, 3)
+def test_mlp_macs_per_pixel_agrees_with_count_macs(depth, width, n_in, n_out):
+    sizes = [n_in] + [width] * depth + [n_out]
+    network = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+    macs = complexity.mlp_macs_per_pixel(depth, width, n_in, n_out)
+    assert complexity.count_macs(network, (1, n_in)) == macs
+    assert complexity.macs_per_pixel(network, (77, n_in), pixels=77) == macs
+    parameters = macs + depth * width + n_out
+    assert complexity.count_parameters(network) == parameters
+    if (depth, width, n_in) == (10, 28, 2):
+        assert (macs, parameters) == (7196, 7479), "COIN's, as in the papers"
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
+    """A convolution in one to three dimensions, plain or transposed, in groups, and an input for it."""
+    dims, groups, transposed = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.booleans())
+    sizes = st.integers(1, 3)
+    kernel, stride = tuple(draw(sizes) for _ in range(dims)), draw(sizes)
+    kind = [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
+    inputs, outputs = groups * draw(sizes), groups * draw(sizes)
+    layer = kind[dims - 1 + 3 * transposed](inputs, outputs, kernel, stride, groups=groups)
+    return layer, (draw(sizes), inputs, *(k + draw(st.integers(0, 4)) for k in kernel))
+
+
+@torch.no_grad()
+@settings(max_examples=100)
+@given(convolutions(), st.data())
+def test_count_macs_and_macs_paper_of_convolutions(convolution, data):
+    """A multiply-accumulate is a weight times an input: counted by what ones make of an input of ones.
+
+    The paper's count leaves out whole zero filters and inputs of a group, nothing else.
+    """
+    layer, shape = convolution
+    layer.weight.fill_(1).neg_()  # what is below zero is not zero
+    layer.bias.zero_()
+    total = int(-layer(torch.ones(shape)).double().sum())  # without padding every tap meets an input
+    assert complexity.count_macs(layer, shape) == complexity.macs_paper(layer, shape) == total
+    live = 0
+    for part in layer.weight.chunk(layer.groups):
+        first, second = ([data.draw(st.booleans()) for _ in range(n)] for n in part.shape[:2])
+        pairs = torch.outer(torch.tensor(first), torch.tensor(second))
+        part *= pairs.view(*pairs.shape, *[1] * (part.dim() - 2))
+        live += sum(first) * sum(second)
+        part.flatten(2)[..., 1:] = 0  # most taps of a pair: it is still there
+    assert complexity.macs_paper(layer, shape) == total * live // (layer.weight.shape[0] * layer.weight.shape[1])
+    assert complexity.count_macs(layer, shape) == total
+
+
+def test_count_macs_by_hand():
+    # every input value meets 4x4 taps of 5 output channels, padding or not; taps on padded zeros count
+    assert complexity.count_macs(nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1), (1, 3, 7, 7)) == 147 * 5 * 16
+    assert complexity.count_macs(nn.Conv2d(3, 5, 3, padding=1), (1, 3, 7, 7)) == 147 * 5 * 9
+    shared = nn.Linear(10, 10)
+    assert complexity.count_macs(nn.Sequential(shared, shared), (4, 10)) == 2 * 4 * 100
+    assert complexity.count_parameters(nn.Sequential(shared, shared)) == 110
+    assert complexity.count_macs(nn.Sequential(nn.PReLU(3), nn.Sigmoid()), (1, 3)) == 0
+
+
+def test_count_macs_leaves_the_module_as_it_was():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1).eval()).double()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first = complexity.count_macs(network, (1, 3, 8, 8))
+    assert complexity.count_macs(network, (1, 3, 8, 8)) == first == 36 * 27 * 4 + 36 * 4 * 2
+    assert [layer.training for layer in network] == [True, True, False]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    with pytest.raises(RuntimeError):  # the input has the wrong channels: the hooks must go all the same
+        complexity.count_macs(network, (1, 5, 8, 8))
+    assert not any(layer._forward_hooks for layer in network) and network.training
+
+
+@torch.no_grad()
+def test_macs_paper_takes_every_layer_alone():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 5, padding=2))
+    network[0].weight[:5] = 0  # filters; their biases stay, and do not matter
+    network[1].weight[2] = 0
+    network[1].weight[:, 1:4] = 0  # input channels
+    assert complexity.macs_paper(network, (1, 3, 10, 7)) == 70 * (3 * 3 * 9 + 5 * 5 * 25)
+    linear = nn.Linear(6, 4)
+    linear.weight[0], linear.weight[:, 2:] = 0, 0
+    assert complexity.macs_paper(linear, (10, 6)) == 10 * 3 * 2
+
+
+def test_relative_latency_is_that_of_pairs(monkeypatch):
+    """Over five pairs the machine becomes ten times as slow, and a always takes twice as long as b, but for once."""
+    now, calls = [0.0], []
+
+    def call(name: str, seconds: float) -> None:
+        slower = 10 ** (len(calls) // 2 / 4)  # the same for both calls of a pair
+        calls.append(name)
+        now[0] += seconds * slower * (3 if len(calls) == 3 else 1)  # the third call is b's, in the second pair
+
+    monkeypatch.setattr(complexity.time, "perf_counter", lambda: now[0])
+    for repeats, warmup, expected in ((5, 0, (2, 2, 2)), (2, 1, (1, 4 / 3, 5 / 3)), (1, 0, (2, 2, 2))):
+        calls.clear()
+        found = complexity.relative_latency(
+            lambda: call("a", 2e-6), lambda: call("b", 1e-6), repeats=repeats, warmup=warmup
+        )  # fmt: skip
+        assert "".join(calls) == "abbaabbaab"[: 2 * (repeats + warmup)]
+        assert found == pytest.approx(expected) and found._fields == ("lower", "median", "upper")
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong"),
+    [
+        (lambda: complexity.mlp_macs_per_pixel(0, 28), "depth"),
+        (lambda: complexity.mlp_macs_per_pixel(5, -1), "width"),
+        (lambda: complexity.mlp_macs_per_pixel(5, 5, 0), "n_in"),
+        (lambda: complexity.mlp_macs_per_pixel(5, 5, 2, 0), "n_out"),
+        (lambda: complexity.macs_per_pixel(nn.Linear(2, 3), (1, 2), pixels=0), "pixels"),
+        (lambda: complexity.count_macs(nn.Bilinear(2, 2, 2), (1, 2)), "module.*Bilinear"),
+        (lambda: complexity.macs_paper(nn.Sequential(nn.Bilinear(2, 2, 2)), (1, 2)), "module.*Bilinear"),
+        (lambda: complexity.relative_latency(list, list, repeats=0), "repeats"),
+        (lambda: complexity.relative_latency(list, list, warmup=-1), "warmup"),
+    ],
+)
+def test_complexity_refuses(call, wrong):
+    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
+        call()
