@@ -193,8 +193,8 @@ def _live_siren() -> ipywidgets.VBox:
     def fit(_: object) -> None:
         original, bar.max, bar.value = data.bundled()[picture.value], steps.value, 0
 
-        def on_score(step: int, scores: list[float]) -> None:
-            bar.value, bar.description = step, f"{scores[0]:.1f} dB"
+        def on_score(step: int, scores: dict) -> None:
+            bar.value, bar.description = step, f"{scores['psnr'][0]:.1f} dB"
 
         budget = FitBudget(steps=steps.value, lr=2e-3, score_every=max(50, steps.value // 20))
         coin = Coin(arch=str(Architecture(depth.value, width.value)), budget=budget, on_score=on_score)
@@ -283,8 +283,8 @@ def _live_loonie() -> ipywidgets.VBox:
         steps = int(min(4000, 4e7 / parameters))  # about half a minute of one core
         bar.max, bar.value = steps, 0
 
-        def on_score(step: int, scores: list[float]) -> None:
-            bar.value, bar.description = step, f"{scores[0]:.1f} dB"
+        def on_score(step: int, scores: dict) -> None:
+            bar.value, bar.description = step, f"{scores['psnr'][0]:.1f} dB"
 
         few = replace(LOONIE, steps=steps, score_every=max(50, steps // 20))
         file = Loonie(budget=few, on_score=on_score).at_bpp(original, budget.value)

@@ -1,3 +1,5 @@
+"""The C kernel and PyTorch against automatic differentiation in float64; what is refused; what happens without C."""
+
 from __future__ import annotations
 
 import shutil
@@ -8,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from sparsecomp.models.siren import Architecture, forward, initial_parameters
 from sparsecomp.training import kernel
 
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="no C compiler here")
+backends = pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
 
 
 @pytest.fixture
@@ -34,142 +39,49 @@ def batch(architecture: Architecture, fits: int, pixels: int, seed: int = 0):
     return parameters, inputs, targets
 
 
-def exact(architecture, parameters, inputs, targets):
-    """Loss and gradient by automatic differentiation in float64, one fit at a time."""
-    losses, gradients = [], []
-    for theta, x, y in zip(parameters, inputs, targets, strict=True):
+def assert_exact(architecture, parameters, inputs, targets, loss, gradient) -> None:
+    """By automatic differentiation in float64, one fit at a time; every layer's weights and biases apart, so that the
+    small ones do not hide behind the large ones.
+    """
+    for fit, (theta, x, y) in enumerate(zip(parameters, inputs, targets, strict=True)):
         leaf = theta.double()[None].requires_grad_()
-        loss = (forward(architecture, leaf, x.double()[None])[0] - y.double()).square().mean()
-        losses.append(float(loss.detach()))
-        gradients.append(torch.autograd.grad(loss, leaf)[0][0])
-    return torch.tensor(losses, dtype=torch.float64), torch.stack(gradients)
+        expected_loss = (forward(architecture, leaf, x.double()[None])[0] - y.double()).square().mean()
+        expected, start = torch.autograd.grad(expected_loss, leaf)[0][0], 0
+        assert float(loss[fit]) == pytest.approx(float(expected_loss.detach()), rel=1e-5)
+        for out, inp in architecture.shapes:
+            for size in (out * inp, out):
+                part, start = slice(start, start + size), start + size
+                assert (gradient[fit, part] - expected[part]).norm() < 2e-4 * expected[part].norm()
 
 
-def assert_gradient(architecture, got, expected):
-    """Every layer's weights and biases apart: the small ones do not hide behind the large ones."""
-    start = 0
-    for out, inp in architecture.shapes:
-        for part in (slice(start, start + out * inp), slice(start + out * inp, start + out * (inp + 1))):
-            error = (got[:, part].double() - expected[:, part]).norm(dim=1) / expected[:, part].norm(dim=1)
-            assert error.max() < 2e-4
-        start += out * (inp + 1)
+# Loss and gradient ----------------------------------------------------------------------------------------------------
 
 
-ARCHITECTURES = [
-    Architecture(1, 1),
-    Architecture(1, 5),
-    Architecture(2, 7, w0=11.5),
-    Architecture(3, 16, n_in=4, n_out=5),
-    Architecture(5, 20),
-    Architecture(10, 28),
-    Architecture(2, 3, n_in=1, n_out=9),
-]
+@st.composite
+def architectures(draw: st.DrawFn) -> Architecture:
+    small = st.integers(1, 9)
+    return Architecture(draw(st.integers(1, 6)), draw(st.integers(1, 30)), draw(st.sampled_from([11.5, 30.0])),
+                        draw(small), draw(small))  # fmt: skip
 
 
-@pytest.mark.parametrize("pixels", [1, 255, 256, 1000, 5000])
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
-def test_gradient_is_that_of_automatic_differentiation(backend, architecture, pixels):
-    parameters, inputs, targets = batch(architecture, 3, pixels)
-    loss, gradient = kernel.gradient(architecture, parameters, inputs, targets, backend)
-    expected_loss, expected = exact(architecture, parameters, inputs, targets)
+@backends
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(architectures(), st.integers(1, 1500), st.integers(1, 3))
+@example(architecture=Architecture(1, 1), pixels=1, fits=3)
+@example(architecture=Architecture(10, 28), pixels=5000, fits=1)
+@example(architecture=Architecture(5, 20), pixels=255, fits=2)
+@example(architecture=Architecture(3, 16), pixels=256, fits=2)
+@example(architecture=Architecture(2, 3, n_in=1, n_out=9), pixels=257, fits=2)
+def test_gradient_is_that_of_automatic_differentiation(backend, architecture, pixels, fits):
+    given_ = batch(architecture, fits, pixels)
+    loss, gradient = kernel.gradient(architecture, *given_, backend)
     assert loss.dtype == torch.float64
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=0)
-    assert_gradient(architecture, gradient, expected)
+    assert_exact(architecture, *given_, loss, gradient)
 
 
-def test_pytorch_works_off_what_is_too_much_at_once_in_parts(monkeypatch):
-    parameters, inputs, targets = batch(ARCHITECTURES[3], 3, 1000)
-    monkeypatch.setattr(kernel, "PASS", 3 * 300)
-    sizes, real = [], kernel.forward
-    monkeypatch.setattr(kernel, "forward", lambda *given: (sizes.append(given[2].shape[2]), real(*given))[1])
-    loss, gradient = kernel.gradient(ARCHITECTURES[3], parameters, inputs, targets, "torch")
-    assert sizes == [300, 300, 300, 100]
-    expected_loss, expected = exact(ARCHITECTURES[3], parameters, inputs, targets)
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=0)
-    assert_gradient(ARCHITECTURES[3], gradient, expected)
-
-
-@needs_compiler
-def test_rows_need_not_be_neighbours():
-    architecture = Architecture(3, 10)
-    parameters, inputs, targets = batch(architecture, 2, 3000)
-    part = slice(700, 1711)
-    loss, gradient = kernel.gradient(
-        architecture, parameters, [x[:, part] for x in inputs], [y[:, part] for y in targets], "kernel"
-    )
-    copied = [x[:, part].contiguous() for x in inputs], [y[:, part].contiguous() for y in targets]
-    same_loss, same = kernel.gradient(architecture, parameters, *copied, "kernel")
-    assert torch.equal(loss, same_loss) and torch.equal(gradient, same)
-    shown = kernel.colours(architecture, parameters, [x[:, part] for x in inputs], "kernel")
-    assert torch.equal(shown[1], kernel.colours(architecture, parameters, copied[0], "kernel")[1])
-
-
-def wrong_arguments() -> dict[str, tuple]:
-    """Arguments of `gradient` with one thing wrong each, and what must be said of it."""
-    architecture = Architecture(2, 6)
-    parameters, inputs, targets = batch(architecture, 3, 400)
-    x, y = inputs[2], targets[2]
-
-    def last(values: list, value: object) -> list:
-        return [*values[:2], value]
-
-    p = architecture.n_parameters
-    return {
-        "parameters of one network": (parameters[:1], inputs, targets, f"parameters must be .3, {p}., got .1, {p}."),
-        "parameters of another architecture": (parameters[:, 1:], inputs, targets, f"parameters must be .3, {p}."),
-        "a flat vector": (parameters[0], inputs, targets, f"parameters must be .3, {p}., got .{p},."),
-        "double parameters": (parameters.double(), inputs, targets, "parameters must be float32, got torch.float64"),
-        "half parameters": (parameters.half(), inputs, targets, "parameters must be float32, got torch.float16"),
-        "double inputs": (parameters, last(inputs, x.double()), targets, r"inputs\[2\] must be float32"),
-        "double targets": (parameters, inputs, last(targets, y.double()), r"targets\[2\] must be float32"),
-        "fewer inputs": (parameters, last(inputs, x[:, :399]), targets, r"inputs\[2\] must be .2, 400., got .2, 399."),
-        "fewer targets": (parameters, inputs, last(targets, y[:, :1]), r"targets\[2\] must be .3, 400., got .3, 1."),
-        "more targets": (parameters, inputs, last(targets, y.repeat(1, 2)), r"targets\[2\] must be .3, 400."),
-        "rows of inputs": (parameters, last(inputs, x[:1]), targets, r"inputs\[2\] must be .2, 400., got .1, 400."),
-        "rows of targets": (parameters, inputs, last(targets, y[:2]), r"targets\[2\] must be .3, 400., got .2, 400."),
-        "pixels that stand first": (parameters, last(inputs, x.T), targets, r"inputs\[2\] must be .2, 400."),
-        "scattered inputs": (parameters, last(inputs, x.T.contiguous().T), targets, r"inputs\[2\] .*contiguous"),
-        "scattered targets": (parameters, inputs, last(targets, y.repeat(1, 2)[:, ::2]), r"targets\[2\] .*contiguous"),
-        "no pixels": (parameters, [t[:, :0] for t in inputs], [t[:, :0] for t in targets], "at least 1 pixel"),
-        "no fits": (parameters[:0], [], [], "inputs must be at least 1 tensor"),
-        "too few targets": (parameters, inputs, targets[:2], "targets must be as many as inputs, 3, got 2"),
-        "another device": (parameters, last(inputs, x.to("meta")), targets, r"inputs\[2\] must be on cpu"),
-    }
-
-
-@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
-@pytest.mark.parametrize("case", wrong_arguments())
-def test_gradient_refuses_arguments_that_do_not_fit(backend, case):
-    parameters, inputs, targets, message = wrong_arguments()[case]
-    with pytest.raises(ValueError, match=message):
-        kernel.gradient(Architecture(2, 6), parameters, inputs, targets, backend)
-
-
-@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
-@pytest.mark.parametrize("case", [c for c in wrong_arguments() if "targets" not in c and c != "fewer inputs"])
-def test_colours_refuses_arguments_that_do_not_fit(backend, case):
-    parameters, inputs, _, message = wrong_arguments()[case]
-    message = message.replace("400.", ".+")  # pictures may differ in size here
-    with pytest.raises(ValueError, match=message):
-        kernel.colours(Architecture(2, 6), parameters, inputs, backend)
-
-
-def test_gradient_and_colours_take_no_backend_but_a_resolved_one(monkeypatch):
-    architecture = Architecture(2, 6)
-    parameters, inputs, targets = batch(architecture, 1, 9)
-    for backend in ("auto", "numpy", None):
-        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
-            kernel.gradient(architecture, parameters, inputs, targets, backend)
-        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
-            kernel.colours(architecture, parameters, inputs, backend)
-    monkeypatch.setattr(kernel, "library", lambda: None)
-    with pytest.raises(ValueError, match="C compiler"):
-        kernel.gradient(architecture, parameters, inputs, targets, "kernel")
-
-
-@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_compiler), "torch"])
+@backends
 def test_gradient_is_a_finite_difference(backend):
+    """Of a network written in numpy."""
     architecture = Architecture(2, 3, w0=5.0)
     parameters, (x,), (y,) = batch(architecture, 1, 40)
     theta, x64, y64 = parameters[0].numpy().astype(np.float64), x.numpy().astype(float), y.numpy().astype(float)
@@ -191,8 +103,30 @@ def test_gradient_is_a_finite_difference(backend):
     np.testing.assert_allclose(gradient[0].numpy(), expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-3)
 
 
+def test_gradient_by_pytorch_works_off_what_is_too_much_at_once_in_parts(monkeypatch):
+    architecture = Architecture(3, 16, n_in=4, n_out=5)
+    given_, sizes, real = batch(architecture, 3, 1000), [], kernel.forward
+    monkeypatch.setattr(kernel, "PASS", 3 * 300)
+    monkeypatch.setattr(kernel, "forward", lambda *a: (sizes.append(a[2].shape[2]), real(*a))[1])
+    found = kernel.gradient(architecture, *given_, "torch")
+    assert sizes == [300, 300, 300, 100]
+    assert_exact(architecture, *given_, *found)
+
+
 @needs_compiler
-def test_sine_and_cosine_are_exact_for_large_arguments():
+def test_kernel_takes_rows_that_are_no_neighbours():
+    architecture, part = Architecture(3, 10), slice(700, 1711)
+    parameters, inputs, targets = batch(architecture, 2, 3000)
+    views = [[t[:, part] for t in tensors] for tensors in (inputs, targets)]
+    copies = [[t.contiguous() for t in tensors] for tensors in views]
+    found, same = (kernel.gradient(architecture, parameters, *tensors, "kernel") for tensors in (views, copies))
+    assert all(map(torch.equal, found, same))
+    shown, same = (kernel.colours(architecture, parameters, tensors[0], "kernel") for tensors in (views, copies))
+    assert all(map(torch.equal, shown, same))
+
+
+@needs_compiler
+def test_kernel_has_exact_sines_and_cosines_of_large_arguments():
     architecture = Architecture(1, 1, w0=1.0, n_in=1, n_out=1)
     generator = np.random.default_rng(0)
     quarters = np.arange(-40, 41) * (np.pi / 4)  # where the reduction changes its mind
@@ -208,57 +142,103 @@ def test_sine_and_cosine_are_exact_for_large_arguments():
     np.testing.assert_allclose(gradient[:, 1].numpy(), np.cos(x.astype(np.float64)), atol=2e-6, rtol=0)
 
 
-@needs_compiler
-def test_networks_with_large_weights():
-    architecture = Architecture(2, 9)
-    parameters, inputs, targets = batch(architecture, 1, 500)
-    parameters[:, : 9 * 3] *= 40  # arguments up to 2,000
-    _, gradient = kernel.gradient(architecture, parameters, inputs, targets, "kernel")
-    _, expected = exact(architecture, parameters, inputs, targets)
-    assert (gradient.double() - expected).norm() < 2e-3 * expected.norm()
-
-
-@needs_compiler
-def test_colours_are_those_of_the_model():
+@backends
+def test_colours_are_those_of_the_model(backend):
+    """Of pictures of several sizes."""
     architecture = Architecture(4, 13)
     parameters, inputs, _ = batch(architecture, 2, 70_001)
-    inputs[1] = inputs[1][:, :333]  # sizes may differ
-    for backend in ("kernel", "torch"):
-        shown = kernel.colours(architecture, parameters, inputs, backend)
-        for fit, x in enumerate(inputs):
-            expected = forward(architecture, parameters[fit : fit + 1].double(), x[None].double())[0]
-            torch.testing.assert_close(shown[fit].double(), expected, atol=2e-5, rtol=0)
+    inputs[1] = inputs[1][:, :333]
+    for fit, shown in enumerate(kernel.colours(architecture, parameters, inputs, backend)):
+        expected = forward(architecture, parameters[fit : fit + 1].double(), inputs[fit][None].double())[0]
+        torch.testing.assert_close(shown.double(), expected, atol=2e-5, rtol=0)
 
 
 @needs_compiler
 @pytest.mark.parametrize("pixels", [300, 20_000])
-def test_bits_do_not_depend_on_threads_or_neighbours(pixels):
+def test_kernel_has_the_same_bits_whatever_threads_and_neighbours(pixels):
     architecture = Architecture(5, 20)
-    parameters, inputs, targets = batch(architecture, 3, pixels)
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2, 4, 7):
-            torch.set_num_threads(threads)
-            found.append(kernel.gradient(architecture, parameters, inputs, targets, "kernel"))
-    finally:
-        torch.set_num_threads(before)
-    for loss, gradient in found[1:]:
-        assert torch.equal(loss, found[0][0]) and torch.equal(gradient, found[0][1])
+    given_ = batch(architecture, 3, pixels)
+    found = [kernel.gradient(architecture, *given_, "kernel", threads) for threads in (1, 2, 4, 7)]
+    for other in found[1:]:
+        assert all(map(torch.equal, other, found[0]))
     for fit in range(3):
-        one = slice(fit, fit + 1)
-        loss, gradient = kernel.gradient(architecture, parameters[one], inputs[one], targets[one], "kernel")
+        loss, gradient = kernel.gradient(architecture, *(tensors[fit : fit + 1] for tensors in given_), "kernel")
         assert torch.equal(loss[0], found[0][0][fit]) and torch.equal(gradient[0], found[0][1][fit])
 
 
-def test_without_a_compiler_pytorch_does_the_work(fresh, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.warns(RuntimeWarning, match="there is no C compiler .*; fits take about 6 times as long") as warned:
-        assert kernel.library() is None
-    assert kernel.resolve("auto", "cpu") == "torch"
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+WRONG = {  # what becomes of (parameters, last input, last target), and what is said of it
+    "parameters of one network": (lambda p, x, y: (p[:1], x, y), r"parameters must be .3, 81., got .1, 81."),
+    "parameters of another architecture": (lambda p, x, y: (p[:, 1:], x, y), "parameters must be .3, 81."),
+    "a flat vector": (lambda p, x, y: (p[0], x, y), "parameters must be .3, 81., got .81,."),
+    "double parameters": (lambda p, x, y: (p.double(), x, y), "parameters must be float32, got torch.float64"),
+    "half parameters": (lambda p, x, y: (p.half(), x, y), "parameters must be float32, got torch.float16"),
+    "double inputs": (lambda p, x, y: (p, x.double(), y), r"inputs\[2\] must be float32"),
+    "rows of inputs": (lambda p, x, y: (p, x[:1], y), r"inputs\[2\] must be .2, .+, got .1, 400."),
+    "pixels that stand first": (lambda p, x, y: (p, x.T, y), r"inputs\[2\] must be .2, "),
+    "scattered inputs": (lambda p, x, y: (p, x.T.contiguous().T, y), r"inputs\[2\] .*contiguous"),
+    "another device": (lambda p, x, y: (p, x.to("meta"), y), r"inputs\[2\] must be on cpu"),
+    "fewer inputs": (lambda p, x, y: (p, x[:, :399], y), r"inputs\[2\] must be .2, 400., got .2, 399."),
+    "double targets": (lambda p, x, y: (p, x, y.double()), r"targets\[2\] must be float32"),
+    "fewer targets": (lambda p, x, y: (p, x, y[:, :1]), r"targets\[2\] must be .3, 400., got .3, 1."),
+    "more targets": (lambda p, x, y: (p, x, y.repeat(1, 2)), r"targets\[2\] must be .3, 400."),
+    "rows of targets": (lambda p, x, y: (p, x, y[:2]), r"targets\[2\] must be .3, 400., got .2, 400."),
+    "scattered targets": (lambda p, x, y: (p, x, y.repeat(1, 2)[:, ::2]), r"targets\[2\] .*contiguous"),
+}
+
+
+@backends
+def test_gradient_and_colours_refuse_arguments_that_do_not_fit(backend):
+    architecture = Architecture(2, 6)
+    parameters, inputs, targets = batch(architecture, 3, 400)
+
+    def refused(message: str, p, xs, ys, both: bool = True) -> None:
+        with pytest.raises(ValueError, match=message):
+            kernel.gradient(architecture, p, xs, ys, backend)
+        if both:
+            with pytest.raises(ValueError, match=message):
+                kernel.colours(architecture, p, xs, backend)
+
+    for name, (spoil, message) in WRONG.items():
+        p, x, y = spoil(parameters, inputs[2], targets[2])
+        refused(message, p, [*inputs[:2], x], [*targets[:2], y], "targets" not in name and name != "fewer inputs")
+    refused("at least 1 pixel", parameters, [t[:, :0] for t in inputs], [t[:, :0] for t in targets])
+    refused("inputs must be at least 1 tensor", parameters[:0], [], [])
+    refused("targets must be as many as inputs, 3, got 2", parameters, inputs, targets[:2], False)
+
+
+def test_backends_are_named_resolved_and_there(monkeypatch):
+    architecture = Architecture(2, 6)
+    parameters, inputs, targets = batch(architecture, 1, 9)
+    for backend in ("auto", "numpy", None):
+        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
+            kernel.gradient(architecture, parameters, inputs, targets, backend)
+        with pytest.raises(ValueError, match="backend must be one of kernel, torch, got"):
+            kernel.colours(architecture, parameters, inputs, backend)
+    with pytest.raises(ValueError, match="backend must be one of auto, kernel, torch, got 'numpy'"):
+        kernel.resolve("numpy", "cpu")
+    with pytest.raises(ValueError, match="device must be cpu where backend is 'kernel', got 'cuda'"):
+        kernel.resolve("kernel", "cuda")
+    assert kernel.resolve("auto", "cuda") == kernel.resolve("torch", "cpu") == "torch"
+    monkeypatch.setattr(kernel, "library", lambda: None)
     with pytest.raises(ValueError, match="C compiler"):
-        kernel.resolve("kernel", "cpu")
-    assert len(warned) == 1, "once in a process"
+        kernel.gradient(architecture, parameters, inputs, targets, "kernel")
+
+
+# Compilers ------------------------------------------------------------------------------------------------------------
+
+
+def test_library_without_a_compiler_warns_once_and_pytorch_does_the_work(fresh, monkeypatch):
+    """Warnings of the package are errors in the tests; this one may not be, for where there is no compiler."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with warnings.catch_warnings(record=True) as caught:  # keeps the filters of pyproject.toml
+        assert kernel.resolve("auto", "cpu") == "torch" and kernel.library() is None
+        with pytest.raises(ValueError, match="C compiler"):
+            kernel.resolve("kernel", "cpu")
+    (warned,) = caught
+    assert warned.category is RuntimeWarning and warned.filename == kernel.__file__
+    assert "there is no C compiler" in str(warned.message) and "6 times as long" in str(warned.message)
 
 
 JUNK = "for a; do last=$a; done; for a; do [ $p = -o ] && echo junk > $a; p=$a; done"
@@ -268,7 +248,7 @@ JUNK = "for a; do last=$a; done; for a; do [ $p = -o ] && echo junk > $a; p=$a; 
     ("compiler", "reason"),
     [("echo 'no such flag\nmore' >&2; exit 3", "status 3: no such flag"), ("exit 0", "siren"), (JUNK, "siren")],
 )
-def test_a_broken_compiler_is_as_good_as_none(fresh, monkeypatch, compiler, reason):
+def test_library_takes_a_broken_compiler_for_none(fresh, monkeypatch, compiler, reason):
     script = fresh / "cc"
     script.write_text(f"#!/bin/sh\np=0\n{compiler}\n")
     script.chmod(0o755)
@@ -280,7 +260,7 @@ def test_a_broken_compiler_is_as_good_as_none(fresh, monkeypatch, compiler, reas
     assert [path.suffix for path in (fresh / "cache").iterdir()] in ([], [".so"]), "no litter"
 
 
-def test_a_compiler_that_hangs_is_as_good_as_none(fresh, monkeypatch):
+def test_library_takes_a_compiler_that_hangs_for_none(fresh, monkeypatch):
     def hang(*arguments, timeout, **options):
         raise subprocess.TimeoutExpired(arguments, timeout)
 
@@ -290,43 +270,25 @@ def test_a_compiler_that_hangs_is_as_good_as_none(fresh, monkeypatch):
         assert kernel.library() is None
 
 
-def test_the_warning_of_a_missing_kernel_is_no_failure_of_a_test_run(fresh, monkeypatch):
-    """Warnings of the package are errors in the tests; this one may not be, for where there is no compiler."""
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with warnings.catch_warnings(record=True) as caught:  # keeps the filters of pyproject.toml
-        assert [kernel.resolve("auto", "cpu") for _ in range(2)] == ["torch", "torch"]
-    assert [w.category for w in caught] == [RuntimeWarning] and caught[0].filename == kernel.__file__
-
-
 @needs_compiler
-def test_a_compiler_without_openmp_gives_the_same_bits(fresh, monkeypatch):
+def test_library_without_openmp_gives_the_same_bits(fresh, monkeypatch):
     real = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     architecture = Architecture(3, 18)
-    parameters, inputs, targets = batch(architecture, 2, 3000)
-    usual = kernel.gradient(architecture, parameters, inputs, targets, "kernel")
+    given_ = batch(architecture, 2, 3000)
+    usual = kernel.gradient(architecture, *given_, "kernel")
     script = fresh / "cc"
     script.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
     script.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(script))
     kernel.library.cache_clear()
     assert kernel.resolve("auto", "cpu") == "kernel"
-    loss, gradient = kernel.gradient(architecture, parameters, inputs, targets, "kernel")
-    assert torch.equal(loss, usual[0]) and torch.equal(gradient, usual[1])
+    assert all(map(torch.equal, kernel.gradient(architecture, *given_, "kernel"), usual))
 
 
 @needs_compiler
-def test_several_may_build_at_once(fresh):
+def test_library_may_be_built_by_several_at_once(fresh):
     with ThreadPoolExecutor(4) as pool:  # past functools.cache: four builds that meet in the file system only
         built = list(pool.map(lambda _: kernel.library.__wrapped__(), range(4)))
     assert all(library is not None for library in built)
     left = [path.name for path in (fresh / "cache").iterdir()]
     assert len(left) == 1 and left[0].endswith(".so"), left
-
-
-def test_unknown_backends_and_devices():
-    with pytest.raises(ValueError, match="backend must be one of auto, kernel, torch, got 'numpy'"):
-        kernel.resolve("numpy", "cpu")
-    with pytest.raises(ValueError, match="device must be cpu where backend is 'kernel', got 'cuda'"):
-        kernel.resolve("kernel", "cuda")
-    assert kernel.resolve("auto", "cuda") == "torch"
-    assert kernel.resolve("torch", "cpu") == "torch"

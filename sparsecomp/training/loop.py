@@ -141,6 +141,8 @@ def run(
         raise ValueError("max_seconds needs a checkpoint to pause into")
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint)
+        if training.history and training.history[-1]["step"] == training.done and enough(training):
+            return training  # it stopped there for good
     begun = saved = time.perf_counter()
     before = training.seconds
     while training.done < training.steps:

@@ -1,0 +1,431 @@
+"""What is particular to the training of CAE-ADMM: its quantiser, distortion, crops, ADMM, normalisations, scores."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytorch_msssim import ms_ssim
+from skimage.metrics import structural_similarity
+from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from sparsecomp import metrics
+from sparsecomp.data import bundled
+from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.whole import to_input
+from sparsecomp.sparsify.admm import Z_UPDATES
+from sparsecomp.training import latent_pruning
+from sparsecomp.training.configs import CodeDescent, Pruning
+from sparsecomp.training.latent_pruning import CodeTraining, entropy_of, mix, stochastic_round
+from sparsecomp.training.loop import run
+
+# Neither height nor width of the second one is a multiple of 8.
+PICTURES = {"coffee": bundled()["coffee"][40:208, 100:284], "chelsea": bundled()["chelsea"][60:222, 80:241]}
+SMALL = CodeDescent(
+    steps=9, lr=0.01, warmup=2, batch=2, crop=104, codes=4, mse_steps=2, settle=5, score_every=4, weight_decay=1e-3
+)
+PRUNED = Pruning(keep=0.2, interval=3)
+SHAPE = Shape(8, 3, 1)
+
+
+def make(descent: CodeDescent = SMALL, *, shape=SHAPE, pictures=PICTURES, validation=PICTURES, **options):
+    return CodeTraining(CaeAdmm(shape), pictures, validation, descent, **options)
+
+
+def to_step(training: CodeTraining, step: int) -> CodeTraining:
+    """Without scoring."""
+    while training.done < step:
+        training.step()
+    return training
+
+
+def spied(training: CodeTraining) -> list[SimpleNamespace]:
+    """What each step shows the networks and gets from them; nothing of scorings and of ADMM's updates."""
+    seen = []
+
+    def encoded(module, arguments, z):
+        if torch.is_grad_enabled():
+            flags = {layer.training for layer in training.normalisations}
+            seen.append(SimpleNamespace(x=arguments[0].clone(), z=z.detach().clone(), batch_statistics=flags))
+
+    def decoded(module, arguments, reconstruction):
+        if torch.is_grad_enabled():
+            seen[-1].code = arguments[0].detach().clone()
+            seen[-1].reconstruction = reconstruction.detach().clone()
+
+    training.model.encoder.register_forward_hook(encoded)
+    training.model.decoder.register_forward_hook(decoded)
+    return seen
+
+
+# The quantiser --------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=20), st.integers(0, 2**31))
+def test_stochastic_round_goes_up_with_the_probability_of_the_remainder(values, seed):
+    """By as many evenly spread draws as there are chances, and with the gradient of its mean."""
+    t, draws = torch.tensor(values), 1000
+    uniform = ((torch.arange(draws) + 0.5) / draws)[:, None].expand(-1, len(t))
+    found = stochastic_round(t.expand(draws, -1), uniform)
+    assert ((found - t.floor()).abs() < 1e-4).logical_or((found - t.floor() - 1).abs() < 1e-4).all()
+    assert ((found.double().mean(0) - t.double()).abs() <= 1.01 / draws + 1e-4).all()
+    whole = t.round()
+    assert torch.equal(stochastic_round(whole, uniform[-1]), whole), "whole numbers stay"
+    weight = torch.randn(len(t), generator=torch.Generator().manual_seed(seed))
+    leaf = t.clone().requires_grad_()
+    assert torch.equal(
+        torch.autograd.grad((weight * stochastic_round(leaf, uniform[seed % 1000])).sum(), leaf)[0], weight
+    )
+
+
+# The distortion -------------------------------------------------------------------------------------------------------
+
+
+def pairs(side: int = 104) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.cat([to_input(picture[:side, : side + 8], 8) for picture in PICTURES.values()])
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    return x, (x + noise * torch.tensor([0.02, 0.1]).view(2, 1, 1, 1)).clamp(0, 1)
+
+
+def test_mix_is_its_formula():
+    (x, y), expected = pairs(), []
+    for a, b in zip(x.double(), y.double(), strict=True):
+        ssim = structural_similarity(
+            a.permute(1, 2, 0).numpy(), b.permute(1, 2, 0).numpy(), channel_axis=-1, data_range=1,
+            gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+        )  # fmt: skip
+        scales = float(ms_ssim(a[None], b[None], data_range=1, win_size=7))
+        mse = float((a - b).square().mean())
+        expected.append(1000 * (1 - scales) + 1000 * (1 - ssim) + 1e4 * mse + 45 + 10 * math.log10(mse))
+    found = [float(mix(a[None], b[None])) for a, b in zip(x, y, strict=True)]
+    assert found == pytest.approx(expected, rel=1e-4) and expected[1] > 2 * expected[0]
+    assert float(mix(x, y)) == pytest.approx(np.mean(expected), rel=1e-4), "PSNR of each picture, then the mean"
+
+
+def test_mix_of_equal_pictures_is_the_psnr_alone_and_has_a_finite_gradient():
+    x, y = pairs()
+    mixed = torch.stack([x[0], y[1]]).requires_grad_()
+    gradient = torch.autograd.grad(mix(x, mixed), mixed)[0]
+    assert gradient.isfinite().all() and gradient[1].abs().max() > 100 * gradient[0].abs().max()
+    assert float(mix(x, x)) == pytest.approx(45 - 100, abs=1e-2), "which ends at 100 dB"
+
+
+# Crops ----------------------------------------------------------------------------------------------------------------
+
+
+def places(height: int, width: int, number: int) -> np.ndarray:
+    """A picture whose every pixel says where it is."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([rows, columns, np.full_like(rows, number)], -1)
+
+
+def test_crops_are_of_every_picture_in_turn_flipped_or_not_along_both_sides():
+    pictures = {str(i): places(104 + 40 * i, 144 - 20 * i, i) for i in range(3)}
+    training = make(replace(SMALL, codes=90), pictures=pictures)
+    assert training.crops.shape == (90, 3, 104, 104) and training.crops.dtype == torch.uint8
+    flips, seen = {}, set()
+    for number, crop in enumerate(training.crops.permute(0, 2, 3, 1).numpy()):
+        picture = pictures[str(number % 3)]
+        top, left = int(crop[..., 0].min()), int(crop[..., 1].min())
+        turned = bool(crop[0, 0, 0] > crop[-1, 0, 0]), bool(crop[0, 0, 1] > crop[0, -1, 1])
+        window = picture[top : top + 104, left : left + 104]
+        assert np.array_equal(crop, window[:: -1 if turned[0] else 1, :: -1 if turned[1] else 1])
+        flips[turned] = flips.get(turned, 0) + 1
+        seen.add((number % 3, top, left))
+    assert len(flips) == 4 and min(flips.values()) > 10 and len(seen) > 75
+    tops, lefts = ({place[axis] for place in seen if place[0] == 2} for axis in (1, 2))
+    assert min(tops) < 16 and max(tops) > 64 and lefts == {0}, "all over the picture"
+
+
+def test_crops_are_of_the_seed_alone():
+    one, again, other = make(seed=4), make(replace(SMALL, lr=0.5), seed=4, pruning=PRUNED), make(seed=5)
+    assert torch.equal(one.crops, again.crops) and not torch.equal(one.crops, other.crops)
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(1, 4), st.integers(0, 9), st.integers(0, 100))
+def test_epoch_is_once_through_all_crops_that_fill_batches_in_a_new_order(batch, more, seed):
+    codes = batch + more
+    training, epochs = make(replace(SMALL, codes=codes, batch=batch), seed=seed), []
+    for epoch in range(3):
+        found = []
+        for training.done in range(epoch * (codes // batch), (epoch + 1) * (codes // batch)):
+            which = training._which()
+            assert len(which) == batch and torch.equal(which, training._which())
+            found += which.tolist()
+        assert len(set(found)) == codes // batch * batch
+        epochs.append(tuple(found))
+    assert codes < 6 or len(set(epochs)) == 3
+
+
+def test_step_takes_its_crops_and_draws_by_seed_and_number_alone(monkeypatch):
+    uniforms = []
+
+    def noted(t, uniform):
+        uniforms.append(uniform)
+        return stochastic_round(t, uniform)
+
+    monkeypatch.setattr(latent_pruning, "stochastic_round", noted)
+    through, jumped = make(seed=2), make(replace(SMALL, lr=0.05, optimiser="adam"), seed=2, lam=1.0)
+    seen, there = spied(through), spied(jumped)
+    to_step(through, 4)
+    jumped.done = 3
+    which = jumped._which()
+    jumped.step()
+    make(seed=3).step()
+    assert torch.equal(there[0].x, seen[3].x) and torch.equal(there[0].x, jumped.crops[which].float() / 255)
+    assert torch.equal(uniforms[4], uniforms[3]) and len({uniform.numpy().tobytes() for uniform in uniforms}) == 5
+    for uniform in uniforms:
+        assert uniform.shape == (2, 3, 13, 13) and uniform.min() >= 0 and uniform.max() < 1
+        assert float(uniform.mean()) == pytest.approx(0.5, abs=0.05)
+    for step, uniform in zip(seen, uniforms, strict=False):
+        torch.testing.assert_close(step.code, (step.z + uniform).floor(), atol=1e-5, rtol=0)
+
+
+# The loss -------------------------------------------------------------------------------------------------------------
+
+
+def disturbed(training: CodeTraining) -> CodeTraining:
+    """With Z and U that are not zero."""
+    generator = torch.Generator().manual_seed(7)
+    for tensor in (training.admm.z, training.admm.u):
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    return training
+
+
+@pytest.mark.parametrize("state", ["per_code", "data_set"])
+@pytest.mark.parametrize("penalty", ["square", "norm"])
+def test_loss_has_the_penalty_that_is_asked_for(state, penalty):
+    """With Z and U of the crops in the batch, and of no other."""
+    training = disturbed(make(pruning=Pruning(rho=0.7, interval=100, state=state, penalty=penalty), seed=3))
+    assert training.admm.z.shape == (4 if state == "per_code" else 1, 3, 13, 13)
+    seen, training.done = spied(training), SMALL.mse_steps
+    which, loss = training._which(), training.step()
+    z, u = ((t[which] if state == "per_code" else t[:1]) for t in (training.admm.z, training.admm.u))
+    gap = (seen[0].code - z + u).double()
+    own = {"square": 0.35 * gap.square().sum((1, 2, 3)).mean(), "norm": 0.35 * gap.square().sum().sqrt()}[penalty]
+    assert loss == pytest.approx(float(mix(seen[0].x, seen[0].reconstruction)) + float(own), rel=1e-5)
+    assert float(own) > 1
+
+
+def test_loss_has_the_estimate_priced_by_the_pixel():
+    training = make(lam=40.0, seed=3)
+    seen, rated, bits = spied(training), [], training.prior.bits
+    training.prior.bits = lambda code, noise: rated.append((code.detach().clone(), noise)) or bits(code, noise)
+    for step in (SMALL.mse_steps, 0):
+        prior = copy.deepcopy(training.prior)
+        training.done = step
+        loss = training.step()
+        (code, noise), shown = rated[-1], seen[-1]
+        assert torch.equal(code, shown.code) and noise.shape == code.shape
+        assert noise.min() >= -0.5 and noise.max() < 0.5 and noise.std() == pytest.approx(12**-0.5, abs=0.02)
+        density = 0.0
+        for c in range(3):
+            parts = Normal(torch.zeros(6, dtype=torch.float64), prior.log_scale[c].detach().double().exp())
+            mixture = MixtureSameFamily(Categorical(logits=prior.weight[c].detach().double()), parts)
+            density += float(mixture.log_prob((code + noise)[:, c].double()).sum())
+        price = 40 * density / -math.log(2) / (2 * 104 * 104)
+        squared = 1e5 * float((shown.reconstruction - shown.x).square().mean())
+        distortion = float(mix(shown.x, shown.reconstruction)) if step else squared
+        assert loss == pytest.approx(distortion + price, rel=1e-5) and price > 1
+
+
+def test_loss_is_first_the_squared_error_and_then_the_distortion():
+    """While the squared error is all, pruning changes nothing; Z and U follow the codes from the beginning."""
+    plain, pruned = make(), make(pruning=replace(PRUNED, interval=1, rho=5.0))
+    seen, there = spied(plain), spied(pruned)
+    for step in range(4):
+        losses, shown = (plain.step(), pruned.step()), seen[step]
+        squared = float((shown.reconstruction - shown.x).square().mean())
+        expected = 1e5 * squared if step < SMALL.mse_steps else float(mix(shown.x, shown.reconstruction))
+        assert losses[0] == pytest.approx(expected, rel=1e-5), step
+        named = zip(plain.model.parameters(), pruned.model.parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in named) == (step < SMALL.mse_steps) == (losses[0] == losses[1])
+        assert torch.equal(shown.x, there[step].x)
+    assert len(pruned.residuals) == 4 and plain.admm is None and plain.prior is None and plain.residuals == []
+
+
+# ADMM -----------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def codes_in_use(model: CaeAdmm, crops: torch.Tensor) -> torch.Tensor:
+    """One crop at a time, nothing of the others."""
+    model = copy.deepcopy(model).eval()
+    return torch.cat([model.encoder(crop[None].float() / 255).round() for crop in crops])
+
+
+@pytest.mark.parametrize(
+    ("state", "z_update", "divisor"),
+    [("per_code", "top_l", 1), ("per_code", "released", 1), ("data_set", "top_l", 1), ("data_set", "released", 20)],
+)
+def test_updates_are_of_all_codes_as_they_are_in_use(state, z_update, divisor):
+    """More crops than fit into one pass; of the data set it is the mean code, by 20 where the released code is."""
+    pruning = Pruning(keep=0.2, rho=0.5, interval=2, state=state, z_update=z_update)
+    training = make(replace(SMALL, codes=18), pruning=pruning)
+    taken, update = [], training.admm.update
+    training.admm.update = lambda code: taken.append(code.clone()) or update(code)
+    project, z, u = Z_UPDATES[z_update], 0, 0
+    for number in range(2):
+        to_step(training, 2 * (number + 1))
+        codes = codes_in_use(training.model, training.crops)
+        expected = codes if state == "per_code" else codes.mean(0, keepdim=True) / divisor
+        assert int(((taken[-1] - expected).abs() > 1e-4).sum()) <= 2, "one is on the edge of rounding, perhaps"
+        before, z = z, project(taken[-1] + u, 0.2)
+        u = u + (taken[-1] - z)
+        assert torch.equal(training.admm.z, z) and torch.equal(training.admm.u, u)
+        step, primal, dual, zeros = training.residuals[-1]
+        assert step == 2 * (number + 1) and zeros == pytest.approx(float((codes == 0).float().mean()), abs=1e-3)
+        assert primal == pytest.approx(float((taken[-1] - z).square().mean().sqrt()), abs=1e-5)
+        assert dual == pytest.approx(0.5 * float((z - before).square().mean().sqrt()), abs=1e-5)
+
+
+@pytest.mark.parametrize(("interval", "codes"), [(1, 4), (4, 8), (5, 2), (10, 4)])
+def test_updates_are_counted_in_steps_of_the_optimiser(interval, codes):
+    training = to_step(make(replace(SMALL, codes=codes), pruning=replace(PRUNED, interval=interval)), SMALL.steps)
+    assert [told[0] for told in training.residuals] == list(range(interval, SMALL.steps + 1, interval))
+    assert bool((training.admm.u != 0).any()) == (interval <= SMALL.steps)
+
+
+# Batch normalisation --------------------------------------------------------------------------------------------------
+
+
+def test_normalisations_settle_and_then_stay():
+    training = make(replace(SMALL, momentum=0.3), validation={"chelsea": PICTURES["chelsea"]})
+    seen = spied(training)
+    for step in range(7):
+        before = {name: t.clone() for name, t in training.model.named_buffers()}
+        assert before and all(name.split(".")[-1] in ("running_mean", "running_var") for name in before)
+        training.step()
+        moved = [not torch.equal(t, before[name]) for name, t in training.model.named_buffers()]
+        assert seen[-1].batch_statistics == {step < SMALL.settle}
+        assert all(moved) if step < SMALL.settle else not any(moved), step
+        training.score()  # which looks through other eyes, and leaves nothing behind
+        if not step:
+            layer = training.model.encoder[0]
+            with torch.no_grad():
+                inside = torch.nn.functional.conv2d(seen[0].x, CaeAdmm(SHAPE).encoder[0][0].weight, padding=1)
+            torch.testing.assert_close(layer[1].running_mean, 0.3 * inside.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    assert {layer.momentum for layer in training.normalisations} == {0.3}
+
+
+@pytest.mark.parametrize("step", [SMALL.settle - 1, SMALL.settle])
+def test_neighbour_changes_a_code_until_normalisations_have_settled(step):
+    one, two = (to_step(make(), step) for _ in range(2))
+    crop, neighbour = one._which().tolist()
+    two.crops[neighbour] = 40
+    seen, there = spied(one), spied(two)
+    one.step(), two.step()
+    assert not torch.allclose(seen[0].z[1], there[0].z[1], atol=0.1), "the neighbour itself is another"
+    assert torch.allclose(seen[0].z[0], there[0].z[0], atol=1e-4) == (step >= SMALL.settle)
+
+
+# Losses that are no numbers, and the schedule -------------------------------------------------------------------------
+
+
+def test_step_is_left_out_if_its_gradient_is_no_number(monkeypatch):
+    def bad(x, reconstruction):  # a finite value whose gradient is 0 times infinity
+        return mix(x, reconstruction) + (0 * reconstruction).sqrt().sum()
+
+    training = to_step(make(), 3)
+    held = {name: t.clone() for name, t in training.optimiser.state().items()}
+    monkeypatch.setattr(latent_pruning, "mix", bad)
+    assert math.isfinite(training.step()) and (training.skipped, training.done) == (1, 4)
+    assert all(torch.equal(tensor, held[name]) for name, tensor in training.optimiser.state().items())
+    monkeypatch.setattr(latent_pruning, "mix", mix)
+    training.step()
+    name = next(iter(held))
+    assert training.skipped == 1 and not torch.equal(training.optimiser.state()[name], held[name]), "and goes on"
+
+
+def test_loss_that_is_no_number_ends_a_training(tmp_path):
+    training, path = make(), tmp_path / "it.safetensors"
+    with torch.no_grad():
+        training.model.decoder[-1][1].bias.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="at step 1: the learning rate is too high$"):
+        run(training, checkpoint=path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine", "constant"])
+def test_step_goes_by_its_schedule_and_tells_the_plateau_its_loss(schedule):
+    training, rates, told = make(replace(SMALL, schedule=schedule, warmup=4)), [], []
+    assert (training.plateau.batches, training.plateau.patience) == (2, 10)
+    training.plateau = SimpleNamespace(add=lambda *loss: told.append(loss))
+    training.optimiser.step = lambda gradients, lr, clock: rates.append((clock, lr))
+    losses = []
+    for training.plateau.factor in (1.0, 0.5, 0.5, 0.25, 0.125, 0.125):
+        losses.append(training.step())
+    assert told == [(loss, number) for number, loss in enumerate(losses, 1)]
+    for step, (factor, rate) in enumerate(zip((1.0, 0.5, 0.5, 0.25, 0.125, 0.125), rates, strict=True)):
+        share = {"plateau": factor, "cosine": (1 + math.cos(math.pi * step / 9)) / 2, "constant": 1}[schedule]
+        assert rate == (step + 1, pytest.approx(0.01 * min(1, (step + 1) / 4) * share))
+
+
+# What it is for -------------------------------------------------------------------------------------------------------
+
+LONGER = CodeDescent(steps=90, lr=0.04, warmup=2, batch=2, crop=104, codes=2, mse_steps=20, settle=30, score_every=90)
+
+
+def trained(**options) -> CodeTraining:
+    coffee = {"coffee": PICTURES["coffee"]}
+    return to_step(make(LONGER, shape=Shape(16, 8, 1), pictures=coffee, validation=coffee, **options), LONGER.steps)
+
+
+def test_training_learns_a_photograph_pruning_makes_zeros_and_a_price_lowers_the_rate():
+    training = trained(pruning=Pruning(keep=0.1, rho=0.5, interval=5))
+    plain, pruned, dear = trained().score(), training.score(), trained(lam=1000.0).score()
+    assert plain["psnr"] > 16 and plain["ssim"] > 0.45 and plain["ms_ssim"] > 0.7, plain
+    assert 0.2 < plain["estimated_bpp"] < 0.6 and plain["zeros"] < 0.4
+    assert pruned["zeros"] > plain["zeros"] + 0.35 and pruned["estimated_bpp"] < 0.5 * plain["estimated_bpp"]
+    assert pruned["psnr"] > plain["psnr"] - 2.5 and pruned["ms_ssim"] > plain["ms_ssim"] - 0.15, (pruned, plain)
+    assert training.residuals[-1][3] > training.residuals[3][3] + 0.25, "told as it goes"
+    assert dear["estimated_bpp"] < 0.75 * plain["estimated_bpp"] and dear["zeros"] > plain["zeros"] + 0.1
+    assert dear["psnr"] > 16 and dear["ms_ssim"] > 0.7, "and the picture is still there"
+
+
+# Scores and errors ----------------------------------------------------------------------------------------------------
+
+
+def test_score_is_of_whole_pictures_and_rounded_codes():
+    training = to_step(make(validation=dict(reversed(PICTURES.items()))), 5)
+    model, measured, codes = copy.deepcopy(training.model).eval(), [], []
+    for picture in PICTURES.values():
+        height, width, _ = picture.shape
+        padded = np.pad(picture, [(0, -height % 8), (0, -width % 8), (0, 0)], mode="edge")
+        with torch.no_grad():
+            code = model.encoder(torch.from_numpy(padded / 255).float().permute(2, 0, 1)[None]).round()
+            drawn = model.decoder(code)[0].permute(1, 2, 0)[:height, :width]
+        pair = {"reference": picture, "reconstruction": metrics.to_uint8(drawn.numpy())}
+        measured.append([metrics.psnr(**pair), metrics.ssim(**pair), metrics.ms_ssim(**pair)])
+        codes.append(code[0].flatten(1))
+    code, score, pixels = torch.cat(codes, 1), training.score(), 168 * 184 + 162 * 161
+    assert [score[name] for name in ("psnr", "ssim", "ms_ssim")] == pytest.approx(np.mean(measured, 0), rel=1e-3)
+    assert score["estimated_bpp"] == pytest.approx(entropy_of(code) / pixels, rel=1e-3)
+    assert score["zeros"] == pytest.approx(float((code == 0).float().mean()), abs=1e-3) and 0 < score["zeros"] < 1
+    own = training.codes()
+    assert [c.dtype for c in own] == [torch.int32] * 2 and [c.shape for c in own] == [(3, 21, 23), (3, 21, 21)]
+    differs = sum(int((o.flatten(1) != c).sum()) for o, c in zip(own, codes, strict=True))
+    assert differs <= 2, "of the training pictures, in their order"
+
+
+def test_training_refuses_what_cannot_be_trained():
+    for options in ({"pruning": PRUNED, "lam": 1.0}, {"lam": -1.0}, {"lam": math.nan}, {"lam": math.inf}):
+        with pytest.raises(ValueError, match=f"^lam={options['lam']!r}: .*$"):
+            make(**options)
+    with pytest.raises(ValueError, match="^crop must be at most the sides of chelsea, got 168$"):
+        make(replace(SMALL, crop=168))
+    make(replace(SMALL, crop=160))
+    for lacking in ("pictures", "validation"):
+        with pytest.raises(ValueError, match=f"{lacking} must be at least 1 picture, got 0"):
+            make(**{lacking: {}})
+    with pytest.raises(ValueError, match="^validation must be pictures of at least 161 pixels a side, got small$"):
+        make(validation=PICTURES | {"small": PICTURES["coffee"][:160]})

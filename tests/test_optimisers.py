@@ -1,0 +1,329 @@
+"""Learning rates and optimisers against PyTorch's, closed forms, and SOAP's algorithm line by line."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim import lr_scheduler
+
+from sparsecomp.models.siren import Architecture, initial_parameters
+from sparsecomp.training.optimisers import (
+    PRIOR,
+    Adam,
+    NamedOptimiser,
+    Plateau,
+    Soap,
+    orthogonal_filters,
+    orthogonalised,
+    rate_at,
+)
+
+ARCHITECTURE = Architecture(3, 6)
+few = settings(deadline=None, derandomize=True, max_examples=15)
+many = settings(deadline=None, derandomize=True, max_examples=80)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# Learning rates -------------------------------------------------------------------------------------------------------
+
+
+@many
+@given(st.integers(1, 60), st.integers(0, 20), st.sampled_from(["constant", "cosine", "quadratic", "plateau"]))
+def test_rate_at_is_that_of_torch_warmed_up(steps, warmup, schedule):
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.3)
+    falls = {
+        "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimiser, steps),
+        "quadratic": lambda: lr_scheduler.PolynomialLR(optimiser, steps, power=2),
+    }
+    scheduler = falls.get(schedule, lambda: lr_scheduler.ConstantLR(optimiser, factor=1.0))()
+    for age in range(steps):
+        wanted = optimiser.param_groups[0]["lr"] * min(1, (age + 1) / max(1, warmup))
+        assert rate_at(0.3, age, steps, warmup=warmup, schedule=schedule) == pytest.approx(wanted, abs=1e-9)
+        optimiser.step()
+        scheduler.step()
+
+
+@many
+@given(st.integers(1, 500), st.integers(0, 50), st.data())
+def test_rate_at_is_its_formula(steps, warmup, data):
+    age = data.draw(st.integers(0, steps - 1))
+    t, warm = age / steps, 0.02 * min(1, (age + 1) / warmup if warmup else 1)
+    shares = {"constant": 1, "plateau": 1, "cosine": math.cos(math.pi * t / 2) ** 2, "quadratic": (1 - t) ** 2}
+    for schedule, share in shares.items():
+        assert rate_at(0.02, age, steps, warmup=warmup, schedule=schedule) == pytest.approx(warm * share, abs=1e-12)
+
+
+@few
+@given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 1000))
+def test_plateau_is_that_of_torch(batches, patience, seed):
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    theirs = lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=patience, threshold=0, eps=0)
+    ours, drawn, done = Plateau(batches, patience), np.random.default_rng(seed), 0
+    for epoch in range(60):
+        losses = drawn.integers(3, 9, batches) / 2 if epoch < 40 else np.full(batches, 4.0)  # ties are frequent
+        for loss in losses:
+            assert ours.factor == optimiser.param_groups[0]["lr"]
+            done += 1
+            ours.add(float(loss), done)
+        theirs.step(sum(float(loss) / batches for loss in losses))
+    assert ours.factor == optimiser.param_groups[0]["lr"] < 0.5
+
+
+def test_plateau_has_ten_epochs_of_patience():
+    plateau, factors = Plateau(1), []
+    for done, loss in enumerate([5.0] + [5.0] * 11 + [4.0] + [4.5] * 11 + [3.0], 1):
+        factors.append(plateau.factor)
+        plateau.add(loss, done)
+    assert factors == [1] * 12 + [0.5] * 12 + [0.25], "not after ten, but after more"
+
+
+# Batches of small networks --------------------------------------------------------------------------------------------
+
+
+def make(name: str, parameters: torch.Tensor, architecture: Architecture = ARCHITECTURE, **options):
+    return Adam(parameters, **options) if name == "adam" else Soap(parameters, architecture, **options)
+
+
+def start(fits: int) -> torch.Tensor:
+    return torch.stack([initial_parameters(ARCHITECTURE, seed) for seed in range(fits)])
+
+
+def gradients(fits: int, steps: int) -> list[torch.Tensor]:
+    """Something of a trend and much noise, of different sizes at different parameters."""
+    shape = fits, ARCHITECTURE.n_parameters
+    trend, size = normal(*shape, seed=1), 10 ** (4 * torch.rand(shape, generator=torch.Generator().manual_seed(2)) - 4)
+    return [size * (trend + normal(*shape, seed=3 + step)) for step in range(steps)]
+
+
+@few
+@given(st.floats(0.5, 0.95), st.floats(0.9, 0.999), st.integers(0, 100))
+def test_adam_is_that_of_torch(beta1, beta2, seed):
+    ours, rates, betas = normal(2, 30, seed=seed), torch.tensor([[1e-2], [3e-3]]), (beta1, beta2)
+    theirs = [theta.clone().requires_grad_() for theta in ours]
+    optimisers = [torch.optim.Adam([theta], lr=1.0, betas=betas) for theta in theirs]
+    adam, first = Adam(ours, betas), ours.clone()
+    for step in range(30):
+        lr, gradient = rates * (1 if step < 20 else 0.1), normal(2, 30, seed=seed + step) ** 5
+        adam.step(ours, gradient, lr)
+        for theta, optimiser, rate, g in zip(theirs, optimisers, lr, gradient, strict=True):
+            optimiser.param_groups[0]["lr"] = float(rate)
+            theta.grad = g.clone()
+            optimiser.step()
+        torch.testing.assert_close(ours, torch.stack(theirs).detach(), atol=3e-6, rtol=0)
+    assert (ours - first).abs().median() > 1e-3, "hardly anything moved"
+
+
+def by_hand(layer: np.ndarray, steps: list[np.ndarray], lr: float, every: int) -> np.ndarray:
+    """SOAP on one matrix in float64, line by line after Vyas et al. 2024, algorithm 3, with the authors' first step."""
+    b1, b2, b3, eps = 0.95, 0.99, 0.95, 1e-8
+    m = v = 0.0
+    for t, g in enumerate(steps):
+        if t == 0:
+            left, right = (1 - b3) * g @ g.T, (1 - b3) * g.T @ g
+            basis_left, basis_right = np.linalg.eigh(left)[1], np.linalg.eigh(right)[1]
+            continue
+        left, right = b3 * left + (1 - b3) * g @ g.T, b3 * right + (1 - b3) * g.T @ g
+        if t + 1 < 20 or (t + 1) % every == 0:
+            basis_left, basis_right = np.linalg.qr(left @ basis_left)[0], np.linalg.qr(right @ basis_right)[0]
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * (basis_left.T @ g @ basis_right) ** 2
+        turned = basis_left.T @ (m / (1 - b1**t)) @ basis_right
+        layer = layer - lr * basis_left @ (turned / (np.sqrt(v / (1 - b2**t)) + eps)) @ basis_right.T
+    return layer
+
+
+def test_soap_is_the_algorithm_of_the_paper():
+    # Matrices that are square or nearly so: with a null space of two dimensions its basis would be anybody's.
+    architecture = Architecture(2, 6, n_in=5, n_out=6)
+    generator = np.random.default_rng(1)
+    steps = [generator.normal(size=architecture.n_parameters) + 0.5 for _ in range(45)]
+    first = initial_parameters(architecture, 0)
+    ours = first[None].clone()
+    soap = Soap(ours, architecture, every=7)
+    for number, gradient in enumerate(steps):
+        soap.step(ours, torch.from_numpy(gradient).float()[None], torch.tensor([[1e-2]]))
+        assert torch.equal(ours[0], first) == (number == 0), "the first gradient alone moves nothing"
+    at = 0
+    for out, inp in architecture.shapes:
+        size = out * (inp + 1)
+
+        def matrix(flat: np.ndarray, out=out, inp=inp, part=slice(at, at + size)) -> np.ndarray:
+            """[W b] of this layer."""
+            weights, biases = flat[part][: out * inp], flat[part][out * inp :]
+            return np.column_stack([weights.reshape(out, inp), biases])
+
+        expected = by_hand(matrix(first.numpy().astype(float)), [matrix(g) for g in steps], 1e-2, every=7)
+        np.testing.assert_allclose(matrix(ours[0].numpy()), expected, atol=2e-4)
+        assert np.abs(expected - matrix(first.numpy())).max() > 0.05, "hardly anything moved"
+        at += size
+
+
+def quadratic(name: str, lr: float, steps: int) -> float:
+    """Loss after minimising 1/2 |A (W - W*) B|^2, its curvature rotated away from the axes, condition 10^3 a side."""
+    architecture = Architecture(1, 8, n_in=7, n_out=8)
+    generator = torch.Generator().manual_seed(3)
+
+    def rotated(n: int) -> torch.Tensor:
+        rotation = torch.linalg.qr(torch.randn(n, n, generator=generator))[0]
+        return rotation @ torch.diag(torch.logspace(0, -1.5, n)) @ rotation.T
+
+    sides = [(rotated(out), rotated(inp + 1)) for out, inp in architecture.shapes]
+    goals = [torch.randn(out, inp + 1, generator=generator) for out, inp in architecture.shapes]
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        total, at = torch.zeros(()), 0
+        for (out, inp), (a, b), goal in zip(architecture.shapes, sides, goals, strict=True):
+            weight, bias = theta[at : at + out * inp].view(out, inp), theta[at + out * inp : at + out * (inp + 1)]
+            at += out * (inp + 1)
+            total = total + 0.5 * (a @ (torch.cat([weight, bias[:, None]], 1) - goal) @ b).square().sum()
+        return total
+
+    theta = torch.zeros(1, architecture.n_parameters)
+    optimiser = make(name, theta, architecture)
+    for step in range(steps):
+        leaf = theta.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(leaf[0]), leaf)
+        optimiser.step(theta, gradient, torch.tensor([[lr * (1 - step / steps)]]))
+    return float(loss(theta[0]))
+
+
+def test_soap_is_faster_than_adam_where_curvature_is_rotated():
+    best = {name: min(quadratic(name, lr, 300) for lr in (0.03, 0.1, 0.3)) for name in ("adam", "soap")}
+    assert best["soap"] < best["adam"] / 10, best
+
+
+def test_soap_has_every_fit_in_memory_as_if_it_were_alone():
+    """Whether products of matrices that lie otherwise differ in their last bits is the processor's choice."""
+    for name, tensor in Soap(start(3), ARCHITECTURE).state.items():
+        assert name == "clock" or all(tensor[fit].data_ptr() % 64 == 0 for fit in range(3)), name
+
+
+@pytest.mark.parametrize("name", ["adam", "soap"])
+def test_batch_optimisers_keep_fits_apart_when_one_is_reset_or_no_number(name):
+    """Fit 0 is as if alone; fit 1 gets gradients that are no numbers, is reset, and is then as if it began there."""
+    rates = torch.tensor([[1e-2], [3e-3], [1e-3]])
+    batch, alone, late = start(3), start(1), start(3)[1:2]
+    optimiser, own, fresh = make(name, batch), make(name, alone), make(name, late)
+    for number, gradient in enumerate(gradients(3, 40)):
+        own.step(alone, gradient[:1], rates[:1])
+        if number >= 20:
+            fresh.step(late, gradient[1:2], rates[1:2])
+        elif number >= 5:
+            gradient[1] = torch.nan if number % 2 else torch.inf
+        if number == 20:
+            batch[1] = start(3)[1]
+            optimiser.reset(1)
+        optimiser.step(batch, gradient, rates)
+    assert torch.equal(batch[:1], alone) and torch.equal(batch[1:2], late) and batch.isfinite().all()
+
+
+# One large network ----------------------------------------------------------------------------------------------------
+
+UP = "decoder.up1.weight"  # of a transposed convolution: its filters are along dimension 1
+SHAPES = {"conv": (6, 4, 3, 3), UP: (4, 6, 2, 2), "bias": (6,), "scale": (2, 5), PRIOR + "mean": (3, 3)}
+
+
+def network(seed: int = 0) -> dict[str, torch.Tensor]:
+    return {name: normal(*shape, seed=seed + i) for i, (name, shape) in enumerate(SHAPES.items())}
+
+
+@few
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.1]))
+def test_named_optimiser_adam_is_that_of_torch(seed, decay):
+    """The prior at ten times the rate, and without weight decay."""
+    ours = network(seed)
+    theirs = {name: p.clone().requires_grad_() for name, p in ours.items()}
+    groups = [{"params": [p for name, p in theirs.items() if name.startswith(PRIOR) == of_prior],
+               "weight_decay": 0 if of_prior else decay} for of_prior in (False, True)]  # fmt: skip
+    reference, optimiser = torch.optim.Adam(groups, lr=1.0), NamedOptimiser(ours, "adam", weight_decay=decay)
+    for step in range(12):
+        drawn = {name: g**3 for name, g in network(seed + 100 * step + 7).items()}
+        lr = 0.003 / (1 + step)
+        optimiser.step(drawn, lr, step + 1)
+        reference.param_groups[0]["lr"], reference.param_groups[1]["lr"] = lr, 10 * lr
+        for name, p in theirs.items():
+            p.grad = drawn[name].clone()
+        reference.step()
+        for name, p in theirs.items():
+            torch.testing.assert_close(ours[name], p.detach(), atol=3e-6, rtol=1e-5)
+
+
+def test_named_optimiser_muon_steps_along_orthogonalised_nesterov_momentum():
+    ours, decay = network(), 0.1
+    optimiser = NamedOptimiser(ours, "muon", weight_decay=decay)
+    small = NamedOptimiser(others := network(), "adam", weight_decay=decay)
+    momentum = dict.fromkeys(SHAPES, 0.0)
+    for step in range(4):
+        before, drawn = {name: p.clone() for name, p in ours.items()}, network(10 + step)
+        optimiser.step(drawn, 0.01, step + 1)
+        small.step(drawn, 0.001, step + 1)
+        for name, p in ours.items():
+            if p.dim() == 4:
+                g = drawn[name] + decay * before[name]
+                momentum[name] = 0.9 * momentum[name] + g
+                wanted = orthogonal_filters(g + 0.9 * momentum[name], transposed=name == UP)
+                torch.testing.assert_close(before[name] - p, 0.01 * wanted, atol=1e-6, rtol=1e-4)
+            else:
+                torch.testing.assert_close(p, others[name], atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_named_optimiser_never_moves_a_masked_weight(kind):
+    masks = {name: normal(*SHAPES[name], seed=50) > 0 for name in ("conv", UP, "bias")}
+    ours = {name: p * masks.get(name, 1) for name, p in network().items()}
+    first = {name: p.clone() for name, p in ours.items()}
+    optimiser = NamedOptimiser(ours, kind, weight_decay=0.2, masks=masks)
+    for step in range(5):
+        gradient = network(10 + step) | {"scale": None}
+        optimiser.step(gradient, 0.05, step + 1)
+        for name, p in ours.items():
+            still = ~masks[name] if name in masks else torch.full(p.shape, name == "scale")
+            assert torch.equal(p == first[name], still), "what may move does, and nothing else"
+    for name, tensor in optimiser.state().items():
+        if name.startswith(("m.", "v.")) and (mask := masks.get(name[2:])) is not None:
+            assert (tensor[~mask] == 0).all(), name
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.sampled_from([(24, 75), (75, 24), (32, 32), (3, 400), (400, 3), (1, 9), (9, 1)]), st.floats(0.01, 1),
+    st.sampled_from([1e-12, 1.0, 1e6]), st.integers(0, 100),
+)  # fmt: skip
+def test_orthogonalised_has_the_same_directions_and_singular_values_near_one(size, weakest, scale, seed):
+    least = min(size)
+    u, v = (torch.linalg.qr(normal(n, least, seed=seed + i))[0] for i, n in enumerate(size))
+    found = orthogonalised(scale * (u * torch.logspace(0, math.log10(weakest), least)) @ v.T)
+    inner = u.T.double() @ found.double() @ v.double()
+    assert found.shape == size and (inner - inner.diagonal().diag()).abs().max() < 2e-3, "other directions than U V^T"
+    assert 0.6 < inner.diagonal().min() and inner.diagonal().max() < 1.25
+    assert torch.linalg.svdvals(found).max() < 1.25
+    assert torch.nn.functional.cosine_similarity(found.flatten(), (u @ v.T).flatten(), 0) > 0.95
+
+
+@pytest.mark.parametrize("size", [(5, 9), (9, 5), (4, 4)])
+def test_orthogonalised_of_next_to_nothing_is_finite(size):
+    assert torch.equal(orthogonalised(torch.zeros(size)), torch.zeros(size))
+    drawn = normal(*size)
+    for power in range(-44, -15):  # a momentum that dies away comes by all of them
+        found = orthogonalised(drawn * 10.0**power)
+        assert found.isfinite().all() and torch.linalg.svdvals(found).max() < 1.25, f"1e{power}"
+    drawn[0] = 0
+    assert (orthogonalised(drawn)[0] == 0).all(), "a filter without a gradient stays"
+
+
+def test_orthogonal_filters_step_farther_in_a_taller_matrix():
+    drawn = normal(64, 1, 3, 3)
+    step = torch.linalg.svdvals(orthogonal_filters(drawn, transposed=False).flatten(1))
+    torch.testing.assert_close(step, torch.linalg.svdvals(orthogonalised(drawn.flatten(1))) * (64 / 9) ** 0.5)
+    wide = normal(4, 8, 2, 2)
+    assert torch.equal(orthogonal_filters(wide, transposed=False).flatten(1), orthogonalised(wide.flatten(1)))
+    turned = orthogonal_filters(drawn.transpose(0, 1), transposed=True)
+    assert torch.equal(turned, orthogonal_filters(drawn, transposed=False).transpose(0, 1))
