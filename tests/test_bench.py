@@ -45,17 +45,18 @@ def test_table_compares_whole_times_with_the_recorded_course(small, tmp_path):
 
 def test_a_fit_that_takes_too_long_is_given_up(small, monkeypatch):
     monkeypatch.setattr(bench, "GIVE_UP", 0.0)
-    monkeypatch.setattr(bench, "fit", lambda *a, on_score, **k: on_score(10, [1.0]) or pytest.fail("it went on"))
+    told = {"psnr": [1.0]}
+    monkeypatch.setattr(bench, "fit", lambda *a, on_score, **k: on_score(10, told) or pytest.fail("it went on"))
     assert bench.seconds_to(5.0, small, BUDGET, "torch", seed=0) is None
 
 
 def test_loonie_is_timed_until_a_file_within_the_budget_is_good_enough(small):
     """A score that no file within the budget has does not stop the clock."""
     budget = replace(BUDGET, steps=60, schedule="quadratic")
-    architecture, make = bench.network(small, budget, "loonie")
+    architecture, method = bench.network(small, budget, "loonie")
     scores: list[float] = []
-    (fitted,) = fit([small], architecture, budget, coordinates="coin", make=make, stop_at=12.0,
-                    on_score=lambda step, psnr: scores.append(psnr[0]))  # fmt: skip
+    (fitted,) = fit([small], architecture, budget, coordinates="coin", method=method, stop_at=12.0,
+                    on_score=lambda step, found: scores.append(found["psnr"][0]))  # fmt: skip
     assert fitted.bits <= bench.LOONIE_BPP * 64 * 64 and fitted.step >= 48 and fitted.psnr >= 12.0
     assert max(scores[:4]) >= 12.0, "it was that good before, but no file yet"
     assert bench.seconds_to(12.0, small, budget, "torch", seed=0, mode="loonie") > 0

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import torch
 from sparsecomp.coding.bitstream import unpack
-from sparsecomp.training.cae_admm import CodeTraining
-from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
 from sparsecomp.codecs import get_codec
@@ -27,6 +25,8 @@ from sparsecomp.models.pretrained import Models
 from sparsecomp.profiles import CodeDescent, FitBudget, Profile, Pruning, as_dict
 from sparsecomp.studies import cae_admm as study
 from sparsecomp.studies import trainings
+from sparsecomp.training.latent_pruning import CodeTraining
+from sparsecomp.training.loop import Paused
 
 CODE = CodeDescent(
     steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=1
@@ -172,7 +172,7 @@ def test_what_begins_begins_alike(tiny, tmp_path, monkeypatch):
         begun[training.pruning, training.lam] = training
         raise Paused("noted")
 
-    monkeypatch.setattr(study, "train", note)
+    monkeypatch.setattr(study.loop, "run", note)
     with pytest.raises(Paused):
         study.cae_admm(setup(tmp_path, seed=3), "bundled")
     assert {key for key in begun} == {(None, 0.0), (replace(PRUNING, keep=0.1), 0.0), (None, 400.0),
@@ -269,7 +269,7 @@ def test_results_are_those_of_the_stored_model(made):
     for record in made["cae_admm"]:
         stored, result = pretrained.load(model_of(made, record)), record.result
         training = CodeTraining(copy.deepcopy(stored.model), PICTURES, PICTURES, CODE, seed=0)
-        psnr, rate, ssim, ms_ssim, zeros = training.score()
+        psnr, rate, ssim, ms_ssim, zeros = training.score().values()
         assert [result[name] for name in ("psnr", "estimated_bpp", "ssim", "ms_ssim", "zeros")] == pytest.approx(
             [psnr, rate, ssim, ms_ssim, zeros], abs=1e-3
         )
@@ -497,8 +497,8 @@ def test_finished_studies_do_nothing(made, monkeypatch):
 
 def test_half_a_run_is_continued_to_the_same_record(made, tmp_path, monkeypatch):
     monkeypatch.setattr(studies.Setup, "seconds_left", lambda setup: 0.0)  # one step a call
-    steps, real = [], CodeTraining.advance
-    monkeypatch.setattr(CodeTraining, "advance", lambda self: (steps.append(self.step), real(self))[1])
+    steps, real = [], CodeTraining.step
+    monkeypatch.setattr(CodeTraining, "step", lambda self: (steps.append(self.done), real(self))[1])
     pauses = 0
     while True:
         try:
@@ -542,7 +542,7 @@ def test_a_run_killed_while_it_was_measured_is_not_trained_again(made, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             study.cae_admm(setup(tmp_path), "bundled")
     assert results.records("cae_admm", tmp_path) == []
-    monkeypatch.setattr(CodeTraining, "advance", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(CodeTraining, "step", lambda self: pytest.fail("trained again"))
     for path, record in zip(study.cae_admm(setup(tmp_path), "bundled"), made["cae_admm"], strict=True):
         assert timeless(results.read(path)) == timeless(record)
 

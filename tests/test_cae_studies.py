@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, complexity, data, metrics, profiles, results, studies
 from sparsecomp.codecs.trained import Cae
@@ -23,8 +22,9 @@ from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.profiles import Descent, FitBudget, Profile, as_dict
 from sparsecomp.sparsify.surgery import prune
 from sparsecomp.studies import autoencoders, trainings
-from sparsecomp.training.autoencoder import Training
+from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.double_descent import Constraint, project
+from sparsecomp.training.loop import Paused
 from sparsecomp.verdicts import autoencoders as verdicts
 
 QUICK = FitBudget(steps=2, lr=5e-3)
@@ -182,7 +182,7 @@ def test_results_are_those_of_the_stored_model(made):
         assert result["dense_bytes"] == 2 * complexity.count_parameters(encoder)
         small = result["encoder_bytes"] < 0.4 * result["dense_bytes"]
         assert small == (record.config["constraint"] is not None)
-        training = Training(stored.model, PICTURES, PICTURES, CAE)  # in which the tables' cells can be counted again
+        training = CaeTraining(stored.model, PICTURES, PICTURES, CAE)  # in which the tables' cells can be counted again
         occurs = entropy.counts_of(entropy.FactorizedPrior(32), training.histogram(), share=0).numpy()
         told = np.abs(occurs - stored.counts).sum(1) / entropy.TOTAL
         assert told.max() < 0.05, "the tables are of another histogram than the stored model's"
@@ -344,8 +344,8 @@ def test_of_the_dense_models_the_codec_may_choose_those_of_the_first_seed():
 
 def test_half_a_run_is_continued_to_the_same_record(made, tmp_path, monkeypatch):
     monkeypatch.setattr(studies.Setup, "seconds_left", lambda setup: 0.0)  # one step a call
-    steps, real = [], Training.advance
-    monkeypatch.setattr(Training, "advance", lambda self: (steps.append(self.step), real(self))[1])
+    steps, real = [], CaeTraining.step
+    monkeypatch.setattr(CaeTraining, "step", lambda self: (steps.append(self.done), real(self))[1])
     pauses = 0
     while True:
         try:
@@ -368,7 +368,7 @@ def test_a_run_killed_while_it_was_measured_is_not_trained_again(made, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             autoencoders.cae(setup(tmp_path), "bundled")
     assert results.records("cae", tmp_path) == []
-    monkeypatch.setattr(Training, "advance", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(CaeTraining, "step", lambda self: pytest.fail("trained again"))
     for path, record in zip(autoencoders.cae(setup(tmp_path), "bundled"), made["cae"], strict=True):
         assert timeless(results.read(path)) == timeless(record)
 

@@ -148,7 +148,7 @@ def test_progress_on_a_terminal_is_a_bar_that_goes(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     with cli._progress(300) as on_score:
-        on_score(100, [21.5])
+        on_score(100, {"psnr": [21.5]})
     shown = sys.stderr.getvalue()
     assert "fit 21.50 dB" in shown and "100/300" in shown
     assert shown.endswith("\x1b[2K"), "the last thing written erases the line"

@@ -65,7 +65,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
 
 
 @backends
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(architectures(), st.integers(1, 1500), st.integers(1, 3))
 @example(architecture=Architecture(1, 1), pixels=1, fits=3)
 @example(architecture=Architecture(10, 28), pixels=5000, fits=1)

@@ -19,7 +19,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from sparsecomp import metrics
 from sparsecomp.data import bundled
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
-from sparsecomp.models.whole import to_input
+from sparsecomp.models.inference import to_input
 from sparsecomp.sparsify.admm import Z_UPDATES
 from sparsecomp.training import latent_pruning
 from sparsecomp.training.configs import CodeDescent, Pruning
@@ -68,7 +68,6 @@ def spied(training: CodeTraining) -> list[SimpleNamespace]:
 # The quantiser --------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=20), st.integers(0, 2**31))
 def test_stochastic_round_goes_up_with_the_probability_of_the_remainder(values, seed):
     """By as many evenly spread draws as there are chances, and with the gradient of its mean."""
@@ -145,12 +144,7 @@ def test_crops_are_of_every_picture_in_turn_flipped_or_not_along_both_sides():
     assert min(tops) < 16 and max(tops) > 64 and lefts == {0}, "all over the picture"
 
 
-def test_crops_are_of_the_seed_alone():
-    one, again, other = make(seed=4), make(replace(SMALL, lr=0.5), seed=4, pruning=PRUNED), make(seed=5)
-    assert torch.equal(one.crops, again.crops) and not torch.equal(one.crops, other.crops)
-
-
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 4), st.integers(0, 9), st.integers(0, 100))
 def test_epoch_is_once_through_all_crops_that_fill_batches_in_a_new_order(batch, more, seed):
     codes = batch + more
@@ -317,17 +311,6 @@ def test_normalisations_settle_and_then_stay():
     assert {layer.momentum for layer in training.normalisations} == {0.3}
 
 
-@pytest.mark.parametrize("step", [SMALL.settle - 1, SMALL.settle])
-def test_neighbour_changes_a_code_until_normalisations_have_settled(step):
-    one, two = (to_step(make(), step) for _ in range(2))
-    crop, neighbour = one._which().tolist()
-    two.crops[neighbour] = 40
-    seen, there = spied(one), spied(two)
-    one.step(), two.step()
-    assert not torch.allclose(seen[0].z[1], there[0].z[1], atol=0.1), "the neighbour itself is another"
-    assert torch.allclose(seen[0].z[0], there[0].z[0], atol=1e-4) == (step >= SMALL.settle)
-
-
 # Losses that are no numbers, and the schedule -------------------------------------------------------------------------
 
 
@@ -419,7 +402,7 @@ def test_score_is_of_whole_pictures_and_rounded_codes():
 
 def test_training_refuses_what_cannot_be_trained():
     for options in ({"pruning": PRUNED, "lam": 1.0}, {"lam": -1.0}, {"lam": math.nan}, {"lam": math.inf}):
-        with pytest.raises(ValueError, match=f"^lam={options['lam']!r}: .*$"):
+        with pytest.raises(ValueError, match=f"^lam must be .*, got {options['lam']!r}$"):
             make(**options)
     with pytest.raises(ValueError, match="^crop must be at most the sides of chelsea, got 168$"):
         make(replace(SMALL, crop=168))
@@ -427,5 +410,5 @@ def test_training_refuses_what_cannot_be_trained():
     for lacking in ("pictures", "validation"):
         with pytest.raises(ValueError, match=f"{lacking} must be at least 1 picture, got 0"):
             make(**{lacking: {}})
-    with pytest.raises(ValueError, match="^validation must be pictures of at least 161 pixels a side, got small$"):
+    with pytest.raises(ValueError, match="^validation must be pictures of at least 161 pixels a side, got 'small'$"):
         make(validation=PICTURES | {"small": PICTURES["coffee"][:160]})

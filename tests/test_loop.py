@@ -55,7 +55,7 @@ def same(one: Walk, other: Walk) -> bool:
     return (one.done, one.history) == (other.done, other.history) and all(torch.equal(a, b) for a, b in tensors)
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 15), st.integers(1, 6), st.lists(st.floats(0, 6 * SECONDS), max_size=20))
 def test_run_paused_anywhere_equals_one_run(tmp_path_factory, steps, score_every, limits):
     clock, path = SimpleNamespace(now=0.0), tmp_path_factory.mktemp("run") / "deeper" / "it.safetensors"
@@ -77,7 +77,7 @@ def test_run_paused_anywhere_equals_one_run(tmp_path_factory, steps, score_every
     assert same(walk, whole)
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 20), st.integers(1, 25))
 def test_run_scores_every_so_often_and_after_the_last_step(steps, score_every):
     seen, walk = [], Walk(steps, score_every)

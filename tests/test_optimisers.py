@@ -24,8 +24,8 @@ from sparsecomp.training.optimisers import (
 )
 
 ARCHITECTURE = Architecture(3, 6)
-few = settings(deadline=None, derandomize=True, max_examples=15)
-many = settings(deadline=None, derandomize=True, max_examples=80)
+few = settings(max_examples=15)
+many = settings(max_examples=80)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -292,7 +292,7 @@ def test_named_optimiser_never_moves_a_masked_weight(kind):
             assert (tensor[~mask] == 0).all(), name
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from([(24, 75), (75, 24), (32, 32), (3, 400), (400, 3), (1, 9), (9, 1)]), st.floats(0.01, 1),
     st.sampled_from([1e-12, 1.0, 1e6]), st.integers(0, 100),

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from sparsecomp.coding.scale_mixture import ScaleMixture
+from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.training.latent_pruning import entropy_of
 
 
@@ -50,7 +50,7 @@ def test_mixture_begins_with_equal_weights_from_a_quarter_to_sixteen():
 
 
 @torch.no_grad()
-@settings(deadline=None, derandomize=True, max_examples=5)
+@settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_bits_are_not_below_those_of_the_integers_in_the_mean_over_the_noise(seed):
     """Jensen: the mean of -log2 q(n + u) is at least -log2 of the mean of q(n + u), the mass of the integer."""
@@ -84,7 +84,7 @@ def test_bits_of_a_known_source_are_learnt_to_nearly_its_entropy():
     assert entropy - 0.01 < learnt < 1.03 * entropy and rates[0] > learnt + 0.1, (entropy, rates[0], learnt)
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
 @example(weight=1e4, log_scale=1e4)
 @example(weight=-1e4, log_scale=-1e4)
@@ -99,7 +99,7 @@ def test_bits_are_finite_whatever_the_parameters(weight, log_scale):
     assert bits[0, 0, 1, 1] >= bits[0, 0, 0, 0]
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=6, max_size=6), min_size=1, max_size=4))
 def test_entropy_of_is_the_bits_of_each_channels_own_symbols(channels):
     expected = 0.0

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sparsecomp.training.running import Paused
 
 from sparsecomp import codecs, data, metrics, results, studies
 from sparsecomp.codecs.network import Coin
 from sparsecomp.models.siren import Architecture
 from sparsecomp.profiles import FitBudget, Profile, as_dict
 from sparsecomp.studies import autoencoders, base, cae_admm, networks
-from sparsecomp.training import fit as engine_module
-from sparsecomp.training import running
+from sparsecomp.training import fit as fits
+from sparsecomp.training import loop, processes
 from sparsecomp.training.fit import FitResult, fit
+from sparsecomp.training.loop import Paused
 
 # Named smoke: a study knows by the name that it has to be short.
 QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
@@ -62,7 +62,7 @@ class HereAndNow:
 def quick(monkeypatch):
     """Three tiny pictures, and no time spent on starting processes."""
     monkeypatch.setattr(data, "bundled", lambda: dict(PICTURES))
-    monkeypatch.setattr(running, "ProcessPoolExecutor", HereAndNow)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", HereAndNow)
 
 
 def setup(out: Path, **options) -> studies.Setup:
@@ -141,8 +141,8 @@ def test_a_study_paused_is_one_never_stopped(tmp_path, monkeypatch):
     # Time goes on by one second with every look at it: a pause comes after a known number of steps.
     now = iter(range(10**9))
     ticking = SimpleNamespace(perf_counter=lambda: next(now), monotonic=lambda: next(now))
-    monkeypatch.setattr(running, "time", ticking)
-    monkeypatch.setattr(engine_module, "time", ticking)
+    monkeypatch.setattr(loop, "time", ticking)
+    monkeypatch.setattr(fits, "time", ticking)
     monkeypatch.setattr(studies.Setup, "seconds_left", lambda setup: 20.0)
     pauses, said = 0, []
     while True:
