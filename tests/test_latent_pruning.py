@@ -280,13 +280,6 @@ def test_updates_are_of_all_codes_as_they_are_in_use(state, z_update, divisor):
         assert dual == pytest.approx(0.5 * float((z - before).square().mean().sqrt()), abs=1e-5)
 
 
-@pytest.mark.parametrize(("interval", "codes"), [(1, 4), (4, 8), (5, 2), (10, 4)])
-def test_updates_are_counted_in_steps_of_the_optimiser(interval, codes):
-    training = to_step(make(replace(SMALL, codes=codes), pruning=replace(PRUNED, interval=interval)), SMALL.steps)
-    assert [told[0] for told in training.residuals] == list(range(interval, SMALL.steps + 1, interval))
-    assert bool((training.admm.u != 0).any()) == (interval <= SMALL.steps)
-
-
 # Batch normalisation --------------------------------------------------------------------------------------------------
 
 

@@ -240,10 +240,10 @@ def test_batch_of_fits_is_its_fits_one_by_one(name):
     """Of pictures of two sizes, but where every pixel is in every step."""
     seeds, pictures = (5, 6, 6), (*WAVES[:2], WAVES[0 if "every pixel" in name else 2])
     together = run(SIRENS[name](pictures=pictures, seeds=seeds)).results()
-    for picture, seed, result in zip(pictures, seeds, together, strict=True):
-        (alone,) = run(SIRENS[name](pictures=(picture,), seeds=(seed,))).results()
-        result.seconds = alone.seconds
-        assert plain(result) == plain(alone)
+    for alone, seed, result in zip(pictures, seeds, together, strict=True):
+        (wanted,) = run(SIRENS[name](pictures=(alone,), seeds=(seed,))).results()
+        result.seconds = wanted.seconds
+        assert plain(result) == plain(wanted)
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
