@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny_siren import SMALL, picture
 
 from sparsecomp.data import bundled
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
-from sparsecomp.models.siren import Architecture
 from sparsecomp.models.sparse_cae import SparseCAE
 from sparsecomp.training import loop
 from sparsecomp.training.autoencoder import CaeTraining, Masks
@@ -31,20 +31,12 @@ from sparsecomp.training.fit import Method, SirenTraining
 from sparsecomp.training.latent_pruning import CodeTraining
 from sparsecomp.training.loop import Paused, Training, run
 
-
-def waves(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth waves of colour: a small network can learn them."""
-    y, x = np.mgrid[:height, :width]
-    slopes = np.random.default_rng(seed).uniform(0.05, 0.3, (3, 2))
-    return np.stack([127 + 90 * np.sin(a * y + b * x + seed) for a, b in slopes], -1).round().astype(np.uint8)
-
-
-WAVES = waves(24, 32), waves(24, 32, 1), waves(28, 34, 2)
+WAVES = picture(24, 32), picture(24, 32, 1), picture(28, 34, 2)
 CROPS = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["chelsea"][60:110, 80:120]}
 # Neither height nor width of the second one is a multiple of 8.
 PHOTOGRAPHS = {"coffee": bundled()["coffee"][40:208, 100:284], "chelsea": bundled()["chelsea"][60:222, 80:241]}
 SCORED = {"chelsea": PHOTOGRAPHS["chelsea"]}
-SMALL, SHAPE, CODE_SHAPE = Architecture(3, 10), sparse_cae.Shape(8, 3), cae_admm.Shape(8, 3, 1)
+SHAPE, CODE_SHAPE = sparse_cae.Shape(8, 3), cae_admm.Shape(8, 3, 1)
 FIT = FitBudget(steps=16, lr=5e-3, batch_pixels=256, warmup=5, score_every=4)
 # Large steps at the end make a best state that is not the last one.
 ADAM = replace(FIT, optimiser="adam", lr=0.02, schedule="constant")
@@ -248,10 +240,10 @@ def test_batch_of_fits_is_its_fits_one_by_one(name):
     """Of pictures of two sizes, but where every pixel is in every step."""
     seeds, pictures = (5, 6, 6), (*WAVES[:2], WAVES[0 if "every pixel" in name else 2])
     together = run(SIRENS[name](pictures=pictures, seeds=seeds)).results()
-    for picture, seed, result in zip(pictures, seeds, together, strict=True):
-        (alone,) = run(SIRENS[name](pictures=(picture,), seeds=(seed,))).results()
-        result.seconds = alone.seconds
-        assert plain(result) == plain(alone)
+    for alone, seed, result in zip(pictures, seeds, together, strict=True):
+        (wanted,) = run(SIRENS[name](pictures=(alone,), seeds=(seed,))).results()
+        result.seconds = wanted.seconds
+        assert plain(result) == plain(wanted)
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
