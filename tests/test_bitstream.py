@@ -1,44 +1,44 @@
-"""The container, byte by byte and from the wrong side."""
+"""The container, byte by byte and from the wrong side. Round trips and damage: contracts/test_coders.py."""
 
 from __future__ import annotations
 
 import zlib
 
 import pytest
+from coding_strategies import seal
 
 from sparsecomp.coding import bitstream
-from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, unpack
+from sparsecomp.coding.bitstream import BitstreamError, Container, layout, pack, read_varint, unpack, varint
 
 # version 1, codec 1 (jpeg), height 200 = 0xC8 0x01, width 3, two sections: payload of 2 bytes, weights of 0.
 GOLDEN_HEADER = b"SPC\x1a" + bytes([1, 1, 0xC8, 0x01, 3, 2, 1, 2, 3, 0])
 
 
-def sealed(body: bytes) -> bytes:
-    return body + zlib.crc32(body).to_bytes(4, "little")
-
-
-def test_golden_file_byte_by_byte():
+def test_pack_writes_the_golden_file_byte_by_byte():
     container = Container("jpeg", 200, 3, {"payload": b"ab", "weights": b""})
-    assert pack(container) == sealed(GOLDEN_HEADER + b"ab")
-    assert unpack(sealed(GOLDEN_HEADER + b"ab")) == container
+    assert pack(container) == seal(GOLDEN_HEADER + b"ab")
+    assert unpack(seal(GOLDEN_HEADER + b"ab")) == container
     # CRC-32 of "123456789" is the check value of the polynomial used by zlib, PNG and Ethernet.
     assert zlib.crc32(b"123456789") == 0xCBF43926
 
 
-@pytest.mark.parametrize("codec", bitstream.CODECS)
-@pytest.mark.parametrize("size", [(1, 1), (127, 128), (16383, 16), (2**26, 1), (1, 2**26)])
-def test_round_trip(codec, size):
-    container = Container(codec, *size, {name: name.encode() for name in bitstream.SECTIONS})
-    assert unpack(pack(container)) == container
+def test_numbers_of_codecs_and_sections_are_those_in_the_files_there_are():
+    assert bitstream.CODECS == {
+        "jpeg": 1, "jpeg2000": 2, "webp": 3, "avif": 4, "jpegxl": 5,
+        "coin": 16, "loonie": 17, "cae": 18, "cae-admm": 19, "cae-theis": 20,
+    }  # fmt: skip
+    assert bitstream.SECTIONS == {"payload": 1, "network": 2, "weights": 3, "tables": 4, "positions": 5, "values": 6}
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 16_383, 16_384, 2**26, 2**32 - 1])
+def test_varint_is_read_back_from_where_it_stands(value):
+    assert read_varint(b"\x80" + varint(value) + b"\0", 1) == (value, 1 + len(varint(value)))
+    assert len(varint(value)) == max(1, -(-value.bit_length() // 7))
 
 
 def test_layout_sums_to_the_file():
     data = pack(Container("coin", 512, 768, {"network": b"1234", "weights": bytes(5000)}))
     assert layout(data) == [("header", len(data) - 5008), ("network", 4), ("weights", 5000), ("checksum", 4)]
-    assert sum(size for _, size in layout(data)) == len(data)
-
-
-def test_overhead_on_kodak_is_small():
     assert len(pack(Container("jpeg", 512, 768, {"payload": bytes(10_000)}))) - 10_000 == 18
 
 
@@ -79,34 +79,24 @@ def test_pack_refuses(container, message):
         (b"SPC\x1a\1\1" + b"\1\1" + b"\1\1\xff\xff\xff\xff\x0f", "declare 4294967295 bytes"),
     ],
 )
-def test_malformed_behind_a_good_checksum(body, message):
+def test_unpack_says_what_is_wrong_behind_a_good_checksum(body, message):
     with pytest.raises(BitstreamError, match=message):
-        unpack(sealed(body))
+        unpack(seal(body))
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"", "magic"), (b"\xff\xd8\xff", "magic"), (b"SPC\x1a", "ends after 4 bytes"), (None, "not NoneType")],
-)
-def test_not_a_file_at_all(data, message):
+    [(b"", "magic"), (b"\xff\xd8\xff", "magic"), (b"SPC\x1a", "ends after 4 bytes"), (None, "not NoneType"),
+     (seal(GOLDEN_HEADER + b"ab")[:-1], "checksum")],
+)  # fmt: skip
+def test_unpack_refuses_what_is_no_file_at_all(data, message):
     with pytest.raises(BitstreamError, match=message):
         unpack(data)
 
 
-def test_every_cut_and_every_flipped_bit_is_noticed():
-    data = pack(Container("webp", 40, 24, {"payload": b"some bytes"}))
-    broken = [data[:n] for n in range(len(data))] + [data + b"\0"]
-    for i in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[i // 8] ^= 1 << i % 8
-        broken.append(bytes(flipped))
-    for candidate in broken:
-        with pytest.raises(BitstreamError):
-            unpack(candidate)
-
-
-def test_the_limit_of_pixels_is_the_callers():
+def test_unpack_takes_its_limit_of_pixels_from_the_caller():
     data = pack(Container("jpeg", 10, 10, {"payload": b"x"}))
-    assert unpack(data, max_pixels=100).height == 10
+    assert unpack(data, max_pixels=100).height == 10 == unpack(bytearray(data)).width
     with pytest.raises(BitstreamError, match="limit of 99 pixels"):
         unpack(data, max_pixels=99)
+    assert unpack(pack(Container("jpeg", 2**26, 1, {"payload": b""}))).height == 2**26

@@ -1,0 +1,272 @@
+"""What the coders' tests draw: tables, symbols, networks, tensors, files, and damage; and every coder as one object."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from sparsecomp.coding import bitstream, entropy, histograms, quantize, sparse_weights, weights
+from sparsecomp.coding.bitstream import Container
+from sparsecomp.coding.entropy import CELLS, LEAST, TOTAL
+from sparsecomp.coding.weights import Halves, Quantised
+from sparsecomp.models.siren import Architecture, initial_parameters, layers
+
+# The one profile of these tests: the same examples in every run, on machines of any speed.
+drawn = settings(
+    deadline=None, derandomize=True, max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+
+
+# Tables and symbols ---------------------------------------------------------------------------------------------------
+
+
+def spiked(cell: int) -> np.ndarray:
+    counts = np.full(CELLS, LEAST)
+    counts[cell] += TOTAL - counts.sum()
+    return counts
+
+
+def uneven(seed: int) -> np.ndarray:
+    share = np.random.default_rng(seed).dirichlet(np.full(CELLS, 0.1))
+    counts = LEAST + np.floor((TOTAL - LEAST * CELLS) * share).astype(np.int64)
+    counts[7] += TOTAL - counts.sum()
+    return counts
+
+
+FLAT = np.full(CELLS, TOTAL // CELLS)
+counts = st.just(FLAT) | st.builds(spiked, st.integers(0, CELLS - 1)) | st.builds(uneven, st.integers(0, 99))
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 17), st.integers(1, 11))
+
+
+@st.composite
+def symbols(draw, shape: tuple[int, int, int], most: int) -> np.ndarray:
+    """Of each channel all are alike, or one differs from zero, or they are spread to some width."""
+    found = np.zeros(shape, np.int32)
+    value = st.sampled_from([0, -most, most]) | st.integers(-most, most)
+    for channel in found:
+        match draw(st.sampled_from(("alike", "one", "spread"))):
+            case "alike":
+                channel[:] = draw(value)
+            case "one":
+                channel.flat[draw(st.integers(0, channel.size - 1))] = draw(value)
+            case "spread":
+                width, rng = draw(st.sampled_from([0.5, 3, 150, 1e6])), np.random.default_rng(draw(st.integers(0, 999)))
+                channel[:] = rng.laplace(0, width, channel.shape).round().clip(-most, most)
+    return found
+
+
+@st.composite
+def latents(draw) -> tuple[np.ndarray, np.ndarray, int]:
+    """Symbols, counts, step."""
+    step = draw(st.sampled_from([64, 65, 256, 32_640, 32_641, 65_535]) | st.integers(64, 65_535))
+    shape = draw(shapes)
+    return draw(symbols(shape, entropy.largest_symbol(step))), np.stack([draw(counts) for _ in range(shape[0])]), step
+
+
+@st.composite
+def codes(draw) -> tuple[np.ndarray, np.ndarray, int]:
+    """Symbols, counts, threshold."""
+    threshold = draw(st.sampled_from([1, 2, 7, 254, 255, 256, 257, 32_767]) | st.integers(1, 32_767))
+    shape = draw(shapes)
+    found = draw(symbols(shape, histograms.MOST))
+    found[np.abs(found) < threshold] = 0
+    return found, np.stack([draw(counts) for _ in range(shape[0])]), threshold
+
+
+# Networks and tensors -------------------------------------------------------------------------------------------------
+
+COORDINATES = ("per_axis", "coin")
+Matrices = list[tuple[np.ndarray, np.ndarray]]
+
+
+@st.composite
+def networks(draw, kinds=("siren", "gaussian", "alike", "halves"), most_width: int = 20) -> Quantised | Halves:
+    """``siren`` as after a fit, ``gaussian`` at any scale, beyond what is written too, ``alike``: one value."""
+    architecture = Architecture(
+        draw(st.integers(1, 12)), draw(st.integers(1, most_width)),
+        w0=draw(st.sampled_from([30.0, 0.5, 1000.0])), n_in=draw(st.sampled_from([2, 14, 30])),
+    )  # fmt: skip
+    kind, seed, coordinates = (
+        draw(st.sampled_from(kinds)),
+        draw(st.integers(0, 999)),
+        draw(st.sampled_from(COORDINATES)),
+    )
+    size, generator = architecture.n_parameters, torch.Generator().manual_seed(seed)
+    mask = torch.rand(size, generator=generator) < draw(st.sampled_from([1, 0, 0.02, 0.3, 0.9]))
+    if kind == "halves":
+        return Halves(architecture, (initial_parameters(architecture, seed) * mask).half(), coordinates)
+    steps = torch.randint(0, 256, (2 * (architecture.depth + 1),), generator=generator)
+    if kind == "siren":  # steps of 1/350 to 1/1,900
+        steps = 135 + steps % 40
+        theta = initial_parameters(architecture, seed)
+        found = (theta / quantize.step_of(steps)[quantize.tensor_of(architecture)]).round().long()
+    elif kind == "gaussian":
+        found = draw(st.sampled_from([0.5, 3, 100, 8_000, 40_000, 1e9])) * torch.randn(size, generator=generator)
+        found = found.round().long()
+    else:
+        found = torch.full((size,), draw(st.sampled_from([1, -1, 52_586, 52_587, weights.MOST, -weights.MOST])))
+    found *= mask
+    if kind != "siren" and draw(st.booleans()):
+        found[draw(st.integers(0, size - 1))] = draw(st.sampled_from([10**9, -weights.MOST - 1]))
+    return Quantised(architecture, found, steps, coordinates)
+
+
+def canonical(network: Quantised | Halves) -> Matrices:
+    """What the file should hold, neuron by neuron: none that is dead; of `Quantised` biases that are not negative, in
+    ascending order.
+    """
+    values, halves = network.parameters(), isinstance(network, Halves)
+    if not halves:
+        clipped = network.symbols.clamp(-weights.MOST, weights.MOST)
+        values = Quantised(network.architecture, clipped, network.steps).parameters()
+    matrices, changed, depth = matrices_of(network.architecture, values), True, network.architecture.depth
+    while changed:
+        changed = False
+        for layer in range(depth):
+            (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
+            for unit in reversed(range(len(bias))):
+                if not after[:, unit].any() or not (weight[unit].any() or bias[unit]):
+                    weight, bias = np.delete(weight, unit, 0), np.delete(bias, unit)
+                    after, changed = np.delete(after, unit, 1), True
+            matrices[layer], matrices[layer + 1] = (weight, bias), (after, after_bias)
+    for layer in range(0 if halves else depth):
+        (weight, bias), (after, after_bias) = matrices[layer], matrices[layer + 1]
+        sign = np.where(bias < 0, -1, 1)
+        order = np.argsort(sign * bias, kind="stable")
+        matrices[layer] = (sign[:, None] * weight)[order], (sign * bias)[order]
+        matrices[layer + 1] = (after * sign)[:, order], after_bias
+    return matrices
+
+
+def matrices_of(architecture: Architecture, parameters: torch.Tensor) -> Matrices:
+    return [(w[0].double().numpy(), b[0, :, 0].double().numpy()) for w, b in layers(architecture, parameters[None])]
+
+
+def said(network: Quantised | Halves, matrices: Matrices | None = None) -> tuple:
+    """All that a network says; with the ``matrices`` that should be left of it, filled up to the widest layer."""
+    architecture, steps = network.architecture, getattr(network, "steps", torch.zeros(0)).tolist()
+    left = matrices_of(architecture, network.parameters()) if matrices is None else matrices
+    width, shown = max(1, *(len(bias) for _, bias in left[:-1])), []
+    for layer, (weight, bias) in enumerate(left):
+        out, inp = (3 if layer == architecture.depth else width), (width if layer else architecture.n_in)
+        large = np.zeros((out, inp + 1))
+        large[: len(bias), : weight.shape[1]], large[: len(bias), -1] = weight, bias
+        shown.append((large + 0).tolist())  # -0 becomes 0
+    return type(network), network.coordinates, architecture.w0, architecture.n_in, steps, shown
+
+
+@st.composite
+def tensors(draw) -> dict[str, torch.Tensor]:
+    """Named tensors of any density; some filters and inputs are zero as a whole."""
+    found = {}
+    for name in draw(st.lists(st.text(max_size=8), unique=True, max_size=4)):
+        shape = draw(st.lists(st.integers(1, 6), max_size=5))
+        generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+        found[name] = torch.randn(shape, generator=generator)
+        found[name] *= torch.rand(shape, generator=generator) < draw(st.sampled_from([0.3, 0, 0.03, 0.97, 1]))
+        for dimension in range(min(2, len(shape)) if draw(st.booleans()) else 0):
+            found[name].index_fill_(dimension, torch.tensor([draw(st.integers(0, shape[dimension] - 1))]), 0)
+    return found
+
+
+# Containers and damage ------------------------------------------------------------------------------------------------
+
+
+containers = st.builds(
+    Container, st.sampled_from(sorted(bitstream.CODECS)),
+    *2 * [st.sampled_from([1, 127, 128, 2**13]) | st.integers(1, 2**13)],
+    st.dictionaries(st.sampled_from(sorted(bitstream.SECTIONS)), st.binary(max_size=200), min_size=1),
+)  # fmt: skip
+
+
+def seal(body: bytes) -> bytes:
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def harmed(data: bytes, rng: random.Random) -> bytes:
+    """Bits flipped, bytes overwritten, cut, put in, taken out, or all of it replaced; headers are harmed most."""
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange((min(len(data), 12) if rng.random() < 0.4 else len(data)) + 1)
+        match rng.randrange(6):
+            case 0 | 1 if at < len(data):
+                data = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+            case 2:
+                odd = rng.choice((b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"\xff\xff\xff\xff\x0f"))
+                data = data[:at] + odd + data[at + len(odd) :]
+            case 3:
+                data = data[:at]
+            case 4:
+                data = data[:at] + rng.randbytes(rng.randrange(5)) + data[at + rng.randrange(5) :]
+            case 5 if rng.random() < 0.2:
+                data = rng.randbytes(rng.randrange(200))
+    return data
+
+
+# Every coder ----------------------------------------------------------------------------------------------------------
+
+Parts = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A way to write something as bytes. A case is what is written, with all that a reader needs beside the bytes.
+
+    ``same`` makes of a case what ``said`` must make of that which was read; ``again`` writes what was read.
+    """
+
+    cases: st.SearchStrategy
+    write: Callable[[object], Parts]
+    read: Callable[[object, Parts], object]
+    same: Callable[[object], object]
+    said: Callable[[object], object]
+    again: Callable[[object, object], Parts]
+    bits: Callable[[object], float] | None = None
+    sealed: bool = False  # behind a checksum
+
+
+def _array(found: np.ndarray) -> tuple:
+    return found.dtype, found.shape, found.tolist()
+
+
+def _of_symbols(module) -> dict:
+    return {
+        "write": lambda case: {"": module.encode(*case)},
+        "read": lambda case, parts: module.decode(parts[""], case[0].shape, *case[1:]),
+        "same": lambda case: _array(case[0]),
+        "said": _array,
+        "again": lambda case, found: {"": module.encode(found, *case[1:])},
+        "bits": lambda case: module.bits(*case),
+    }
+
+
+CODERS = {
+    "container": Coder(
+        containers,
+        lambda case: {"": bitstream.pack(case)}, lambda case, parts: bitstream.unpack(parts[""]),
+        lambda case: (case, list(case.sections)), lambda found: (found, list(found.sections)),
+        lambda case, found: {"": bitstream.pack(found)}, sealed=True,
+    ),
+    "latents": Coder(latents(), **_of_symbols(entropy)),
+    "codes": Coder(codes(), **_of_symbols(histograms)),
+    "networks": Coder(
+        networks(),
+        weights.encode, lambda case, parts: weights.decode(parts),
+        lambda case: said(case, canonical(case)), said,
+        lambda case, found: weights.encode(found),
+    ),
+    "tensors": Coder(
+        tensors(),
+        lambda case: {"": sparse_weights.encode(case)}, lambda case, parts: sparse_weights.decode(parts[""]),
+        lambda case: [(name, _array(t.half().numpy() + np.float16(0))) for name, t in case.items()],
+        lambda found: [(name, _array(t.numpy())) for name, t in found.items()],
+        lambda case, found: {"": sparse_weights.encode(found)}, sealed=True,
+    ),
+}  # fmt: skip
