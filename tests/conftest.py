@@ -1,1 +1,4 @@
 """What several files of tests share; this folder is where they find their helpers."""
+
+from records import kept  # noqa: F401
+from tiny_studies import made  # noqa: F401
