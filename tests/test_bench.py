@@ -24,7 +24,7 @@ def small():
     return data.load_picture("chelsea")[60:124, 120:184]
 
 
-def test_table_compares_whole_times_with_the_recorded_course(small):
+def test_measure_compares_whole_times_with_the_recorded_course(small):
     course = {100: 5.0, 200: 99.0}
     budgets = {"budget": BUDGET, "loonie": replace(BUDGET, schedule="quadratic")}
     table = bench.measure("small", small, course, "of a test", **budgets, target_steps=(100, 200))
@@ -40,13 +40,13 @@ def test_table_compares_whole_times_with_the_recorded_course(small):
         assert table.ratios(row) == [pytest.approx(reference.seconds[0] / row.seconds[0]), None]
 
 
-def test_a_fit_that_takes_too_long_is_given_up(small, monkeypatch):
+def test_seconds_to_gives_up_a_fit_that_takes_too_long(small, monkeypatch):
     monkeypatch.setattr(bench, "GIVE_UP", 0.0)
     monkeypatch.setattr(bench, "fit", lambda *a, on_score, **k: on_score(10, [1.0]) or pytest.fail("it went on"))
     assert bench.seconds_to(5.0, small, BUDGET, "torch", seed=0) is None
 
 
-def test_loonie_is_timed_until_a_file_within_the_budget_is_good_enough(small):
+def test_seconds_to_times_loonie_until_a_file_within_the_budget_is_good_enough(small):
     """A score that no file within the budget has does not stop the clock."""
     budget = replace(BUDGET, steps=60, schedule="quadratic")
     architecture, make = bench.network(small, budget, "loonie")
@@ -60,7 +60,7 @@ def test_loonie_is_timed_until_a_file_within_the_budget_is_good_enough(small):
 
 
 @needs_compiler
-def test_compilation_is_counted(small, monkeypatch):
+def test_seconds_to_counts_compilation(small, monkeypatch):
     kernel.library()
     compiled, run = [], kernel.subprocess.run
     monkeypatch.setattr(kernel.subprocess, "run", lambda *a, **k: compiled.append(a) or run(*a, **k))
@@ -68,7 +68,7 @@ def test_compilation_is_counted(small, monkeypatch):
     assert compiled
 
 
-def test_the_readers_cache_is_as_before(monkeypatch, tmp_path):
+def test_fresh_kernel_leaves_the_readers_cache_as_before(monkeypatch, tmp_path):
     for before in (str(tmp_path), None):
         monkeypatch.setenv("SPARSECOMP_CACHE", before) if before else monkeypatch.delenv("SPARSECOMP_CACHE")
         with pytest.raises(KeyError), bench.fresh_kernel():
@@ -80,7 +80,7 @@ def test_the_readers_cache_is_as_before(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("kodak", [True, False])
-def test_targets_are_what_reference_has_at_400_and_800_steps(monkeypatch, small, kodak):
+def test_bench_fit_has_the_targets_of_reference_at_400_and_800_steps(monkeypatch, small, kodak):
     seen = []
     monkeypatch.setattr(data, "available", lambda name: kodak)
     monkeypatch.setattr(data, "kodak", lambda: {"kodim15": small})
@@ -98,7 +98,7 @@ def test_recorded_course_of_chelsea_is_what_reference_does():
     assert fitted.psnr == pytest.approx(bench.CHELSEA_COURSE[100], abs=0.2)
 
 
-def test_command_prints_ratios_and_dashes(capsys, monkeypatch):
+def test_bench_fit_command_prints_ratios_and_dashes(capsys, monkeypatch):
     rows = (
         bench.Row("reference", "torch", "adam", 393216, 2300.0, (361.76, 723.5)),
         bench.Row("fast", "kernel", "soap", 8192, 410.4, (4.16, None)),
@@ -120,7 +120,7 @@ def projected():
     return bench.bench_projections(seed=3, shape=(40, 10, 3, 3), rounds=3)
 
 
-def test_every_projection_leaves_the_zeros_that_are_asked_for(projected):
+def test_bench_projections_leaves_the_zeros_that_are_asked_for(projected):
     v = torch.randn(40, 10, 3, 3, generator=torch.Generator().manual_seed(3))
     assert [row.projection for row in projected.rows] == list(PROJECTIONS)
     for row in projected.rows:
@@ -133,7 +133,7 @@ def test_every_projection_leaves_the_zeros_that_are_asked_for(projected):
     assert projected.threads == torch.get_num_threads()
 
 
-def test_bilevel_projections_are_compared_at_their_own_radius(projected):
+def test_bench_projections_compares_bilevel_ones_at_their_own_radius(projected):
     v = torch.randn(40, 10, 3, 3, generator=torch.Generator().manual_seed(3))
     rows = {row.projection: row for row in projected.rows}
     for name, exact in {"bilevel_l11": "l1", "bilevel_l1inf": "l1inf"}.items():
@@ -142,7 +142,7 @@ def test_bilevel_projections_are_compared_at_their_own_radius(projected):
     assert [name for name, row in rows.items() if row.over_euclidean is None] == ["l1", "l1inf", "l21"]
 
 
-def test_times_of_the_released_code_stand_only_beside_its_own_tensor(projected, monkeypatch):
+def test_bench_projections_has_released_times_of_its_own_tensor_only(projected, monkeypatch):
     assert all(row.released is None for row in projected.rows)
     monkeypatch.setattr(bench, "SHAPE", projected.shape)
     rows = bench.bench_projections(shape=projected.shape, rounds=1).rows
@@ -151,7 +151,7 @@ def test_times_of_the_released_code_stand_only_beside_its_own_tensor(projected, 
     }  # fmt: skip
 
 
-def test_command_prints_projections_and_keeps_them(capsys, monkeypatch, projected, tmp_path):
+def test_bench_projections_command_prints_and_keeps_them(capsys, monkeypatch, projected, tmp_path):
     monkeypatch.setattr(bench, "bench_projections", lambda seed: projected)
     assert cli.main(["bench", "projections", "--seed", "3", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
