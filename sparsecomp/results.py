@@ -135,6 +135,15 @@ def records(study: str, out: Path | None = None, **where: object) -> list[RunRec
     return [r for r in found if all(r.config.get(k) == v for k, v in where.items())]
 
 
+def some(study: str, out: Path | None = None, **where: object) -> list[RunRecord]:
+    """`records`, of which there must be one; `LookupError` with the command to make them."""
+    found = records(study, out, **where)
+    if not found:
+        command = f"sparsecomp {'bench' if study == 'bench' else f'study {study}'}"
+        raise LookupError(f"no record of study {study!r} with {where}: make it with `{command}`")
+    return found
+
+
 def record(study: str, out: Path | None = None, **where: object) -> RunRecord:
     """The one record that matches; `LookupError` with the command to make it where there is none, `ValueError` for
     several.

@@ -1,3 +1,5 @@
-"""What the tests of both packages share: `import strategies` works in every folder below."""
+"""What several files of tests share; this folder is where they find their helpers."""
 
 import strategies  # noqa: F401  (loads the profile of hypothesis)
+from records import kept  # noqa: F401
+from tiny_studies import made  # noqa: F401

@@ -12,16 +12,12 @@ from sparsecomp.sparsify.admm import Z_UPDATES, kept
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 
-def test_png_is_a_picture():
+def test_figure_shows_itself_as_a_png():
     shown = drawings.front()._repr_png_()
     assert shown.startswith(b"\x89PNG") and len(shown) > 20_000
 
 
-def test_every_projection_has_a_name_and_a_colour():
-    assert set(drawings.PROJECTION_NAMES) == set(drawings.COLOURS) == set(PROJECTIONS)
-
-
-def test_the_layer_is_drawn_from_its_seed():
+def test_seeded_layer_is_drawn_from_its_seed():
     layer = drawings.seeded_layer(3, 20, 500)
     assert layer.shape == (20, 500) and torch.equal(layer, drawings.seeded_layer(3, 20, 500))
     assert not torch.equal(layer, drawings.seeded_layer(4, 20, 500))
@@ -31,7 +27,7 @@ def test_the_layer_is_drawn_from_its_seed():
     assert flatness > 4, "heavier tails than a normal distribution's 3"
 
 
-def test_points_land_on_the_balls():
+def test_balls_show_points_that_land_on_them():
     figure = drawings.balls(points=40)
     assert len(figure.axes) == len(PROJECTIONS)
     for name, axes in zip(drawings.PROJECTION_NAMES, figure.axes, strict=True):
@@ -42,7 +38,7 @@ def test_points_land_on_the_balls():
             assert ball_norm(groups, name) == pytest.approx(1, abs=1e-12)
 
 
-def test_rows_without_a_weight_are_grey_and_zeros_white():
+def test_layer_picture_is_grey_for_dead_rows_and_white_for_zeros():
     weights = torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0], [0.25, 0.0, -4.0]])
     shown = drawings.layer_picture(weights, 1.0, side=2)
     assert shown.shape == (6, 6, 3) and (shown[2:4] == 205).all() and (shown[:2, 2:4] == 255).all()
@@ -59,8 +55,9 @@ def test_layers_are_titled_with_their_zeros_and_dead_filters():
     assert titles[:2] == ["this\nzeros 75%, dead filters 50%", "that\nzeros 0%, dead filters 0%"]
 
 
-def test_courses_are_those_of_the_projections():
+def test_projection_courses_are_those_of_the_projections():
     v = drawings.seeded_layer(1, 12, 10)
+    assert set(drawings.PROJECTION_NAMES) == set(drawings.COLOURS) == set(PROJECTIONS)
     figure = drawings.projection_courses(v)
     for name, title in drawings.PROJECTION_NAMES.items():
         zeros, dead, distance = (
@@ -74,28 +71,17 @@ def test_courses_are_those_of_the_projections():
         assert distance[-1, 1] == 0 and zeros[-1, 1] == 0
 
 
-def test_the_game_is_drawn_from_its_start():
+def test_duel_is_drawn_from_its_start_to_its_answer():
     left, right = drawings.duel(0).axes
     assert "x = 3.00, λ = 0.00" in left.get_title() and "x = 3.00, λ = 0.00" in right.get_title()
     left, right = drawings.duel(160).axes
     assert "x = 1.00, λ = 4" in left.get_title() and "x = 1.00, λ = 4" not in right.get_title()
 
 
-def test_gates_are_drawn_with_their_probabilities():
+def test_gate_distribution_says_its_probabilities():
     titles = [axes.get_title() for axes in drawings.gate_distribution().axes]
     assert [title.split(":")[0] for title in titles] == ["log α = -2", "log α = 0", "log α = 2"]
     assert "median 0.50" in titles[1]
-
-
-def test_the_autoencoder_is_drawn_from_the_model():
-    figure = drawings.autoencoder()
-    told = [text.get_text() for text in figure.axes[0].texts]
-    layers = [text for text in told if "→" in text]
-    shares = [float(text.split(", ")[-1].removesuffix(" %")) for text in layers]
-    assert layers[0].startswith("3→64, 5x5 /2") and layers[-1].startswith("16→3, 3x3")
-    assert len(layers) == len(figure.axes[0].patches) == 21 and abs(sum(shares) - 100) < 1
-    encoder = sum(shares[:9])
-    assert abs(encoder - 100 * 75.7 / (75.7 + 279.1)) < 0.5, "as complexity counts"
 
 
 def told(figure: drawings.Figure) -> tuple[list[str], list[float]]:
@@ -105,8 +91,16 @@ def told(figure: drawings.Figure) -> tuple[list[str], list[float]]:
     return layers, [0.0 if "<" in text else float(text.split(", ")[-1].removesuffix(" %")) for text in layers]
 
 
+def test_autoencoder_is_drawn_from_sparse_cae():
+    figure = drawings.autoencoder()
+    layers, shares = told(figure)
+    assert layers[0].startswith("3→64, 5x5 /2") and layers[-1].startswith("16→3, 3x3")
+    assert len(layers) == len(figure.axes[0].patches) == 21 and abs(sum(shares) - 100) < 1
+    assert abs(sum(shares[:9]) - 100 * 75.7 / (75.7 + 279.1)) < 0.5, "as complexity counts"
+
+
 @pytest.mark.parametrize(("latent", "depth"), [(32, 15), (16, 15), (16, 2)])
-def test_cae_admm_is_drawn_from_the_model(latent, depth):
+def test_autoencoder_is_drawn_from_cae_admm(latent, depth):
     model = cae_admm.CaeAdmm(cae_admm.Shape(latent=latent, depth=depth))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     figure = drawings.autoencoder(model)
@@ -131,7 +125,7 @@ def test_cae_admm_is_drawn_from_the_model(latent, depth):
     assert model.training and not any(layer._forward_hooks for layer in model.modules())
 
 
-def test_boxes_of_cae_admm_do_not_overlap():
+def test_autoencoder_has_boxes_that_do_not_overlap():
     for depth in (15, 0):
         figure = drawings.autoencoder(cae_admm.CaeAdmm(cae_admm.Shape(depth=depth)))
         edges = sorted((box.get_x(), box.get_x() + box.get_width()) for box in figure.axes[0].patches)
@@ -139,7 +133,7 @@ def test_boxes_of_cae_admm_do_not_overlap():
         assert figure.axes[0].get_xlim()[1] > edges[-1][1]
 
 
-def test_the_block_transform_is_orthonormal():
+def test_block_dct_is_orthonormal():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
     code = drawings.block_dct(picture)
@@ -149,7 +143,7 @@ def test_the_block_transform_is_orthonormal():
     assert flat[0, [0, 64, 128], 0, 0].tolist() == pytest.approx([800] * 3) and int((flat.abs() > 1e-9).sum()) == 3
 
 
-def test_the_pruned_code_is_told_with_its_quality():
+def test_pruned_code_is_told_with_its_quality():
     detail = np.ascontiguousarray(data.bundled()["astronaut"][10:74, 130:194])
     figure = drawings.pruned_code(detail, 0.1)
     titles, code = [axes.get_title() for axes in figure.axes], drawings.block_dct(detail)
@@ -163,7 +157,7 @@ def valley(x: np.ndarray) -> float:
     return float(x @ drawings.HESSIAN.numpy() @ x / 2 - drawings.SLOPE.numpy() @ x)
 
 
-def test_the_diamond_has_one_answer_for_every_rho():
+def test_alternate_on_the_diamond_has_one_answer_for_every_rho():
     """On the edge x1 + x2 = 1 the slope of d stands at right angles to it: (3/7, 4/7)."""
     slopes = []
     for rho in drawings.RHOS:
@@ -180,7 +174,7 @@ def test_the_diamond_has_one_answer_for_every_rho():
     assert min(map(valley, border)) >= valley(np.array([3 / 7, 4 / 7])) - 1e-12
 
 
-def test_on_the_cross_the_answer_hangs_on_rho():
+def test_alternate_on_the_cross_has_answers_that_depend_on_rho():
     """The lowest points of the axes are (1, 0) and (0, 2.2), the second is lower; they can be points of rest where
     ``rho >= |slope of d across| / |x|``, from 1.6 and from 0.76 on.
     """
@@ -200,7 +194,7 @@ def test_on_the_cross_the_answer_hangs_on_rho():
     assert best[1] < best[0]
 
 
-def test_the_way_is_drawn_as_it_was_gone():
+def test_alternating_draws_the_way_of_alternate():
     figure = drawings.alternating("cross", 7, (0.5, 6.0))
     assert [axes.get_title() for axes in figure.axes] == [
         f"ρ = {rho:g}, 7 steps\nZ = ({z[0]:.2f}, {z[1]:.2f})"
@@ -218,7 +212,7 @@ def test_the_way_is_drawn_as_it_was_gone():
         assert (places[:, :2] >= -0.5).all() and (tips <= high).all(), "the arrows end inside the panel"
 
 
-def test_residuals_are_those_of_the_runs():
+def test_residuals_are_those_of_alternate():
     figure = drawings.residuals(30)
     for axes, where in zip(figure.axes, drawings.SETS, strict=True):
         for pair, rho in zip((axes.lines[:2], axes.lines[2:4], axes.lines[4:]), drawings.RHOS, strict=True):
@@ -226,7 +220,7 @@ def test_residuals_are_those_of_the_runs():
             assert all(np.array_equal(line.get_ydata(), history[:, place]) for place, line in enumerate(pair))
 
 
-def test_a_code_map_is_black_where_the_code_is_zero():
+def test_code_map_is_black_where_the_code_is_zero():
     code = np.zeros((6, 4, 5), np.int32)
     code[1, 2, 3], code[4, 0, 0], code[5, 3, 4] = 9, -9, 1
     shown = drawings.code_map(code, (192, 192)).astype(int)

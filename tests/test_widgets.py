@@ -13,13 +13,13 @@ import tiny_cae_admm
 import torch
 from PIL import Image
 
-from sparsecomp import codecs, data, drawings, metrics, widgets
+from sparsecomp import codecs, data, drawings, metrics, network_weights, widgets
 from sparsecomp.codecs.trained import latent_of, pruned
-from sparsecomp.coding import entropy, sparse_weights, weights
+from sparsecomp.coding import latents, sparse_weights
 from sparsecomp.models.inference import to_input
 from sparsecomp.models.pretrained import Models, Stored
 from sparsecomp.models.siren import Architecture, layers
-from sparsecomp.models.sparse_cae import SCALE
+from sparsecomp.models.sparse_cae import SCALE, SparseCAE
 from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -34,11 +34,24 @@ def pixels(image: ipywidgets.Image) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(image.value)))
 
 
+def told(widget: ipywidgets.Widget) -> str:
+    return "".join(each.value for each in inside(widget, ipywidgets.HTML))
+
+
+def frames_of(widget: ipywidgets.Widget) -> tuple:
+    return inside(widget, ipywidgets.Stack)[0].children
+
+
+def part(picture: np.ndarray, crop: widgets.Crop) -> np.ndarray:
+    top, left, height, width = crop
+    return picture[top : top + height, left : left + width].copy()
+
+
 def press(widget: ipywidgets.Widget, text: str) -> None:
     next(button for button in inside(widget, ipywidgets.Button) if button.description == text).click()
 
 
-def test_frames_need_one_option_each():
+def test_sliding_needs_one_option_a_frame():
     frames = [ipywidgets.HTML("a"), ipywidgets.HTML("b")]
     assert inside(widgets.sliding("x", ["1", "2"], frames, index=1), ipywidgets.Stack)[0].selected_index == 1
     for options, index in ((["1"], 0), (["1", "2"], 2)):
@@ -55,27 +68,22 @@ def test_tiles_are_lossless_crops_under_escaped_captions():
     assert "cannot go so low" in inside(grid, ipywidgets.HTML)[-1].value
 
 
-def test_budget_frames_are_under_their_budgets():
-    frames = inside(widgets.codec_budgets(), ipywidgets.Stack)[0].children
-    assert len(frames) == len(widgets.BUDGETS)
-    for budget, frame in zip(widgets.BUDGETS, frames, strict=True):
-        told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
-        rates = [float(rate) for rate in re.findall(r"([\d.]+) bpp<br>[\d.]+ dB", told)]
+def test_codec_budgets_show_files_under_their_budgets():
+    for budget, frame in zip(widgets.BUDGETS, frames_of(widgets.codec_budgets()), strict=True):
+        rates = [float(rate) for rate in re.findall(r"([\d.]+) bpp<br>[\d.]+ dB", told(frame))]
         assert rates and max(rates) <= budget + 5e-4
 
 
-def test_siren_frame_shows_the_file():
+def test_siren_sizes_show_the_kept_file():
     file, original = widgets.kept_file("astronaut-10x28.spc"), data.bundled()["astronaut"]
-    frame = inside(widgets.siren_sizes(), ipywidgets.Stack)[0].children[widgets.SIZES.index("10x28")]
-    top, left, height, width = widgets.NARROW
+    frame = frames_of(widgets.siren_sizes())[widgets.SIZES.index("10x28")]
     decoded = codecs.decode(file)
-    assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[1]), decoded[top : top + height, left : left + width])
-    told = "".join(each.value for each in inside(frame, ipywidgets.HTML))
-    assert f"{len(file):,} bytes" in told and "7,479 parameters" in told
-    assert f"{metrics.psnr(reference=original, reconstruction=decoded):.2f} dB" in told
+    assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[1]), part(decoded, widgets.NARROW))
+    assert f"{len(file):,} bytes" in told(frame) and "7,479 parameters" in told(frame)
+    assert f"{metrics.psnr(reference=original, reconstruction=decoded):.2f} dB" in told(frame)
 
 
-def test_missing_file_says_how_to_make_it():
+def test_kept_file_says_how_to_make_one_that_is_missing():
     with pytest.raises(LookupError, match="sparsecomp study gallery"):
         widgets.kept_file("nobody.spc")
 
@@ -95,25 +103,19 @@ def test_live_siren_fits():
     sliders = {slider.description: slider for slider in inside(live, ipywidgets.IntSlider)}
     sliders["depth"].value, sliders["width"].value, sliders["steps"].value = 2, 8, 100
     press(live, "fit")
-    told = "".join(each.value for each in inside(live, ipywidgets.HTML))
-    assert "2x8" in told and inside(live, ipywidgets.IntProgress)[0].value == 100
+    assert "2x8" in told(live) and inside(live, ipywidgets.IntProgress)[0].value == 100
 
 
-def test_loonie_frames_are_the_kept_files_within_their_budgets():
+def test_loonie_budgets_show_the_kept_files_within_them():
     original = data.bundled()["astronaut"]
-    frames = inside(widgets.loonie_budgets(), ipywidgets.Stack)[0].children
-    assert len(frames) == len(widgets.LOONIE_BUDGETS)
-    top, left, height, width = widgets.NARROW
-    for budget, frame in zip(widgets.LOONIE_BUDGETS, frames, strict=True):
+    for budget, frame in zip(widgets.LOONIE_BUDGETS, frames_of(widgets.loonie_budgets()), strict=True):
         file = widgets.kept_file(f"astronaut-loonie-file-{budget:g}.spc")
         assert 0.95 * budget <= 8 * len(file) / 512**2 <= budget
         decoded = codecs.decode(file)
-        shown = pixels(inside(frame, ipywidgets.Image)[1])
-        assert np.array_equal(shown, decoded[top : top + height, left : left + width])
-        told = inside(frame, ipywidgets.HTML)[0].value
-        psnr = metrics.psnr(reference=original, reconstruction=decoded)
-        assert f"{len(file):,} bytes" in told and all(s in told for s in ("tables", "positions", "values", "weights"))
-        assert f"{psnr:.2f} dB" in "".join(each.value for each in inside(frame, ipywidgets.HTML))
+        assert np.array_equal(pixels(inside(frame, ipywidgets.Image)[1]), part(decoded, widgets.NARROW))
+        said = inside(frame, ipywidgets.HTML)[0].value
+        assert f"{len(file):,} bytes" in said and all(s in said for s in ("tables", "positions", "values", "weights"))
+        assert f"{metrics.psnr(reference=original, reconstruction=decoded):.2f} dB" in told(frame)
 
 
 def test_alive_weights_are_blue_and_dead_ones_white():
@@ -124,7 +126,7 @@ def test_alive_weights_are_blue_and_dead_ones_white():
         bias += 1
         if number == 2:
             weight[:, :5, :5] = 0  # a quarter of the second hidden matrix; no neuron dies of it
-    file = weights.write(weights.Halves(architecture, parameters.half()), 64, 64)
+    file = network_weights.write(network_weights.Halves(architecture, parameters.half()), 64, 64)
     shown = widgets.alive_weights(file, (44, 44))  # three matrices of 20 pixels, two in a row
     assert shown.shape == (44, 44, 3)
     blue = (shown == (0, 114, 178)).all(2)
@@ -143,24 +145,21 @@ def test_live_loonie_fits_under_the_budget(monkeypatch):
     monkeypatch.setattr(widgets, "replace", lambda budget, **changes: steps.append(changes["steps"]) or budget)
     press(live, "fit")
     assert 1000 < steps[0] <= 4000
-    told = "".join(each.value for each in inside(live, ipywidgets.HTML))
-    assert 0.475 <= float(re.search(r"our file<br>([\d.]+) bpp", told)[1]) <= 0.5
+    assert 0.475 <= float(re.search(r"our file<br>([\d.]+) bpp", told(live))[1]) <= 0.5
     assert inside(live, ipywidgets.IntProgress)[0].description.endswith("dB")
 
 
-def test_two_players_have_a_frame_for_every_moment():
-    frames = inside(widgets.two_players(), ipywidgets.Image)
-    assert len(frames) == 7 and len({each.value for each in frames}) == 7
+@pytest.mark.parametrize(("widget", "count"), [(widgets.two_players, 7), (widgets.two_sets, len(widgets.UPDATES))])
+def test_drawn_widgets_have_another_frame_for_every_step(widget, count):
+    frames = inside(widget(), ipywidgets.Image)
+    assert len(frames) == count == len({each.value for each in frames})
 
 
-def test_projection_frames_say_what_is_zero():
+def test_projection_radius_says_what_is_zero():
     v = drawings.seeded_layer()
-    frames = inside(widgets.projection_radius(), ipywidgets.Stack)[0].children
-    assert len(frames) == len(widgets.SHARES)
-    for share, frame in zip(widgets.SHARES, frames, strict=True):
-        pictures, told = inside(frame, ipywidgets.Image), inside(frame, ipywidgets.HTML)
-        assert len(pictures) == len(told) == 1 + len(PROJECTIONS)
-        for name, picture, text in zip(drawings.PROJECTION_NAMES, pictures[1:], told[1:], strict=True):
+    for share, frame in zip(widgets.SHARES, frames_of(widgets.projection_radius()), strict=True):
+        pictures, texts = inside(frame, ipywidgets.Image), inside(frame, ipywidgets.HTML)
+        for name, picture, text in zip(drawings.PROJECTION_NAMES, pictures[1:], texts[1:], strict=True):
             w = PROJECTIONS[name](v, share * ball_norm(v, name))
             assert np.array_equal(pixels(picture), drawings.layer_picture(w, float(v.abs().max())))
             assert f"zeros {100 * float((w == 0).double().mean()):.0f} %" in text.value
@@ -171,8 +170,8 @@ def test_live_projections_follow_their_sliders():
     (share,), (seed,) = inside(live, ipywidgets.FloatSlider), inside(live, ipywidgets.IntSlider)
     before = [image.value for image in inside(live, ipywidgets.Image)]
     share.value = 1
-    told, shown = inside(live, ipywidgets.HTML)[2:], inside(live, ipywidgets.Image)
-    assert all("zeros 0 %" in text.value and "distance 0.00" in text.value for text in told)
+    texts, shown = inside(live, ipywidgets.HTML)[2:], inside(live, ipywidgets.Image)
+    assert all("zeros 0 %" in text.value and "distance 0.00" in text.value for text in texts)
     assert all(np.array_equal(pixels(shown[0]), pixels(each)) for each in shown)
     share.value, seed.value = 0.2, 5
     w = PROJECTIONS["l1"](v := drawings.seeded_layer(5), 0.2 * ball_norm(v, "l1"))
@@ -184,43 +183,38 @@ def test_live_projections_follow_their_sliders():
 
 
 @pytest.fixture
-def models(tmp_path) -> Models:
+def pair(tmp_path) -> Models:
     tiny_cae.write(tmp_path, "dense", seed=0, width=16, latent=4)
     tiny_cae.write(tmp_path, "again", seed=1, width=16, latent=4)
     return Models(tmp_path)
 
 
 @pytest.fixture
-def trained(models) -> Stored:
-    return models.find("dense")
+def trained(pair) -> Stored:
+    return pair.find("dense")
 
 
-def test_filters_die_from_frame_to_frame(models, trained):
-    widget = widgets.dying_filters("dense", "again", models)
-    frames = inside(widget, ipywidgets.Stack)[0].children
-    assert len(frames) == len(widgets.SPARSITIES) + 1
-    macs = []
-    for share, frame in zip(widgets.SPARSITIES, frames, strict=False):
-        told, pictures = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
-        assert len(pictures) == 3
-        macs.append(int(re.search(r"([\d,]+) MACs", told)[1].replace(",", "")))
-        constraint = Constraint("bilevel_l11", share, restart="trained")
-        left = second_start(trained.model, project(trained.model, constraint), constraint, 0)
-        weights = len(sparse_weights.encode(dict(left.encoder.state_dict())))
-        assert f"{weights:,} bytes as a sparse file" in told
-        alive = widgets.alive_filters(left, widgets.FACE[2:])
-        assert np.array_equal(pixels(pictures[2]), alive)
+def left_of(trained: Stored, kind: str, share: float) -> SparseCAE:
+    constraint = Constraint(kind, share, restart="trained")
+    return second_start(trained.model, project(trained.model, constraint), constraint, 0)
+
+
+def bytes_of(model: SparseCAE) -> str:
+    return f"{len(sparse_weights.encode(dict(model.encoder.state_dict()))):,} bytes as a sparse file"
+
+
+def test_dying_filters_die_from_frame_to_frame(pair, trained):
+    frames, macs = frames_of(widgets.dying_filters("dense", "again", models=pair)), []
+    for share, frame in zip(widgets.SPARSITIES, frames[:-1], strict=True):
+        left, (_, _, alive) = left_of(trained, "bilevel_l11", share), inside(frame, ipywidgets.Image)
+        assert bytes_of(left) in told(frame)
+        assert np.array_equal(pixels(alive), widgets.alive_filters(left, widgets.FACE[2:]))
+        macs.append(int(re.search(r"([\d,]+) MACs", told(frame))[1].replace(",", "")))
     assert macs == sorted(macs, reverse=True) and macs[-1] < macs[0]
-
-
-def test_the_first_frame_is_the_model_as_it_is(models, trained):
-    frame = inside(widgets.dying_filters("dense", "again", models), ipywidgets.Stack)[0].children[0]
-    top, left, height, width = widgets.FACE
-    detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
-    with torch.inference_mode():
-        symbols = entropy.quantise(trained.model.encoder(to_input(detail, SCALE)), trained.step)[0].numpy()
-    code = entropy.encode(symbols, trained.counts, trained.step)
-    assert f"{len(code):,} bytes of code" in inside(frame, ipywidgets.HTML)[0].value
+    detail = part(data.bundled()["astronaut"], widgets.FACE)
+    with torch.inference_mode():  # the first frame is the model as it is
+        symbols = latents.quantise(trained.model.encoder(to_input(detail, SCALE)), trained.step)[0].numpy()
+    assert f"{len(latents.encode(symbols, trained.counts, trained.step)):,} bytes of code" in told(frames[0])
 
 
 def test_live_filters_follow_their_controls(trained):
@@ -232,18 +226,10 @@ def test_live_filters_follow_their_controls(trained):
     assert inside(live, ipywidgets.HTML)[1].value != before
     kind.value = "l1,inf"
     assert "needs-kernel" in live._dom_classes and len(inside(live, ipywidgets.Image)) == 3
-    told = inside(live, ipywidgets.HTML)[1].value
-    constraint = Constraint("l1inf", 0.9, restart="trained")
-    left = second_start(trained.model, project(trained.model, constraint), constraint, 0)
-    assert f"{len(sparse_weights.encode(dict(left.encoder.state_dict()))):,} bytes" in told
+    assert bytes_of(left_of(trained, "l1inf", 0.9)) in told(live)
 
 
 # Chapter 30 -----------------------------------------------------------------------------------------------------------
-
-
-def test_two_sets_have_a_frame_for_every_update():
-    frames = inside(widgets.two_sets(), ipywidgets.Image)
-    assert len(frames) == len(widgets.UPDATES) == len({each.value for each in frames})
 
 
 @pytest.fixture
@@ -253,20 +239,17 @@ def coded(tmp_path) -> tuple[dict[str, str], Models]:
     return {"pruned, 10 %": "pruned", "not pruned": "other"}, Models(tmp_path)
 
 
-def test_a_share_of_the_code_is_what_a_file_holds(coded):
-    frames = inside(widgets.code_shares(*coded), ipywidgets.Stack)[0].children
-    top, left, height, width = widgets.FACE
-    detail = data.bundled()["astronaut"][top : top + height, left : left + width].copy()
-    assert len(frames) == len(widgets.KEPT)
-    for share, frame in zip(widgets.KEPT, frames, strict=True):
-        told, (original, shown, code) = inside(frame, ipywidgets.HTML)[0].value, inside(frame, ipywidgets.Image)
+def test_code_shares_are_what_a_file_holds(coded):
+    detail = part(data.bundled()["astronaut"], widgets.FACE)
+    for share, frame in zip(widgets.KEPT, frames_of(widgets.code_shares(*coded)), strict=True):
+        original, shown, code = inside(frame, ipywidgets.Image)
         measured = codecs.evaluate(codecs.get_codec("cae-admm", model="pruned", models=coded[1], keep=share), detail)
         symbols = pruned(latent_of(coded[1].find("pruned"), detail), share)
-        assert f"{measured.bytes:,} bytes" in told and f"SSIM {measured.ssim:.3f}" in told
-        assert f"{np.count_nonzero(symbols):,} of {symbols.size:,} entries" in told
+        assert f"{measured.bytes:,} bytes" in told(frame) and f"SSIM {measured.ssim:.3f}" in told(frame)
+        assert f"{np.count_nonzero(symbols):,} of {symbols.size:,} entries" in told(frame)
         assert np.array_equal(pixels(original), detail)
         assert np.array_equal(pixels(shown), measured.reconstruction)
-        assert np.array_equal(pixels(code), drawings.code_map(symbols, (height, width)))
+        assert np.array_equal(pixels(code), drawings.code_map(symbols, widgets.FACE[2:]))
 
 
 def test_live_codes_follow_their_controls(coded):

@@ -144,6 +144,7 @@ def cae_table() -> Table:
 
 def cae_variants_table() -> Table:
     """Every second descent and every control: what it saves, and what it loses. ± is the deviation over seeds."""
+    results.some("cae_sparse")
     rows = []
     for label in numbers.labels():
         record = numbers.sparse(label, numbers.seeds_of(label)[0])

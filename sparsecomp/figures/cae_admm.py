@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsecomp import codecs, data, metrics
+from sparsecomp import codecs, data, metrics, results
 from sparsecomp.codecs.base import BudgetError
 from sparsecomp.codecs.trained import CaeAdmm, latent_of, pruned
 from sparsecomp.drawings import Figure, code_map
@@ -311,6 +311,7 @@ def _with_interval(of: object, digits: int) -> str:
 
 def admm_variants_table() -> Table:
     """Every training on Kodak, its codes as the encoder makes them. ± is the standard deviation over seeds."""
+    results.some("cae_admm")
     rows = []
     for label in numbers.labels():
         record = numbers.training(label, numbers.seeds_of(label)[0])

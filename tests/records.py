@@ -1,14 +1,90 @@
-"""Records of CAE-ADMM as its studies write them, of numbers that can be told by hand.
+"""Records: those there are, and others of numbers that can be told by hand, in a folder of their own.
 
-Every file lies on one line, ``SSIM = 0.8 + 0.05 log2(bpp)`` and more; a shift lifts a training above it.
+Of CAE-ADMM every file lies on one line, ``SSIM = 0.8 + 0.05 log2(bpp)`` and more; a shift lifts a training above it.
 """
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
-from sparsecomp import results
+import pytest
+
+from sparsecomp import data, results
 from sparsecomp.studies.cae_admm import ESTIMATED, PRUNED, SHARES, VARIED
+
+RESULTS = results.folder()
+
+
+class Kept:
+    """A folder of results with the published ones alone: no models, no Kodak. Called, it keeps records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "runs").mkdir()
+        (folder / "published").symlink_to(RESULTS / "published")
+
+    def __call__(self, *records: results.RunRecord) -> None:
+        for record in records:
+            results.write(record, self.folder / "runs")
+
+    def baselines(self) -> None:
+        """The real records of the standard codecs, too."""
+        (self.folder / "runs" / "baselines").symlink_to(RESULTS / "runs" / "baselines")
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> Kept:
+    made = Kept(tmp_path)
+    monkeypatch.setattr(results, "folder", lambda: tmp_path)
+    monkeypatch.setattr(data, "available", lambda name: False)
+    return made
+
+
+def published(series: str, metric: str, where: str = "Fig. 2") -> list[tuple[float, float]]:
+    """Points of a series of CAE-ADMM, read without the library."""
+    with open(RESULTS / "published" / "cae_admm.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if (r["series"], r["metric"], r["where"]) == (series, metric, where)]
+    return [(float(row["x"]), float(row["value"])) for row in rows if "dropped" not in row["setting"]]
+
+
+# Records there are, read without the library --------------------------------------------------------------------------
+
+
+# Sparse CAE -----------------------------------------------------------------------------------------------------------
+
+BPP = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+def descent(
+    label: str,
+    *,
+    seed: int = 0,
+    shift: float = 0.0,
+    mse: float = 2.0,
+    profile: str = "laptop",
+    rates: tuple[float, ...] = BPP,
+    restart: str = "rewind",
+    train: str = "bsds500/train",
+    **result: object,
+) -> results.RunRecord:
+    """On two pictures, so many dB above 30 + 5 log2(bpp), the second 2 dB above the first."""
+    study = "cae" if label in ("high", "low") else "cae_sparse"
+    rows = [
+        {"picture": name, "setting": i, "bpp": rate, "psnr": 30 + 5 * math.log2(rate) + shift + more,
+         "mse_unquantised": mse * (1 + more)}
+        for name, more in (("a", 0.0), ("b", 2.0)) for i, rate in enumerate(rates)
+    ]  # fmt: skip
+    config = {
+        "label": label, "seed": seed, "profile": profile, "data": "kodak", "descent": {"coarsest": 1 / 64},
+        "train": {"data": train}, "constraint": None if study == "cae" else {"restart": restart},
+    }  # fmt: skip
+    result = {"macs": 100.0, "macs_paper": 100.0, "encoder_bytes": 900, "dense_bytes": 1000} | result
+    return results.RunRecord(study, f"{label}-{seed}", config, rows, 1.0, {}, result=result)
+
+
+# CAE-ADMM -------------------------------------------------------------------------------------------------------------
 
 RATES = {
     "unpruned": 2.0, "keep 40": 1.6, "keep 20": 0.8, "keep 10": 0.4, "keep 5": 0.2,
