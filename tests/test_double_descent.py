@@ -30,6 +30,7 @@ from sparsecomp.training.double_descent import (
     second_start,
     stream_writers,
 )
+from sparsecomp.training.loop import run
 
 COFFEE = {"coffee": bundled()["coffee"][:64, :64]}
 LAST = "encoder.conv3.weight"  # its filters are the channels of the latent
@@ -205,9 +206,7 @@ def test_project_leaves_a_weak_filter_of_the_last_layer(first):
 
 
 def descend(training: CaeTraining) -> SparseCAE:
-    while training.step < DESCENT.steps:
-        training.step()
-    return training.model
+    return run(training).model
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +252,7 @@ def test_second_descent_stays_sparse_and_as_printed_would_not(trained):
     before, adam = state(start), replace(DESCENT, optimiser="adam")
     ours = descend(CaeTraining(start, COFFEE, COFFEE, adam, masks=projected.masks))
     printed = CaeTraining(SparseCAE(trained.shape, 7), COFFEE, COFFEE, adam)
-    printed.masks = projected.masks
+    printed.optimiser.masks = projected.masks
     assert pruned_but_there(ours) == 0
     assert pruned_but_there(descend(printed)) == pruned_but_there(SparseCAE(trained.shape, 7)) > 100
     zeros = sum(int((ours.get_parameter(n) == 0).sum()) for n in projected.weights)

@@ -128,7 +128,11 @@ def places(height: int, width: int, number: int) -> np.ndarray:
 
 def test_crops_are_of_every_picture_in_turn_flipped_or_not_along_both_sides():
     pictures = {str(i): places(104 + 40 * i, 144 - 20 * i, i) for i in range(3)}
-    training = make(replace(SMALL, codes=90), pictures=pictures)
+    descent = replace(SMALL, codes=90)
+    training, other = (make(descent, pictures=pictures, seed=seed) for seed in (0, 5))
+    again = make(replace(descent, lr=0.5), pictures=pictures, pruning=PRUNED)
+    assert torch.equal(training.crops, again.crops), "of the seed alone"
+    assert not torch.equal(training.crops, other.crops)
     assert training.crops.shape == (90, 3, 104, 104) and training.crops.dtype == torch.uint8
     flips, seen = {}, set()
     for number, crop in enumerate(training.crops.permute(0, 2, 3, 1).numpy()):
@@ -305,7 +309,7 @@ def test_normalisations_settle_and_then_stay():
 # Losses that are no numbers, and the schedule -------------------------------------------------------------------------
 
 
-def test_step_is_left_out_if_its_gradient_is_no_number(monkeypatch):
+def test_step_is_left_out_and_counted_if_its_gradient_is_no_number(monkeypatch, tmp_path):
     def bad(x, reconstruction):  # a finite value whose gradient is 0 times infinity
         return mix(x, reconstruction) + (0 * reconstruction).sqrt().sum()
 
@@ -316,8 +320,11 @@ def test_step_is_left_out_if_its_gradient_is_no_number(monkeypatch):
     assert all(torch.equal(tensor, held[name]) for name, tensor in training.optimiser.state().items())
     monkeypatch.setattr(latent_pruning, "mix", mix)
     training.step()
-    name = next(iter(held))
-    assert training.skipped == 1 and not torch.equal(training.optimiser.state()[name], held[name]), "and goes on"
+    name, resumed = next(iter(held)), make()
+    training.save(tmp_path / "it")
+    resumed.load(tmp_path / "it")
+    assert training.skipped == resumed.skipped == 1
+    assert not torch.equal(training.optimiser.state()[name], held[name]), "and goes on"
 
 
 def test_loss_that_is_no_number_ends_a_training(tmp_path):

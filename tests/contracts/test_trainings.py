@@ -166,8 +166,9 @@ def plain(value: object) -> object:
 
 
 def outcome(training: Training) -> dict[str, object]:
-    """State, history and results, but for seconds."""
-    found = {"state": training.state(), "plain": {k: v for k, v in training.plain().items() if k != "seconds"}}
+    """All that was reached, but for seconds; of what is no tensor, more than `plain` may hold."""
+    names = ("done", "history", "notes", "residuals", "skipped", "plateau")
+    found = {"state": training.state(), "plain": [getattr(training, name, None) for name in names]}
     if isinstance(training, SirenTraining):
         found["results"] = [{k: v for k, v in vars(r).items() if k != "seconds"} for r in training.results()]
     return plain(found)
