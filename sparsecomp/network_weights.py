@@ -323,7 +323,7 @@ def _read_header(tables: bytes, streams: int) -> tuple[Architecture, list[int], 
 
 
 def _absurd(architecture: Architecture, widths: list[int], streams: int) -> str:
-    """What is absurd about a network whose layers have these widths, told in so many bytes; nothing if nothing is."""
+    """Return why no legal file of so many bytes can hold a network with layers of these widths, or an empty text."""
     dims = [architecture.n_in, *widths, architecture.n_out]
     there = sum(after * (before + 1) for before, after in zip(dims[:-1], dims[1:], strict=True))
     if there > PARAMETERS_PER_BYTE * (streams + 64):
