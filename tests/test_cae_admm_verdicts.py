@@ -179,6 +179,9 @@ def test_above_is_how_far_a_training_lies_above_a_curve(kept):
 def test_headline_is_weighed_against_its_spread(kept, lift, verdict):
     kept(*(r for r in made.trainings() if r.config["label"] not in ("keep 10", "lambda 400")))
     for seed, (pruned, estimated) in enumerate(((0.0, 0.0), (0.02, 0.01), (0.05, 0.01))):
+        if seed < 2:
+            with pytest.raises(LookupError, match=f"{seed} seeds of .*, where two are needed"):
+                cae_admm.headline()
         kept(made.training("keep 10", seed, rate=0.5, shift=lift + pruned),
              made.training("lambda 400", seed, shift=estimated))  # fmt: skip
     mean, deviation = cae_admm.headline()

@@ -39,11 +39,11 @@ def test_balls_show_points_that_land_on_them():
 
 
 def test_layer_picture_is_grey_for_dead_rows_and_white_for_zeros():
-    weights = torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0], [0.25, 0.0, -4.0]])
+    weights = torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 0.0], [0.25, -4.0, 0.0]])
     shown = drawings.layer_picture(weights, 1.0, side=2)
-    assert shown.shape == (6, 6, 3) and (shown[2:4] == 205).all() and (shown[:2, 2:4] == 255).all()
-    assert (shown[0, 0] == (0, 114, 178)).all() and (shown[0, 4] == (213, 94, 0)).all()
-    assert (shown[4, 4] == (213, 94, 0)).all(), "what is larger than the largest is not darker"
+    assert shown.shape == (6, 6, 3) and (shown[2:4] == 205).all() and (shown[[0, 1, 4, 5], 4:] == 255).all()
+    assert (shown[0, 0] == (0, 114, 178)).all() and (shown[0, 2] == (213, 94, 0)).all()
+    assert (shown[4, 2] == (213, 94, 0)).all(), "what is larger than the largest is not darker"
     halfway = 255 - 0.5 * (255 - np.array((0, 114, 178)))
     assert abs(shown[4, 0] - halfway).max() <= 1
 

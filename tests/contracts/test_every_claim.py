@@ -78,6 +78,7 @@ def test_claim_weighs_what_it_measures(measure, expected):
 def test_lost_is_what_held_and_no_longer_does():
     held, fails = claim().weigh(), claim(measure=lambda: 9.0).weigh()
     assert verdicts.lost([held], {"k": "holds"}) == [] == verdicts.lost([fails], {"k": "differs"})
+    assert verdicts.lost([held], {"k": "differs"}) == [], "what was gained is not lost"
     assert verdicts.lost([fails], {"k": "holds"}) == ["k"] == verdicts.lost([], {"k": "holds"})
 
 
