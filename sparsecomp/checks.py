@@ -1,22 +1,33 @@
 """Checks of arguments, all with one form of message: ``keep must be in (0, 1], got 1.5``.
 
-Every check returns None, or raises a `ValueError` that names the argument, the rule and the value. `is_refusal` tells
-such an error from a bug.
+Every check returns None, or raises an `InputError` that names the argument, the rule and the value.
 """
 
 from __future__ import annotations
 
-import dis
 import math
 from collections.abc import Collection
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, NoReturn
+
+
+class InputError(ValueError):
+    """What was given cannot be used: an argument, a picture, a file. Any other error is a bug, here or elsewhere.
+
+    NumPy and Python raise `ValueError` where our own code is wrong, so what this package refuses has a class of its
+    own. The command line ends with status 2 for it and with 1 for a bug.
+    """
+
+
+def refuse(name: str, rule: str, value: object) -> NoReturn:
+    """Raise ``NAME must be RULE, got VALUE``."""
+    raise InputError(f"{name} must be {rule}, got {value!r}")
 
 
 def require(holds: bool, name: str, rule: str, value: object) -> None:
-    """``NAME must be RULE, got VALUE``, for a rule that has no function of its own."""
+    """`refuse` unless ``holds``: for a rule that has no function of its own."""
     if not holds:
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
+        refuse(name, rule, value)
 
 
 def in_range(name: str, value: Any, low: float, high: float = math.inf, ends: str = "[]") -> None:
@@ -38,10 +49,10 @@ def in_range(name: str, value: Any, low: float, high: float = math.inf, ends: st
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """An int, not a bool, of at least ``least`` and, if there is a ``most``, at most that."""
-    inside = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    """An integer, not a bool, of at least ``least`` and, if there is a ``most``, at most that."""
+    inside = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
     rule = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
-    require(inside and (most is None or value <= most), name, rule, value)
+    require(inside and (most is None or int(value) <= most), name, rule, value)
 
 
 def multiple(name: str, value: int, of: int) -> None:
@@ -49,25 +60,6 @@ def multiple(name: str, value: int, of: int) -> None:
     require(value % of == 0, name, f"a multiple of {of}", value)
 
 
-def one_of(name: str, value: object, choices: Collection[str]) -> None:
-    """One of a few names."""
-    require(value in tuple(choices), name, f"one of {', '.join(choices)}", value)
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Did a ``raise`` statement of this package raise the error? Everything else is a bug, here or elsewhere.
-
-    The type does not tell: our own checks raise `ValueError`, and so does NumPy where our code has a bug. The answer of
-    another process comes with the exception, because its traceback does not (`training.processes.in_worker`).
-    """
-    if hasattr(error, "is_refusal"):
-        return error.is_refusal
-    place = error.__traceback__
-    if place is None or isinstance(error, (AssertionError, NotImplementedError)):
-        return False
-    while place.tb_next is not None:
-        place = place.tb_next
-    frame = place.tb_frame
-    ours = frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]
-    # The instruction, not the line: in raise ValueError(f"{x.y}") the attribute may be what fails.
-    return ours and dis.opname[frame.f_code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
+def one_of(name: str, value: object, choices: Collection[object]) -> None:
+    """One of a few names or values."""
+    require(value in tuple(choices), name, f"one of {', '.join(map(str, choices))}", value)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from sparsecomp import __version__, checks, data, notebooks, profiles
+from sparsecomp import __version__, data, notebooks, profiles
+from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
 
 if TYPE_CHECKING:
@@ -132,11 +133,11 @@ def encode(
     """
     chosen = profiles.get(profile)
     if keep is not None and bpp is not None:
-        raise ValueError(f"--keep {keep:g} and --bpp {bpp:g}: give one of them, each says how long the file will be")
+        raise InputError(f"--keep {keep:g} and --bpp {bpp:g}: give one of them, each says how long the file will be")
     if out is None:
         out = Path(Path(picture).stem + ".spc")
         if out.exists():
-            raise ValueError(f"{str(out)!r} is there already: say with -o what to write")
+            raise InputError(f"{str(out)!r} is there already: say with -o what to write")
     _check_out(out, picture)
     image = data.load_picture(picture)
     from sparsecomp import codecs
@@ -162,7 +163,7 @@ def decode(
 ) -> None:
     """Write the picture of an .spc file as PNG; nothing but the file is needed (of a trained codec: and its model)."""
     if out.suffix.lower() != ".png":
-        raise ValueError(f"output {str(out)!r}: a name that ends in .png is needed, because nothing more may be lost")
+        raise InputError(f"output {str(out)!r}: a name that ends in .png is needed, because nothing more may be lost")
     _check_out(out, file)
     written = file.read_bytes()
     from sparsecomp import codecs
@@ -221,18 +222,16 @@ def compare(
     fits = {name: fit for name in codecs.NAMES if (fit := _budget(name, chosen))}
     if profile is None:
         fits = {name: replace(fit, steps=5000) for name, fit in fits.items()}
-    measured: dict[str, Measurement | ValueError] = {}
+    measured: dict[str, Measurement | InputError] = {}
     for name in codecs.NAMES:
         fit = fits.get(name)
         with _progress(fit.steps if fit else 1) as on_score:
             options = _taken(name, budget=fit, seed=seed, device=device, on_score=on_score)
             try:
                 measured[name] = codecs.evaluate(codecs.get_codec(name, **options), image, bpp)
-            except ValueError as error:  # the picture and the budget are legal: this codec cannot do it
-                if not checks.is_refusal(error):
-                    raise
+            except InputError as error:  # the picture and the budget are legal: this codec cannot do it
                 measured[name] = error
-    refused = [error for error in measured.values() if isinstance(error, ValueError)]
+    refused = [error for error in measured.values() if isinstance(error, InputError)]
     if len(refused) == len(measured):
         raise min(refused, key=lambda error: getattr(error, "smallest", float("inf")))
     title = f"{Path(picture).name}, {image.shape[1]} x {image.shape[0]}, at most {bpp:g} bits per pixel"
@@ -273,19 +272,19 @@ def study(
     """Make the records of a study. What is there is kept, what is half done is continued."""
     chosen = profiles.get(profile)
     if max_minutes is not None and not 0 < max_minutes < float("inf"):
-        raise ValueError(f"max_minutes={max_minutes}: a number above 0 is needed")
+        raise InputError(f"max_minutes={max_minutes}: a number above 0 is needed")
     from concurrent.futures import BrokenExecutor
 
     from sparsecomp import results, studies
     from sparsecomp.training.loop import Paused
 
     if name not in studies.STUDIES:
-        raise ValueError(f"study {name!r} is unknown; known are {', '.join(studies.STUDIES)}")
+        raise InputError(f"study {name!r} is unknown; known are {', '.join(studies.STUDIES)}")
     function = studies.STUDIES[name]
     if of is not None and "pictures_of" not in inspect.signature(function).parameters:
-        raise ValueError(f"study {name} has its own pictures: leave out --data {of}")
+        raise InputError(f"study {name} has its own pictures: leave out --data {of}")
     if train_on is not None and not name.startswith("cae"):
-        raise ValueError(f"study {name} trains no autoencoder: leave out --train {train_on}")
+        raise InputError(f"study {name} trains no autoencoder: leave out --train {train_on}")
     out = results.folder() / "runs" if out is None else out
     setup = studies.Setup(
         chosen, out, device=_device(device), max_minutes=max_minutes, seed=seed,
@@ -293,7 +292,7 @@ def study(
         train_on=train_on, dry_run=dry_run,
     )  # fmt: skip
     if out.exists() and not out.is_dir():
-        raise ValueError(f"output {str(out)!r} is there and is no folder")
+        raise InputError(f"output {str(out)!r} is there and is no folder")
     import torch
 
     torch.set_num_threads(1)  # the work is done by processes, one a core; here only files are measured
@@ -342,13 +341,13 @@ def run(
     for pair in parameter or []:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise ValueError(f"-p {pair}: a name and a value are needed")
+            raise InputError(f"-p {pair}: a name and a value are needed")
         values[name] = notebooks.value(text)
     if out is None:
         out = notebooks.folder().parent / "build" / "notebooks" / f"{source.stem}.ipynb"
         out.parent.mkdir(parents=True, exist_ok=True)
     elif out.suffix != ".ipynb":
-        raise ValueError(f"output {str(out)!r}: a name that ends in .ipynb is needed")
+        raise InputError(f"output {str(out)!r}: a name that ends in .ipynb is needed")
     _check_out(out, source)
     print(notebooks.run(source, values, out))
 
@@ -376,7 +375,7 @@ def bench_fit(
     from sparsecomp import bench
 
     if out is not None and not out.is_dir():
-        raise ValueError(f"output {str(out)!r}: there is no such folder")
+        raise InputError(f"output {str(out)!r}: there is no such folder")
     table = bench.bench_fit(seed)
     if out is not None:
         bench.write(table, out, seed)
@@ -404,7 +403,7 @@ def bench_projections(
     from sparsecomp import bench
 
     if out is not None and not out.is_dir():
-        raise ValueError(f"output {str(out)!r}: there is no such folder")
+        raise InputError(f"output {str(out)!r}: there is no such folder")
     table = bench.bench_projections(seed)
     if out is not None:
         bench.write_projections(table, out, seed)
@@ -473,8 +472,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _is_bad_input(error: Exception) -> bool:
     """Is the error what the reader gave us, or what this machine lacks? Everything else is a bug of ours.
 
-    Bad input is what a ``raise`` statement of this package refuses. A machine lacks a file or the right to it, memory,
-    or an optional package.
+    Bad input is an `InputError`, and a learning rate so high that a loss is no number. A machine lacks a file or the
+    right to it, memory, or an optional package.
     """
     if isinstance(error, ImportError):
         return (error.name or "").split(".")[0] != "sparsecomp"
@@ -482,7 +481,7 @@ def _is_bad_input(error: Exception) -> bool:
     if torch is not None and isinstance(error, RuntimeError):
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             return True
-    return isinstance(error, (OSError, MemoryError)) or checks.is_refusal(error)
+    return isinstance(error, (InputError, FloatingPointError, OSError, MemoryError))
 
 
 def _message(error: Exception) -> str:
@@ -499,13 +498,13 @@ def _fail(message: str, status: int) -> int:
 def _check_out(out: Path, source: str | Path) -> None:
     """Refuse, before any work, a place where no file can be made, or one that would cost the reader the input."""
     if not out.parent.is_dir():
-        raise ValueError(f"output {str(out)!r}: there is no folder {str(out.parent)!r}")
+        raise InputError(f"output {str(out)!r}: there is no folder {str(out.parent)!r}")
     if out.exists() and not out.is_file():
-        raise ValueError(f"output {str(out)!r} is there and is no plain file")
+        raise InputError(f"output {str(out)!r} is there and is no plain file")
     if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"output {str(out)!r}: the folder {str(out.parent)!r} may not be written to")
+        raise InputError(f"output {str(out)!r}: the folder {str(out.parent)!r} may not be written to")
     if out.exists() and os.path.exists(source) and out.samefile(source):
-        raise ValueError(f"output {str(out)!r} is the input: choose another name")
+        raise InputError(f"output {str(out)!r} is the input: choose another name")
 
 
 def _png(picture: np.ndarray) -> bytes:
@@ -550,9 +549,9 @@ def _device(name: str) -> str:
 
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name == "cpu:":
-        raise ValueError(f"device={name!r}: cpu, cuda or cuda:NUMBER is needed")
+        raise InputError(f"device={name!r}: cpu, cuda or cuda:NUMBER is needed")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices here")
+        raise InputError(f"device={name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices here")
     return name
 
 
@@ -618,8 +617,8 @@ def _workers_die_with_us() -> Iterator[None]:
 HEADS = ["codec", "bytes", "bpp", "PSNR dB", "SSIM", "MS-SSIM", "encode s", "decode s", "MAC/px"]
 
 
-def _cells(name: str, measured: Measurement | ValueError) -> list[str]:
-    if isinstance(measured, ValueError):
+def _cells(name: str, measured: Measurement | InputError) -> list[str]:
+    if isinstance(measured, InputError):
         return [name] + ["-"] * (len(HEADS) - 1)
     m = measured
     return [
@@ -661,7 +660,7 @@ small { color: color-mix(in srgb, CanvasText 70%, Canvas); }
 """
 
 
-def _page(title: str, image: np.ndarray, measured: dict[str, Measurement | ValueError], notes: list[str]) -> str:
+def _page(title: str, image: np.ndarray, measured: dict[str, Measurement | InputError], notes: list[str]) -> str:
     """One HTML file that needs nothing else: the table, then the original and every decoded picture, lossless."""
     from base64 import b64encode
 
@@ -677,7 +676,7 @@ def _page(title: str, image: np.ndarray, measured: dict[str, Measurement | Value
     body = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     figures = [figure("original", image, "24 bpp before any codec")]
     for name, m in measured.items():
-        if not isinstance(m, ValueError):
+        if not isinstance(m, InputError):
             caption = f"{m.bytes:,} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB"
             caption += "" if m.ssim is None else f", SSIM {m.ssim:.4f}"
             figures.append(figure(name, m.reconstruction, caption))

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from sparsecomp.checks import refuse, whole
+
 
 def mlp_macs_per_pixel(depth: int, width: int, n_in: int = 2, n_out: int = 3) -> int:
     """Multiply-accumulates of a fully connected network at one pixel; COIN evaluates it at every pixel.
@@ -28,8 +30,7 @@ def mlp_macs_per_pixel(depth: int, width: int, n_in: int = 2, n_out: int = 3) ->
     ValueError : if an argument is below 1.
     """
     for name, value in (("depth", depth), ("width", width), ("n_in", n_in), ("n_out", n_out)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value!r}")
+        whole(name, value, 1)
     return n_in * width + (depth - 1) * width * width + width * n_out
 
 
@@ -70,10 +71,8 @@ def _count(module: nn.Module, input_shape: tuple[int, ...], *, skip_zeros: bool)
     for name, layer in module.named_modules():
         held = [parameter for parameter in layer.parameters(recurse=False) if parameter.dim() >= 2]
         if held and not isinstance(layer, (nn.Linear, _ConvNd)):
-            kind = type(layer).__name__
-            raise ValueError(
-                f"module must hold its weights in linear or convolution layers, got {kind} {name or 'itself'}"
-            )
+            kind = f"{type(layer).__name__} {name or 'itself'}"
+            refuse("module", "one that holds its weights in linear or convolution layers", kind)
     total = 0
 
     def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -118,8 +117,7 @@ def macs_per_pixel(module: nn.Module, input_shape: tuple[int, ...], *, pixels: i
     A decoder's input is a latent and its output a picture, so `pixels` (>= 1; else ValueError) is asked for:
     it is H * W of the picture, whatever the shape of the input.
     """
-    if pixels < 1:
-        raise ValueError(f"pixels must be at least 1, got {pixels!r}")
+    whole("pixels", pixels, 1)
     return count_macs(module, input_shape) / pixels
 
 
@@ -155,9 +153,8 @@ def relative_latency(
     ------
     ValueError : if `repeats` or `warmup` is out of range.
     """
-    for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    whole("repeats", repeats, 1)
+    whole("warmup", warmup, 0)
     ratios = []
     for pair in range(warmup + repeats):
         if pair % 2:

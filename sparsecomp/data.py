@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sparsecomp.checks import InputError, one_of, require
 from sparsecomp.files import write_atomic
 
 MAX_PIXELS = 2**26  # the same bound that a file is decoded under
@@ -105,8 +106,7 @@ def bsds500(split: str) -> dict[str, np.ndarray]:
     ------
     ValueError : if `split` is none of these. DataUnavailable : as `kodak`.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    one_of("split", split, SPLITS)
     return _load("bsds500", split + "/")
 
 
@@ -124,9 +124,9 @@ def folder(path: str | Path) -> dict[str, np.ndarray]:
     kinds = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
     files = sorted(file for file in place.glob("*") if file.suffix.lower() in kinds)
     if not files:
-        raise ValueError(f"folder {str(place)!r}: there are no pictures in it")
+        raise InputError(f"folder {str(place)!r}: there are no pictures in it")
     if len({file.stem for file in files}) < len(files):
-        raise ValueError(f"folder {str(place)!r}: two pictures have one name")
+        raise InputError(f"folder {str(place)!r}: two pictures have one name")
     return {file.stem: load_picture(file) for file in files}
 
 
@@ -154,7 +154,7 @@ def load_picture(name_or_path: str | Path) -> np.ndarray:
         return _load("bundled", f"{name_or_path}.png")[name_or_path]
     path = Path(name_or_path)
     if not os.path.isfile(path):  # unlike Path.is_file, False for a name too long or not permitted
-        raise ValueError(f"picture {str(path)!r} is neither a file nor a bundled one ({', '.join(BUNDLED)})")
+        raise InputError(f"picture {str(path)!r} is neither a file nor a bundled one ({', '.join(BUNDLED)})")
     return _decode(path, path)
 
 
@@ -216,16 +216,14 @@ def fingerprint(images: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(images):
         picture = images[name]
-        if picture.dtype != np.uint8:
-            raise ValueError(f"images[{name!r}] must be uint8, got {picture.dtype}")
+        require(picture.dtype == np.uint8, f"images[{name!r}]", "uint8", picture.dtype)
         digest.update(f"{name}\0{picture.shape}\0".encode())
         digest.update(np.ascontiguousarray(picture).tobytes())
     return digest.hexdigest()
 
 
 def _known(name: str) -> str:
-    if name not in SETS:
-        raise ValueError(f"name must be one of {', '.join(SETS)}, got {name!r}")
+    one_of("name", name, SETS)
     return name
 
 
@@ -271,9 +269,7 @@ def _download(name: str) -> Path:
     """Fetch a set from its home page into the cache; every file is checked before it gets its name there."""
     cache, pictures = cache_folder(), SETS[name]
     if name == "bundled":
-        raise DataUnavailable(
-            f"bundled pictures are missing from {_bundled_folder()}: reinstall scikit-image"
-        )
+        raise DataUnavailable(f"bundled pictures are missing from {_bundled_folder()}: reinstall scikit-image")
     try:
         import pooch
 
@@ -312,13 +308,13 @@ def _unpack(archive: Path, folder: Path, files: Mapping[str, str]) -> None:
             assert opened is not None  # a plain file
             data = opened.read()
             if hashlib.sha256(data).hexdigest() != files[file]:
-                raise ValueError(f"SHA-256 of {member.name} differs from the pinned one")
+                raise InputError(f"SHA-256 of {member.name} differs from the pinned one")
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, data)
             missing.remove(file)
     if missing:
-        raise ValueError(f"{len(missing)} pinned files are not in the archive, {min(missing)} for one")
+        raise InputError(f"{len(missing)} pinned files are not in the archive, {min(missing)} for one")
 
 
 def _decode(file: Path | io.BytesIO, label: str | Path) -> np.ndarray:
@@ -329,15 +325,13 @@ def _decode(file: Path | io.BytesIO, label: str | Path) -> np.ndarray:
             with Image.open(file) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:  # before anything is decoded
-                    raise ValueError(f"{width}x{height} is above {MAX_PIXELS} pixels")
+                    raise InputError(f"{width}x{height} is above {MAX_PIXELS} pixels")
                 return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise ValueError(
-            f"picture {str(label)!r} cannot be read: no picture format that Pillow knows"
-        ) from None
+        raise InputError(f"picture {str(label)!r} cannot be read: no picture format that Pillow knows") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"picture {str(label)!r} cannot be read: {reason}") from error
+        raise InputError(f"picture {str(label)!r} cannot be read: {reason}") from error
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
@@ -347,7 +341,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
             grey[np.asarray(image) == image.info["transparency"]] = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode!r}, 32 bits a sample, has no fixed range")
+        raise InputError(f"mode {image.mode!r}, 32 bits a sample, has no fixed range")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

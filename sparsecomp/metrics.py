@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.metrics import structural_similarity
 
+from sparsecomp.checks import InputError, in_range, refuse, require, whole
+
 SSIM_WINDOW = 11  # pixels, Gaussian window of Wang et al. 2004
 MS_SSIM_SMALLEST_SIDE = 161  # five scales of an 11-pixel window: (11 - 1) * 2**4 + 1
 
@@ -32,9 +34,8 @@ def to_uint8(x) -> np.ndarray:
     """
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"x must be floating point in [0, 1], got dtype {x.dtype}")
-    if np.isnan(x).any():
-        raise ValueError("x must be numbers in [0, 1], got NaN")
+        refuse("x", "floating point in [0, 1]", x.dtype)
+    require(not np.isnan(x).any(), "x", "numbers in [0, 1]", "NaN")
     # fp16 has 11 bits of mantissa: multiplying by 255 there would round twice.
     return np.rint(np.clip(x.astype(np.float64), 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -118,10 +119,7 @@ def ms_ssim(*, reference: np.ndarray, reconstruction: np.ndarray) -> float | Non
     import pytorch_msssim  # here, because it brings torch: seconds that the other measures do not need
     import torch
 
-    a, b = (
-        torch.tensor(picture).permute(2, 0, 1)[None].to(torch.float64)
-        for picture in (reference, reconstruction)
-    )
+    a, b = (torch.tensor(picture).permute(2, 0, 1)[None].to(torch.float64) for picture in (reference, reconstruction))
     return float(pytorch_msssim.ms_ssim(a, b, data_range=255))
 
 
@@ -133,10 +131,9 @@ def bpp(*, data: bytes, height: int, width: int) -> float:
     ValueError : if `data` is not bytes, or `height` or `width` is not a positive integer.
     """
     if not isinstance(data, (bytes, bytearray)):
-        raise ValueError(f"data must be the bytes of a file, got {type(data).__name__}")
-    for name, value in (("height", height), ("width", width)):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1 pixel, got {value!r}")
+        refuse("data", "the bytes of a file", type(data).__name__)
+    whole("height", height, 1)
+    whole("width", width, 1)
     return 8.0 * len(data) / (int(height) * int(width))
 
 
@@ -194,14 +191,11 @@ def bd_psnr(*, rate_anchor, quality_anchor, rate_test, quality_test) -> BD:
 def _check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:
     for name, picture in (("reference", reference), ("reconstruction", reconstruction)):
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-            found = getattr(picture, "dtype", type(picture).__name__)
-            raise ValueError(f"{name} must be a uint8 array (see to_uint8), got {found}")
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-            raise ValueError(f"{name} must have shape (H, W, 3) with H, W >= 1, got {picture.shape}")
-    if reference.shape != reconstruction.shape:
-        raise ValueError(
-            f"reconstruction must have the reference's shape {reference.shape}, got {reconstruction.shape}"
-        )
+            refuse(name, "a uint8 array (see to_uint8)", getattr(picture, "dtype", type(picture).__name__))
+        plain = picture.ndim == 3 and picture.shape[2] == 3 and picture.size > 0
+        require(plain, name, "of shape (H, W, 3) with H, W >= 1", picture.shape)
+    same = reference.shape == reconstruction.shape
+    require(same, "reconstruction", f"of the reference's shape {reference.shape}", reconstruction.shape)
 
 
 def _check_curves(rate_anchor, quality_anchor, rate_test, quality_test) -> tuple[np.ndarray, ...]:
@@ -209,17 +203,12 @@ def _check_curves(rate_anchor, quality_anchor, rate_test, quality_test) -> tuple
     for which, rate, quality in (("anchor", rate_anchor, quality_anchor), ("test", rate_test, quality_test)):
         rate, quality = np.asarray(rate, dtype=np.float64), np.asarray(quality, dtype=np.float64)
         if rate.ndim != 1 or rate.shape != quality.shape or len(rate) < 4:
-            raise ValueError(
-                f"rate_{which} and quality_{which} must be of one length, at least 4 points, "
-                f"got shapes {rate.shape} and {quality.shape}"
-            )
+            shapes = rate.shape, quality.shape
+            refuse(f"rate_{which} and quality_{which}", "of one length, at least 4 points", shapes)
         for name, values in ((f"rate_{which}", rate), (f"quality_{which}", quality)):
-            if not np.isfinite(values).all():
-                raise ValueError(f"{name} must be finite, got {values.tolist()}")
-            if not (np.diff(values) > 0).all():
-                raise ValueError(f"{name} must increase strictly from point to point, got {values.tolist()}")
-        if rate[0] <= 0:
-            raise ValueError(f"rate_{which} must be above 0, got {rate[0]}")
+            rising = bool(np.isfinite(values).all() and (np.diff(values) > 0).all())
+            require(rising, name, "finite and increase strictly from point to point", values.tolist())
+        in_range(f"rate_{which}", rate[0], 0, ends="(]")
         curves += [rate, quality]
     return tuple(curves)
 
@@ -228,5 +217,5 @@ def _overlap(anchor: np.ndarray, test: np.ndarray, axis: str) -> tuple[float, fl
     low, high = float(max(anchor[0], test[0])), float(min(anchor[-1], test[-1]))
     if low >= high:
         spans = [f"[{curve[0]:g}, {curve[-1]:g}]" for curve in (anchor, test)]
-        raise ValueError(f"{axis}_anchor {spans[0]} and {axis}_test {spans[1]} must overlap")
+        raise InputError(f"{axis}_anchor {spans[0]} and {axis}_test {spans[1]} must overlap")
     return low, high

@@ -36,7 +36,7 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.checks import one_of, require, whole
+from sparsecomp.checks import InputError, one_of, refuse, require, whole
 from sparsecomp.coding import quantize
 from sparsecomp.coding.container import BitstreamError, Container, pack, read_varint, varint
 from sparsecomp.coding.range_coder import (
@@ -151,7 +151,7 @@ def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> d
     coder = _Coder(network, choices)
     if isinstance(network, Halves):
         if network.values.shape != (architecture.n_parameters,) or not bool(network.values.isfinite().all()):
-            raise ValueError(f"{architecture.n_parameters} finite values are needed for a {architecture}")
+            raise InputError(f"{architecture.n_parameters} finite values are needed for a {architecture}")
         matrices, alive = remove_dead(architecture, network.values.float(), fold=False)
         coder.header(alive)
         raw = b""
@@ -162,9 +162,9 @@ def encode(network: Quantised | Halves, choices: list[bytes] | None = None) -> d
         return coder.sections({"weights": raw})
     steps = network.steps
     if network.symbols.shape != (architecture.n_parameters,) or steps.shape != (2 * (architecture.depth + 1),):
-        raise ValueError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
+        raise InputError(f"{len(network.symbols)} symbols and {len(steps)} steps do not make a {architecture}")
     if int(steps.min()) < 0 or int(steps.max()) > quantize.FINEST:
-        require(False, "steps", f"in 0 .. {quantize.FINEST}", steps.tolist())
+        refuse("steps", f"in 0 .. {quantize.FINEST}", steps.tolist())
     matrices, alive = remove_dead(architecture, network.symbols.long().clamp(-MOST, MOST), fold=False)
     coder.header(alive)
     for step, (vector, ascending) in zip(steps.tolist(), _vectors(_canonical(matrices)), strict=True):
@@ -188,7 +188,7 @@ class _Coder:
         one_of("coordinates", network.coordinates, COORDINATES)
         require(architecture.n_in in range(2, 31, 4), "n_in", "2 + 4 K with K up to 7", architecture.n_in)
         require(architecture.n_out == 3, "n_out", "3", architecture.n_out)
-        half = 0 < np.float16(architecture.w0) == architecture.w0
+        half = 0 < float(np.float16(architecture.w0)) == architecture.w0
         require(half, "w0", "a 16-bit float above 0", architecture.w0)
         self.coordinates, self.architecture, self.tables = network.coordinates, architecture, bytearray()
         self.choices = iter(choices) if choices is not None else None
@@ -248,7 +248,7 @@ class _Coder:
         streams = sum(map(len, written.values())) - len(written["tables"])
         left = replace(self.architecture, width=max(1, *self.widths))
         if problem := _absurd(left, self.widths, streams):
-            raise ValueError(problem)
+            raise InputError(problem)
         return written
 
 

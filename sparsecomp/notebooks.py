@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from sparsecomp.checks import InputError
 from sparsecomp.files import atomic_path
 
 
-class NotebookError(RuntimeError):
+class NotebookError(InputError):
     """A cell of the notebook failed; the message says which and why."""
 
 
@@ -35,7 +36,7 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".py" and path.is_file():
         return path.resolve()
-    raise ValueError(f"notebook {name!r} is neither a chapter ({', '.join(names) or 'there are none'}) nor a .py file")
+    raise InputError(f"notebook {name!r} is neither a chapter ({', '.join(names) or 'there are none'}) nor a .py file")
 
 
 def value(text: str) -> object:
@@ -77,9 +78,9 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
     try:
         notebook = jupytext.read(source)
     except UnicodeDecodeError as error:
-        raise ValueError(f"notebook {source.name} is no text in UTF-8: {error}") from error
+        raise InputError(f"notebook {source.name} is no text in UTF-8: {error}") from error
     if "kernelspec" not in notebook.metadata:
-        raise ValueError(f"notebook {source.name} names no kernel in its header")
+        raise InputError(f"notebook {source.name} names no kernel in its header")
     with tempfile.TemporaryDirectory() as work, atomic_path(out) as done:
         made = Path(work) / "source.ipynb"
         nbformat.write(notebook, made)
@@ -87,14 +88,14 @@ def run(source: Path, parameters: Mapping[str, object], out: Path) -> Path:
         for name in parameters:
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
-                raise ValueError(f"notebook {source.stem} has no parameter {name!r}; {has}")
+                raise InputError(f"notebook {source.stem} has no parameter {name!r}; {has}")
         try:
             papermill.execute_notebook(
                 str(made), str(done), dict(parameters), cwd=str(source.parent), progress_bar=sys.stderr.isatty(),
                 extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
         except NoSuchKernel as error:
-            raise ValueError(f"notebook {source.name} needs the kernel {error.name}, which is not here") from error
+            raise InputError(f"notebook {source.name} needs the kernel {error.name}, which is not here") from error
         except papermill.PapermillExecutionError as error:
             cell = error.source.strip().partition("\n")[0]
             raise NotebookError(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sparsecomp.checks import InputError
 from sparsecomp.data import results_folder as folder
 from sparsecomp.files import write_atomic
 
@@ -75,7 +76,7 @@ class RunRecord:
         """Mean of a column over the rows that match; `ValueError` if there are none or a value is missing."""
         values = [row.get(column) for row in self.rows if all(row.get(k) == v for k, v in where.items())]
         if not values or any(v is None for v in values):
-            raise ValueError(f"record {self.name}: no mean of {column!r} where {where or 'anything'}")
+            raise InputError(f"record {self.name}: no mean of {column!r} where {where or 'anything'}")
         return float(np.mean(values))
 
     def only(self, pictures: Sequence[str] | None) -> RunRecord:
@@ -104,7 +105,7 @@ def write(record: RunRecord, out: Path) -> Path:
     """Write a record, whole or not at all. Raises `ValueError` if a row is over its limit or a number is not finite."""
     for row in record.rows:
         if len(json.dumps(row)) > MAX_ROW_BYTES:
-            raise ValueError(f"record {record.name}: the row of {row.get('picture')} is over {MAX_ROW_BYTES} bytes")
+            raise InputError(f"record {record.name}: the row of {row.get('picture')} is over {MAX_ROW_BYTES} bytes")
     path = path_of(out, record.study, record.name, record.config)
     path.parent.mkdir(parents=True, exist_ok=True)
     head = {k: v for k, v in asdict(record).items() if k != "rows"}
@@ -121,11 +122,11 @@ def read(path: Path) -> RunRecord:
     try:
         record = RunRecord(**json.loads(Path(path).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"record {path}: cannot be read ({error})") from error
+        raise InputError(f"record {path}: cannot be read ({error})") from error
     if record.schema != SCHEMA:
-        raise ValueError(f"record {path}: schema {record.schema}, this reader knows {SCHEMA}")
+        raise InputError(f"record {path}: schema {record.schema}, this reader knows {SCHEMA}")
     if Path(path).stem != f"{record.name}-{record.key}":
-        raise ValueError(f"record {path}: its configuration has the key {record.key}; was it edited?")
+        raise InputError(f"record {path}: its configuration has the key {record.key}; was it edited?")
     return record
 
 
@@ -152,7 +153,7 @@ def record(study: str, out: Path | None = None, **where: object) -> RunRecord:
     if not found:
         raise LookupError(f"no record of study {study!r} with {where}: make it with `sparsecomp study {study}`")
     if len(found) > 1:
-        raise ValueError(f"{len(found)} records of study {study!r} match {where}: {', '.join(r.name for r in found)}")
+        raise InputError(f"{len(found)} records of study {study!r} match {where}: {', '.join(r.name for r in found)}")
     return found[0]
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sparsecomp import codecs, data, metrics, network_weights, results
+from sparsecomp.checks import InputError
 from sparsecomp.codecs import BudgetError
 from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.codecs.trained import read_symbols
@@ -59,7 +60,7 @@ def sliding(
 ) -> ipywidgets.VBox:
     """A slider that shows one frame an option, by mouse and by keyboard, with or without a kernel."""
     if len(options) != len(frames) or not 0 <= index < len(frames):
-        raise ValueError(f"{len(options)} options, {len(frames)} frames, index {index}: one frame an option is needed")
+        raise InputError(f"{len(options)} options, {len(frames)} frames, index {index}: one frame an option is needed")
     slider = ipywidgets.SelectionSlider(options=list(options), index=index, description=label)
     stack = ipywidgets.Stack(list(frames), selected_index=index)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
@@ -373,9 +374,7 @@ def dying_filters(
     return ipywidgets.VBox([sliding("zeros", options, frames, index=2), _live_filters(dense)])
 
 
-def _projected_frame(
-    dense: Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE
-) -> ipywidgets.VBox:
+def _projected_frame(dense: Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE) -> ipywidgets.VBox:
     left = second_start(dense.model, project(dense.model, constraint), replace(constraint, restart="trained"), 0)
     return _encoder_frame(left, dense.counts, dense.step, original, crop)
 

@@ -28,7 +28,7 @@ from tiny_studies import (
 )
 
 from sparsecomp import complexity, data, metrics, profiles, results, studies
-from sparsecomp.codecs.trained import draw, latent_of, pruned
+from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import integer_latents, range_coder
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
 from sparsecomp.studies import cae_admm as study
@@ -230,7 +230,7 @@ def test_share_that_is_kept_comes_nearest_to_its_rate(own, monkeypatch):
         ssim, options = study._near(str(path), scored)
         share = options.get("keep", 1.0)
         assert abs(rate(share) - target) <= min(abs(rate(min(1.0, share * f)) - target) for f in (0.9, 1.12)) + 1e-9
-        drawn = [draw(model, pruned(c, share), HEIGHT, WIDTH) for c in codes]
+        drawn = [model.decode(pruned(c, share), HEIGHT, WIDTH) for c in codes]
         expected = [metrics.ssim(reference=p, reconstruction=d) for p, d in zip(scored, drawn, strict=True)]
         assert ssim == pytest.approx(np.mean(expected), abs=1e-6) and ("keep" in options) == (target < whole)
     monkeypatch.setattr(study, "NEAR", 3 * whole)

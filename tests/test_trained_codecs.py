@@ -15,6 +15,7 @@ from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BitstreamError, BudgetError, get_codec, trained
 from sparsecomp.codecs.base import REGISTRY
 from sparsecomp.coding.container import Container, pack, unpack
+from sparsecomp.models import pretrained
 from sparsecomp.models.pretrained import Models
 
 WRITERS = {"cae": tiny_cae.write, "cae-admm": tiny_cae_admm.write, "cae-theis": tiny_cae_admm.write}
@@ -164,18 +165,18 @@ def test_no_memory_is_a_fault_of_the_file(models, monkeypatch, name):
     def full(*arguments, **options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(trained, "in_strips", full)
+    monkeypatch.setattr(pretrained, "in_strips", full)
     with pytest.raises(BitstreamError, match="no memory to draw 20 x 20 pixels"):
         codec.decode(written)
 
 
 def test_any_size_is_drawn_in_strips_without_a_seam(models, monkeypatch):
-    in_strips = trained.in_strips
+    in_strips = pretrained.in_strips
     for name, pixels in (("cae", 1600), ("cae-admm", 1)):
         codec, image = get_codec(name, models=models), photograph(130, 90)
         written = codec.encode(image)
         picture = codec.decode(written).astype(int)
         with monkeypatch.context() as patch:
-            patch.setattr(trained, "in_strips", lambda *a, pixels=pixels, **o: in_strips(*a, **o, pixels=pixels))
+            patch.setattr(pretrained, "in_strips", lambda *a, pixels=pixels, **o: in_strips(*a, **o, pixels=pixels))
             assert np.abs(codec.decode(written) - picture).max() <= 1
             assert abs(len(codec.encode(image)) - len(written)) <= 2

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsecomp import metrics
+from sparsecomp.checks import InputError
 from sparsecomp.codecs.base import REGISTRY, BudgetError, Codec, Measurement, codec_of, names, register
 from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, unpack
 
@@ -38,11 +39,11 @@ def get_codec(name: str, **options: object) -> Codec:
         If the codec or an option is unknown, or an option is out of range.
     """
     if name not in REGISTRY:
-        raise ValueError(f"codec={name!r} is unknown; known are {', '.join(names())}")
+        raise InputError(f"codec={name!r} is unknown; known are {', '.join(names())}")
     known = REGISTRY[name].options()
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
+            raise InputError(f"{name} has no option {option!r}; it has {', '.join(known)}")
     return REGISTRY[name](**options)
 
 
@@ -66,9 +67,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, models: Models | None = No
     return codec_of(container).read(container, models)
 
 
-def evaluate(
-    codec: Codec, image: np.ndarray, bpp: float | None = None, models: Models | None = None
-) -> Measurement:
+def evaluate(codec: Codec, image: np.ndarray, bpp: float | None = None, models: Models | None = None) -> Measurement:
     """Encode a picture, decode the file with nothing but its bytes, and measure both.
 
     Parameters
@@ -92,9 +91,7 @@ def evaluate(
     return measure(data, image, encode_seconds=time.perf_counter() - started, models=models)
 
 
-def measure(
-    data: bytes, image: np.ndarray, *, encode_seconds: float, models: Models | None = None
-) -> Measurement:
+def measure(data: bytes, image: np.ndarray, *, encode_seconds: float, models: Models | None = None) -> Measurement:
     """Decode a file from its bytes alone and measure it against the picture it was made from.
 
     Raises

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from sparsecomp.checks import in_range
+from sparsecomp.checks import InputError, in_range, refuse, require
 from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, Container, unpack
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 bytes_ = bytes  # `Measurement` has a field of this name
 
 
-class BudgetError(ValueError):
+class BudgetError(InputError):
     """No file of this codec is small enough; `smallest` (bits per pixel) is what it can reach."""
 
     def __init__(self, codec: str, bpp: float, smallest: float):
@@ -115,10 +115,10 @@ def register(codec: type[Codec]) -> type[Codec]:
         If another codec has the name or the number, or the number is outside 1 .. 255.
     """
     if codec.number not in range(1, 256):
-        raise ValueError(f"number of {codec.name} must be in 1 .. 255, got {codec.number!r}")
+        refuse(f"number of {codec.name}", "in 1 .. 255", codec.number)
     for other in REGISTRY.values():
         if other.name == codec.name or other.number == codec.number:
-            raise ValueError(f"{codec.name}, number {codec.number}: {other.name} has number {other.number} already")
+            raise InputError(f"{codec.name}, number {codec.number}: {other.name} has number {other.number} already")
     REGISTRY[codec.name] = codec
     return codec
 
@@ -170,15 +170,12 @@ def check_image(image: np.ndarray, *, codec: str, max_side: int = MAX_PIXELS) ->
         If `image` is not uint8 of shape (H, W, 3) with 1 <= H, W <= `max_side` and H W <= `MAX_PIXELS`.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"image must be a uint8 array, not {kind}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image has shape {image.shape}; it must be (H, W, 3) with H, W at least 1")
+        refuse("image", "a uint8 array", getattr(image, "dtype", type(image).__name__))
+    plain = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+    require(plain, "image", "of shape (H, W, 3) with H, W at least 1", image.shape)
     height, width, _ = image.shape
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"image has {height} x {width} pixels; the limit is {MAX_PIXELS} in all")
-    if max(height, width) > max_side:
-        raise ValueError(f"image has {height} x {width} pixels; {codec} takes at most {max_side} a side")
+    require(height * width <= MAX_PIXELS, "image", f"of at most {MAX_PIXELS} pixels", f"{height} x {width}")
+    require(max(height, width) <= max_side, "image", f"of at most {max_side} pixels a side for {codec}", image.shape)
 
 
 def check_bpp(bpp: float) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from sparsecomp import network_weights
-from sparsecomp.checks import in_range, one_of, require, whole
+from sparsecomp.checks import InputError, in_range, one_of, require, whole
 from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, memory_for, register
 from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.complexity import mlp_macs_per_pixel
@@ -231,7 +231,7 @@ class Coin(Network):
         check_image(image, codec=self.name)
         height, width, _ = image.shape
         if _absurd(architecture, height, width):
-            raise ValueError(f"arch={architecture} does not go with {height} x {width} pixels: no decoder will draw it")
+            raise InputError(f"arch={architecture} does not go with {height} x {width} pixels: no decoder will draw it")
         result = self._fitted(image, architecture)
         return self.write(architecture, result.parameters, height, width, self.coordinates)
 
@@ -332,7 +332,7 @@ class Loonie(Network):
         if smallest > bpp:
             raise BudgetError(self.name, bpp, smallest)
         if _too_slow(architecture, height, width):
-            raise ValueError(f"arch={architecture} on {height} x {width} pixels: no decoder will draw that")
+            raise InputError(f"arch={architecture} on {height} x {width} pixels: no decoder will draw that")
         return architecture
 
     @staticmethod

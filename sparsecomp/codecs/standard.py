@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
+from sparsecomp.checks import in_range, one_of, whole
 from sparsecomp.codecs import headers
 from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, register
 from sparsecomp.coding.container import BitstreamError, Container, pack
@@ -159,19 +160,6 @@ def _largest_that_fits(ladder: list[Standard], image: np.ndarray, fits: Callable
     return best
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a setting outside low .. high; where the bounds are integers, so must it be."""
-    kind = (int, np.integer) if isinstance(low, int) else (int, float, np.number)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        what = "an integer" if isinstance(low, int) else "a number"
-        raise ValueError(f"{name}={value!r} must be {what} in {low} .. {high}")
-
-
-def _check_choice(name: str, value: object, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}")
-
-
 def _geometric(low: float, high: float, steps: int) -> list[float]:
     """Give `steps` numbers from `low` to `high`, both exact, each the same factor from the one before."""
     return [low, *(low * (high / low) ** (i / (steps - 1)) for i in range(1, steps - 1)), high]
@@ -204,8 +192,8 @@ class Jpeg(Standard):
     max_side: ClassVar[int] = 65_500
 
     def __post_init__(self) -> None:
-        _check("quality", self.quality, 1, 100)
-        _check_choice("subsampling", self.subsampling, _SUBSAMPLINGS)
+        whole("quality", self.quality, 1, 100)
+        one_of("subsampling", self.subsampling, _SUBSAMPLINGS)
 
     def _native(self, image: np.ndarray) -> bytes:
         subsampling = "4:2:0" if self.subsampling == "auto" else self.subsampling
@@ -238,8 +226,8 @@ class Jpeg2000(Standard):
     header: ClassVar[Any] = staticmethod(headers.jpeg2000)
 
     def __post_init__(self) -> None:
-        _check("rate", self.rate, 0.001, 24.0)
-        _check_choice("colour_transform", self.colour_transform, (True, False))
+        in_range("rate", self.rate, 0.001, 24)
+        one_of("colour_transform", self.colour_transform, (True, False))
 
     def _native(self, image: np.ndarray) -> bytes:
         # The comment of one character stands in for 36 bytes of advertisement that OpenJPEG writes otherwise.
@@ -271,8 +259,8 @@ class WebP(Standard):
     max_side: ClassVar[int] = 16_383
 
     def __post_init__(self) -> None:
-        _check("quality", self.quality, 0, 100)
-        _check("method", self.method, 0, 6)
+        whole("quality", self.quality, 0, 100)
+        whole("method", self.method, 0, 6)
 
     def _native(self, image: np.ndarray) -> bytes:
         return _save(image, "WEBP", lossless=False, quality=self.quality, method=self.method)
@@ -309,10 +297,10 @@ class Avif(Standard):
     max_side: ClassVar[int] = 32_768
 
     def __post_init__(self) -> None:
-        _check("quality", self.quality, 0, 100)
-        _check_choice("subsampling", self.subsampling, _SUBSAMPLINGS)
-        _check("speed", self.speed, 0, 10)
-        _check_choice("tune", self.tune, ("ssim", "psnr", "iq"))
+        whole("quality", self.quality, 0, 100)
+        one_of("subsampling", self.subsampling, _SUBSAMPLINGS)
+        whole("speed", self.speed, 0, 10)
+        one_of("tune", self.tune, ("ssim", "psnr", "iq"))
 
     def _native(self, image: np.ndarray) -> bytes:
         subsampling = "4:2:0" if self.subsampling == "auto" else self.subsampling
@@ -344,8 +332,8 @@ class JpegXL(Standard):
     header: ClassVar[Any] = staticmethod(headers.jpegxl)
 
     def __post_init__(self) -> None:
-        _check("distance", self.distance, 0.05, 25.0)
-        _check("effort", self.effort, 1, 9)
+        in_range("distance", self.distance, 0.05, 25)
+        whole("effort", self.effort, 1, 9)
 
     def _native(self, image: np.ndarray) -> bytes:
         import imagecodecs

@@ -12,20 +12,17 @@ magnitude, and the number is the smallest magnitude of a nonzero symbol.
 
 from __future__ import annotations
 
-import copy
 import struct
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from sparsecomp import metrics
-from sparsecomp.checks import in_range, require
+from sparsecomp.checks import InputError, in_range, refuse
 from sparsecomp.codecs.base import (
     REGISTRY,
     BudgetError,
@@ -38,8 +35,6 @@ from sparsecomp.codecs.base import (
 )
 from sparsecomp.coding import integer_latents, latents
 from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
-from sparsecomp.complexity import count_macs
-from sparsecomp.models.inference import channels_last, in_strips, pad, to_tensor
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify.admm import kept, top_l
 
@@ -82,7 +77,7 @@ class Trained(Codec):
 
     def __post_init__(self) -> None:
         if self.model is not None and not isinstance(self.model, str):
-            require(False, "model", "the name of a model or the path of its file", self.model)
+            refuse("model", "the name of a model or the path of its file", self.model)
 
     # What the families differ in. A latent is what the encoder makes of a picture, (C, h, w); symbols are int32.
 
@@ -162,7 +157,7 @@ class Trained(Codec):
 
         def quality(of: tuple[Stored, np.ndarray, int, bytes]) -> float:
             stored, symbols, number, _ = of
-            return self.quality(image, draw(stored, symbols, *size, unit=self.unit(number), device=self.device))
+            return self.quality(image, stored.decode(symbols, *size, unit=self.unit(number), device=self.device))
 
         return (max(found, key=quality) if len(found) > 1 else found[0])[-1]
 
@@ -172,22 +167,22 @@ class Trained(Codec):
         if self.model is not None:
             stored = models.find(self.model)
             if stored.codec != self.name:
-                raise ValueError(f"model={self.model!r} is for {stored.codec}, not {self.name}")
+                raise InputError(f"model={self.model!r} is for {stored.codec}, not {self.name}")
             return [stored]
         own = models.of_codec(self.name)
         if found := [stored for stored in own if stored.about.get("search")]:
             return found
         if names := ", ".join(stored.name for stored in own):
-            raise ValueError(f"{self.name}: no model here may be chosen without being named; name one of {names}")
+            raise InputError(f"{self.name}: no model here may be chosen without being named; name one of {names}")
         command = f"sparsecomp study {self.study} --profile laptop"
-        raise ValueError(f"{self.name}: there is no trained model in results/models; `{command}` trains them")
+        raise InputError(f"{self.name}: there is no trained model in results/models; `{command}` trains them")
 
     @classmethod
     def read(cls, container: Container, models: Models | None = None) -> np.ndarray:
         """Draw the picture with the model that the file names, which must be among ``models``."""
         with memory_for(container):
             stored, symbols, number = read_symbols(container, models)
-            return draw(stored, symbols, container.height, container.width, unit=cls.unit(number))
+            return stored.decode(symbols, container.height, container.width, unit=cls.unit(number))
 
     @classmethod
     def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
@@ -201,7 +196,7 @@ class Trained(Codec):
     def macs_per_pixel(cls, container: Container, models: Models | None = None) -> float:
         """Multiply-accumulates of the decoder for one pixel, whatever of its weights is zero."""
         stored, _ = read_network(container, models)
-        return macs(stored) / stored.scale**2
+        return stored.macs / stored.scale**2
 
 
 @register
@@ -291,7 +286,7 @@ class CaeAdmm(Trained):
     @staticmethod
     def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
         if not bool((z.abs() < integer_latents.MOST + 0.5).all()):
-            raise ValueError(f"model={stored.name!r}: of this picture it makes values beyond {integer_latents.MOST}")
+            raise InputError(f"model={stored.name!r}: of this picture it makes values beyond {integer_latents.MOST}")
         return z.round().to(torch.int32).numpy()
 
     @staticmethod
@@ -428,36 +423,23 @@ def read_symbols(container: Container, models: Models | None = None) -> tuple[St
     if len(values) < needed or (len(values) > needed and values.endswith(b"\0")):
         raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
     # The coder's own zeros at the end are left out by `range_coder.words`, so that all that is here is padding.
-    shape = (stored.model.shape.latent, *_places(stored, *size))
+    shape = (stored.model.shape.latent, *stored.places(*size))
     symbols = codec.coder.decode(values.rstrip(b"\0"), shape, stored.counts, number)
     if codec.said(symbols, number) != number:
         raise BitstreamError(f"threshold {number}: it is {codec.said(symbols, number)} of these symbols")
     return stored, symbols, number
 
 
-def _places(stored: Stored, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the code."""
-    return -(-height // stored.scale), -(-width // stored.scale)
-
-
 def _least(stored: Stored, height: int, width: int) -> int:
     """Bytes that the values have at least: a forged file must not ask for hours of work."""
-    rows, columns = _places(stored, height, width)
+    rows, columns = stored.places(height, width)
     return -(-rows * columns * stored.scale**2 // latents.PIXELS_PER_BYTE)
 
 
 def _absurd(stored: Stored, height: int, width: int) -> bool:
     """Is the picture too large for this model? Such a file is neither written nor read."""
-    rows, columns = _places(stored, height, width)
-    return rows * columns * stored.model.shape.latent > MOST_SYMBOLS or rows * columns * macs(stored) > MOST_MACS
-
-
-# Networks -------------------------------------------------------------------------------------------------------------
-
-
-def macs(stored: Stored) -> int:
-    """Multiply-accumulates of the decoder for one place of the code."""
-    return count_macs(stored.model.decoder, (1, stored.model.shape.latent, 1, 1))
+    rows, columns = stored.places(height, width)
+    return rows * columns * stored.model.shape.latent > MOST_SYMBOLS or rows * columns * stored.macs > MOST_MACS
 
 
 def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
@@ -472,41 +454,10 @@ def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
     """
     height, width, _ = image.shape
     if _absurd(stored, height, width):
-        raise ValueError(f"model={stored.name!r} does not go with {height} x {width} pixels: no decoder will draw that")
-    encoder = _on(stored.model.encoder, device)
-    x = pad(to_tensor(image), stored.scale)
-    z = _in_strips(stored, lambda strip: encoder(strip.to(device).float() / 255).cpu(), x, down=True)[0]
-    return _codec_of_model(stored).latent(stored, z)
+        raise InputError(f"model={stored.name!r} does not go with {height} x {width} pixels: no decoder will draw that")
+    return _codec_of_model(stored).latent(stored, stored.encode(image, device))
 
 
 def pruned(symbols: np.ndarray, keep: float) -> np.ndarray:
     """A code int32 ``(C, h, w)`` of which only a share ``keep`` of the entries stays (`top_l`)."""
     return top_l(torch.from_numpy(symbols)[None], keep)[0].numpy()
-
-
-def draw(
-    stored: Stored, symbols: np.ndarray, height: int, width: int, *, unit: float = 1.0, device: str = "cpu"
-) -> np.ndarray:
-    """The picture uint8 ``(H, W, 3)`` of symbols ``(C, h, w)`` in multiples of ``unit``.
-
-    It is rounded strip by strip, so that little more than it is held.
-    """
-    decoder = _on(stored.model.decoder, device)
-
-    def strip_of(strip: torch.Tensor) -> torch.Tensor:
-        x = decoder(strip.to(device).float() * unit)
-        return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-
-    picture = _in_strips(stored, strip_of, torch.from_numpy(symbols)[None], down=False)[0]
-    return np.ascontiguousarray(picture[:, :height, :width].permute(1, 2, 0).numpy())
-
-
-def _on(network: nn.Module, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A copy of a stored network where it is to run."""
-    return channels_last(copy.deepcopy(network), device)
-
-
-def _in_strips(
-    stored: Stored, network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, down: bool
-) -> torch.Tensor:
-    return in_strips(network, x, scale=stored.scale, margin=stored.model.shape.margin, down=down)

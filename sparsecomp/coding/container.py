@@ -23,7 +23,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from sparsecomp.checks import require, whole
+from sparsecomp.checks import InputError, refuse, whole
 
 MAGIC = b"SPC\x1a"
 VERSION = 1
@@ -34,7 +34,7 @@ _SECTION_NAMES = {number: name for name, number in SECTIONS.items()}
 _CHECKSUM_BYTES = 4
 
 
-class BitstreamError(ValueError):
+class BitstreamError(InputError):
     """A file that is not a whole, unharmed, plausible ``.spc``; the message says what is wrong with it."""
 
 
@@ -58,9 +58,9 @@ def pack(container: Container) -> bytes:
         side or a section's length is outside 1 (a section: 0) .. 2^32 - 1.
     """
     if container.codec not in range(1, 256):
-        require(False, "codec", "a number in 1 .. 255", container.codec)
+        refuse("codec", "a number in 1 .. 255", container.codec)
     if not container.sections or not set(container.sections) <= set(SECTIONS):
-        require(False, "sections", f"some of {', '.join(SECTIONS)}", list(container.sections))
+        refuse("sections", f"some of {', '.join(SECTIONS)}", list(container.sections))
     for side in ("height", "width"):
         whole(side, getattr(container, side), 1, 2**32 - 1)
     header = bytearray(MAGIC)
@@ -158,7 +158,7 @@ def _parse(data: bytes, max_pixels: int) -> tuple[Container, int]:
 def varint(value: int) -> bytes:
     """Write 0 <= value < 2^32 as LEB128: seven bits a byte, lowest first, all but the last marked by 0x80."""
     if not 0 <= value < 2**32:
-        require(False, "value", "in 0 .. 2^32 - 1", value)
+        refuse("value", "in 0 .. 2^32 - 1", value)
     written = bytearray()
     while value >= 0x80:
         written.append(value & 0x7F | 0x80)

@@ -17,7 +17,7 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.checks import require, whole
+from sparsecomp.checks import InputError, refuse, require, whole
 from sparsecomp.coding.latents import CELLS, LEAST
 from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
@@ -237,6 +237,6 @@ def _check(symbols: np.ndarray, counts: np.ndarray, threshold: int) -> None:
     require(legal, "symbols", f"int32 ({len(counts)}, h, w)", (symbols.dtype, symbols.shape))
     largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
     if largest > MOST:
-        raise ValueError(f"a symbol of magnitude {largest}: at most {MOST} can be written")
+        raise InputError(f"a symbol of magnitude {largest}: at most {MOST} can be written")
     if threshold_of(symbols) < threshold:
-        require(False, "threshold", f"at most {threshold_of(symbols)}, the smallest magnitude", threshold)
+        refuse("threshold", f"at most {threshold_of(symbols)}, the smallest magnitude", threshold)

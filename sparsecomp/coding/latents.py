@@ -11,7 +11,7 @@ import constriction
 import numpy as np
 import torch
 
-from sparsecomp.checks import whole
+from sparsecomp.checks import InputError, whole
 from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, words
 
@@ -50,7 +50,7 @@ def counts_of(prior: FactorizedPrior, histogram: torch.Tensor, share: float = 0.
 def check_counts(counts: torch.Tensor, channels: int) -> None:
     """Refuse counts that make no tables (`ValueError`)."""
     if counts.shape != (channels, CELLS) or int(counts.min()) < LEAST or bool((counts.sum(1) != TOTAL).any()):
-        raise ValueError(f"counts must be ({channels}, {CELLS}) whole numbers of at least {LEAST}, in sum {TOTAL}")
+        raise InputError(f"counts must be ({channels}, {CELLS}) whole numbers of at least {LEAST}, in sum {TOTAL}")
 
 
 def check_step(step: int) -> None:
@@ -109,7 +109,7 @@ def encode(symbols: np.ndarray, counts: np.ndarray, step: int) -> bytes:
     most, encoder = largest_symbol(step), constriction.stream.queue.RangeEncoder()
     largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
     if largest > most:
-        raise ValueError(f"a symbol of {largest} steps: at most {most} can be written at this step")
+        raise InputError(f"a symbol of {largest} steps: at most {most} can be written at this step")
     if most:
         for channel, own in zip(symbols, counts, strict=True):
             encoder.encode((channel.ravel() + most).astype(np.int32), categorical(table(own, step)))

@@ -45,9 +45,7 @@ class FactorizedPrior(nn.Module):
     def _mixed(self, z: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
         total, share = torch.zeros_like(z), self.weight.softmax(1)
         for k in range(self.weight.shape[1]):
-            w, mean, scale = (
-                t[:, k].view(1, -1, 1, 1) for t in (share, self.mean, self.log_scale.clamp(-9, 3).exp())
-            )
+            w, mean, scale = (t[:, k].view(1, -1, 1, 1) for t in (share, self.mean, self.log_scale.clamp(-9, 3).exp()))
             total = total + w * torch.sigmoid(sign * (z - mean) / scale)
         return total
 

@@ -127,9 +127,6 @@ def binary(index: int) -> constriction.stream.model.Categorical:
     return categorical(np.array([TOTAL - ones, ones]))
 
 
-
-
-
 def bits_of(counts: np.ndarray, symbols: np.ndarray) -> float:
     """Length of the symbols under a table; infinite if it does not reach them."""
     if len(symbols) and symbols.max() >= len(counts):

@@ -24,6 +24,7 @@ import constriction
 import numpy as np
 import torch
 
+from sparsecomp.checks import InputError
 from sparsecomp.coding.container import BitstreamError, read_varint, varint
 from sparsecomp.coding.range_coder import binary, density_near, reader, words
 
@@ -46,16 +47,16 @@ def encode(tensors: dict[str, torch.Tensor]) -> bytes:
         as fp16, or there are more than 2^24 entries.
     """
     if (entries := sum(tensor.numel() for tensor in tensors.values())) > MOST_ENTRIES:
-        raise ValueError(f"{entries} entries are more than the {MOST_ENTRIES} that can be written")
+        raise InputError(f"{entries} entries are more than the {MOST_ENTRIES} that can be written")
     coder, values = constriction.stream.queue.RangeEncoder(), []
     header = bytearray(MAGIC + varint(len(tensors)))
     for name, tensor in tensors.items():
         called, shape = name.encode(), tuple(tensor.shape)
         if len(called) > 255 or len(shape) > MOST_DIMENSIONS or not tensor.numel():
-            raise ValueError(f"{name[:40]!r} {shape}: a short name, 1 to 8 dimensions and some entries are needed")
+            raise InputError(f"{name[:40]!r} {shape}: a short name, 1 to 8 dimensions and some entries are needed")
         halves = tensor.detach().cpu().to(torch.float16).contiguous().numpy().reshape(_matrix(shape))
         if not np.isfinite(halves).all():
-            raise ValueError(f"{name!r} holds numbers that are not finite as fp16")
+            raise InputError(f"{name!r} holds numbers that are not finite as fp16")
         header += bytes([len(called)]) + called + bytes([len(shape)]) + b"".join(map(varint, shape))
         there = halves != 0
         filters, inputs = there.any((1, 2)), there.any((0, 2))

@@ -9,6 +9,7 @@ the other. A model serves one codec.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -21,12 +22,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from sparsecomp.checks import in_range, one_of, require
+from sparsecomp.checks import InputError, in_range, one_of, refuse
 from sparsecomp.coding import latents
+from sparsecomp.complexity import count_macs
 from sparsecomp.data import results_folder
 from sparsecomp.files import atomic_path
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.models.inference import channels_last, in_strips, pad, to_tensor
 from sparsecomp.models.sparse_cae import SparseCAE
 
 FAMILIES = {"sparse_cae": (sparse_cae, SparseCAE), "cae_admm": (cae_admm, CaeAdmm)}
@@ -82,6 +85,42 @@ class Stored:
         """Pixels of the picture, along one side, for one place of the code."""
         return FAMILIES[self.kind][0].SCALE
 
+    def places(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the code of a picture of this size."""
+        return -(-height // self.scale), -(-width // self.scale)
+
+    @functools.cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of the decoder for one place of the code."""
+        return count_macs(self.model.decoder, (1, self.model.shape.latent, 1, 1))
+
+    def encode(self, image: np.ndarray, device: str = "cpu") -> torch.Tensor:
+        """Apply the encoder to a picture uint8 ``(H, W, 3)``: float ``(C, h, w)``, on the CPU, not yet rounded."""
+        encoder = channels_last(copy.deepcopy(self.model.encoder), device)
+
+        def code_of(strip: torch.Tensor) -> torch.Tensor:
+            return encoder(strip.to(device).float() / 255).cpu()
+
+        x, margin = pad(to_tensor(image), self.scale), self.model.shape.margin
+        return in_strips(code_of, x, scale=self.scale, margin=margin, down=True)[0]
+
+    def decode(
+        self, symbols: np.ndarray, height: int, width: int, *, unit: float = 1.0, device: str = "cpu"
+    ) -> np.ndarray:
+        """Draw the picture uint8 ``(H, W, 3)`` of symbols ``(C, h, w)`` in multiples of ``unit``.
+
+        It is rounded strip by strip, so that little more than the picture itself is held.
+        """
+        decoder = channels_last(copy.deepcopy(self.model.decoder), device)
+
+        def picture_of(strip: torch.Tensor) -> torch.Tensor:
+            x = decoder(strip.to(device).float() * unit)
+            return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+        z, margin = torch.from_numpy(symbols)[None], self.model.shape.margin
+        picture = in_strips(picture_of, z, scale=self.scale, margin=margin, down=False)[0]
+        return np.ascontiguousarray(picture[:, :height, :width].permute(1, 2, 0).numpy())
+
     @property
     def step(self) -> int:
         """Of sparse_cae: the geometric mean of the steps it was trained for, as a file has it: in 1/16384."""
@@ -111,7 +150,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         would be larger than any may be.
     """
     if path.suffix != SUFFIX:
-        require(False, "path", "a name that ends in .safetensors", str(path))
+        refuse("path", "a name that ends in .safetensors", str(path))
     counts = torch.as_tensor(counts)
     kind = _kind(model)
     _check(kind, model.shape, counts, about)
@@ -121,7 +160,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     said = {"kind": kind, "shape": asdict(model.shape), "about": about}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > MOST_BYTES - 2**17:  # room for the header
-        raise ValueError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
+        raise InputError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as beside:
         save_file(tensors, beside, metadata={"model": json.dumps(said)})
@@ -149,19 +188,19 @@ def load(path: Path) -> Stored:
     try:
         size = Path(path).stat().st_size
         if size > MOST_BYTES:
-            raise ValueError(f"{size:,} bytes are more than any model has")
+            raise InputError(f"{size:,} bytes are more than any model has")
         return _load(Path(path))
     # RecursionError: of JSON. RuntimeError and MemoryError: what torch says where memory ends.
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"model {str(path)!r} cannot be read: {reason}") from error
+        raise InputError(f"model {str(path)!r} cannot be read: {reason}") from error
 
 
 def _load(path: Path) -> Stored:
     with safe_open(path, "pt") as file:
         said = json.loads((file.metadata() or {}).get("model", "null"))
         if not isinstance(said, dict) or set(said) != {"kind", "shape", "about"} or said["kind"] not in FAMILIES:
-            raise ValueError(f"it does not say that it is one of {', '.join(FAMILIES)}")
+            raise InputError(f"it does not say that it is one of {', '.join(FAMILIES)}")
         kind, (module, network) = said["kind"], FAMILIES[said["kind"]]
         shape = module.Shape(**said["shape"])
         with torch.device("meta"):
@@ -170,7 +209,7 @@ def _load(path: Path) -> Stored:
         expected["counts"] = ("I32", [shape.latent, latents.CELLS])
         there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if {name: (t.get_dtype(), t.get_shape()) for name, t in there.items()} != expected:
-            raise ValueError(f"its tensors are not those of {shape}")
+            raise InputError(f"its tensors are not those of {shape}")
         tensors = {name: file.get_tensor(name) for name in sorted(expected)}
     key = _key(kind, shape, tensors)
     counts = tensors.pop("counts").long()
@@ -185,7 +224,7 @@ def _kind(model: object) -> str:
     for kind, (_, network) in FAMILIES.items():
         if isinstance(model, network):
             return kind
-    raise ValueError(f"model={type(model).__name__}: one of {', '.join(n.__name__ for _, n in FAMILIES.values())}")
+    raise InputError(f"model={type(model).__name__}: one of {', '.join(n.__name__ for _, n in FAMILIES.values())}")
 
 
 def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str, torch.Tensor]) -> str:
@@ -201,7 +240,7 @@ def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Te
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):
-        require(False, "about", "a dict of plain values", repr(about)[:80])
+        refuse("about", "a dict of plain values", repr(about)[:80])
     (_check_steps if kind == "sparse_cae" else _check_codec)(about)
 
 
@@ -224,9 +263,9 @@ def _check_codec(about: dict) -> None:
 def _check_values(tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{name}: a weight is not a finite fp16 number")
+            raise InputError(f"{name}: a weight is not a finite fp16 number")
         if _is_variance(name) and bool((tensor <= 0).any()):
-            raise ValueError(f"{name}: a variance is not above 0")
+            raise InputError(f"{name}: a variance is not above 0")
 
 
 def _is_variance(name: str) -> bool:
@@ -268,7 +307,7 @@ class Models:
             return self._load(files[name_or_path])
         if Path(name_or_path).suffix == SUFFIX:
             return self._load(Path(name_or_path))
-        raise ValueError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(files) or 'none'}")
+        raise InputError(f"model={str(name_or_path)!r} is unknown; known are {', '.join(files) or 'none'}")
 
     def of_codec(self, *codecs: str) -> list[Stored]:
         """List the models that are for these codecs, in order of their names; `ValueError` if a file is broken."""
@@ -310,7 +349,7 @@ class Models:
                 self._read[path] = state, str(error)
         found = self._read[path][1]
         if isinstance(found, str):
-            raise ValueError(found)
+            raise InputError(found)
         return found
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sparsecomp.checks import in_range, one_of, require, whole
+from sparsecomp.checks import InputError, in_range, one_of, require, whole
 
 MAX_DEPTH, MAX_WIDTH = 64, 512
 COORDINATES = ("per_axis", "coin")
@@ -59,7 +59,7 @@ class Architecture:
         """Read ``"10x28"`` (depth x width). Raises `ValueError` for anything else."""
         found = re.fullmatch(r"(\d{1,3})x(\d{1,4})", text.strip())
         if not found:
-            raise ValueError(f"architecture {text!r}: write DEPTHxWIDTH, for example 10x28")
+            raise InputError(f"architecture {text!r}: write DEPTHxWIDTH, for example 10x28")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:

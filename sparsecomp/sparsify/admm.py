@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import torch
 
-from sparsecomp.checks import in_range, require
+from sparsecomp.checks import InputError, in_range, require
 
 
 def kept(keep: float, entries: int) -> int:
@@ -125,14 +125,14 @@ class Admm:
     def _gap(self, code: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
         copy = self.z[which]
         if code.shape != copy.shape:  # a lone code would be broadcast in silence
-            raise ValueError(f"code: shape {tuple(code.shape)}, where Z has {tuple(copy.shape)}")
+            raise InputError(f"code: shape {tuple(code.shape)}, where Z has {tuple(copy.shape)}")
         return (code - copy + self.u[which]).flatten(1)
 
     @torch.no_grad()
     def update(self, code: torch.Tensor) -> tuple[float, float]:
         """Both updates (eq. 10 and 11) for codes of the shape of Z; returns the two residuals."""
         if code.shape != self.z.shape:
-            raise ValueError(f"code: shape {tuple(code.shape)}, where Z has {tuple(self.z.shape)}")
+            raise InputError(f"code: shape {tuple(code.shape)}, where Z has {tuple(self.z.shape)}")
         before, self.z = self.z, self.prox(code + self.u)
         gap = code - self.z
         self.u = self.u + gap

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from sparsecomp.checks import in_range, one_of, require
+from sparsecomp.checks import in_range, one_of, refuse, require
 
 
 @torch.no_grad()
@@ -234,7 +234,7 @@ def _group_norms(v: torch.Tensor, radius: float, order: float) -> torch.Tensor:
     if not norms.sum().isfinite():
         wrong = v[~v.isfinite()]
         held = float(wrong[0]) if len(wrong) else "entries whose norm overflows"
-        require(False, "v", "finite, and its norm too", held)
+        refuse("v", "finite, and its norm too", held)
     return norms
 
 

@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sparsecomp.checks import InputError
 from sparsecomp.models.inference import channels_last
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, Encoder
@@ -294,7 +295,7 @@ def prune(encoder: Encoder) -> PrunedEncoder:
     """
     for name, parameter in encoder.named_parameters():
         if not parameter.isfinite().all():
-            raise ValueError(f"{name} holds numbers that are not finite")
+            raise InputError(f"{name} holds numbers that are not finite")
     net = _Net(encoder)
     net.shrink()
     last = net.last

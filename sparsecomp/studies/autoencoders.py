@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sparsecomp import complexity, results
+from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate
 from sparsecomp.codecs.trained import Cae
 from sparsecomp.coding import latents, sparse_weights
@@ -186,7 +187,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     made = [r for r in results.records("cae_sparse", setup.out, profile=setup.profile.name, data=pictures_of)
             if r.config["seed"] == setup.seed]  # fmt: skip
     if not made:
-        raise ValueError("there are no records of cae_sparse: make them first")
+        raise InputError("there are no records of cae_sparse: make them first")
     every = pictures_from(pictures_of, 1)
     picture = next(iter(every.values()))
     dense = pretrained.load(_first(setup, pictures_of, setup.seed)[0])
@@ -203,7 +204,7 @@ def cae_speed(setup: Setup, pictures_of: str = "kodak") -> list[Path]:
     for record in made:
         stored = pretrained.load(kept(models_folder(setup) / f"{record.result['file']}.safetensors"))
         if stored.key != record.result["model"]:
-            raise ValueError(
+            raise InputError(
                 f"model {stored.name} is not the one of its record: {stored.key}, {record.result['model']}"
             )
         small = surgery.prune(stored.model.encoder).to(setup.device)
@@ -229,7 +230,7 @@ def _first(setup: Setup, pictures_of: str, seed: int) -> tuple[Path, str]:
         return path, pretrained.load(path).key
     recorded = [r.result["model"] for r in results.records("cae", setup.out) if r.result["file"] == path.stem]
     if not recorded or not setup.dry_run:
-        raise ValueError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
+        raise InputError(f"there is no model {path.stem}: make it first, with `sparsecomp study cae`")
     return path, recorded[0]
 
 

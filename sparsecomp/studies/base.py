@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sparsecomp import data, profiles, results
+from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
 from sparsecomp.profiles import Profile
 from sparsecomp.training import kernel
@@ -73,7 +74,7 @@ def missing(setup: Setup, path: Path) -> bool:
 def pictures_from(name: str, count: int) -> dict[str, np.ndarray]:
     sets = {"kodak": data.kodak, "bundled": data.bundled}
     if name not in sets:
-        raise ValueError(f"data={name!r}: one of {', '.join(sets)} is needed")
+        raise InputError(f"data={name!r}: one of {', '.join(sets)} is needed")
     every = sets[name]()
     return {picture: every[picture] for picture in profiles.spread(sorted(every), count)}
 

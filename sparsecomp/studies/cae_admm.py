@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from sparsecomp import complexity, metrics, results
+from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate, get_codec
-from sparsecomp.codecs.trained import draw, latent_of, pruned, read_symbols
+from sparsecomp.codecs.trained import latent_of, pruned, read_symbols
 from sparsecomp.coding import integer_latents
 from sparsecomp.coding.container import unpack
 from sparsecomp.models import pretrained
@@ -174,7 +175,7 @@ def _table_rows(setup: Setup, pictures_of: str) -> dict[str, tuple[str, dict]]:
     }
     absent = [Path(path).stem for path in plain.values() if not Path(path).exists()]
     if absent:
-        raise ValueError(f"there is no model {absent[0]}: make it first, with `sparsecomp study cae_admm`")
+        raise InputError(f"there is no model {absent[0]}: make it first, with `sparsecomp study cae_admm`")
     scored = list(pictures(sets(setup, of)[1], VALIDATION).values())
     rows = {label: ("cae-admm", {"model": plain[label]}) for label in ("unpruned", "keep 10")}
     for codec, labels in (("cae-admm", PRUNED), ("cae-theis", ESTIMATED)):
@@ -205,7 +206,7 @@ def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
     options = {"model": model} | ({} if share == 1 else {"keep": share})
     if abs(rate(share) / NEAR - 1) > 0.1:
         return 0.0, options
-    drawn = [draw(stored, pruned(code, share), *picture.shape[:2])
+    drawn = [stored.decode(pruned(code, share), *picture.shape[:2])
              for code, picture in zip(codes, scored, strict=True)]  # fmt: skip
     return float(np.mean([metrics.ssim(reference=a, reconstruction=b)
                           for a, b in zip(scored, drawn, strict=True)])), options  # fmt: skip

@@ -177,17 +177,12 @@ class Descent:
     score_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("warmup", 0), ("batch", 1), ("crop", 4), ("reduce", 1), ("score_every", 1)):
-            whole(name, getattr(self, name), least)
-        multiple("crop", self.crop, 4)
-        in_range("lr", self.lr, 0, 1, "()")
-        in_range("weight_decay", self.weight_decay, 0, 1, "[)")
+        _check_descent(self, schedules=("constant", "cosine"), least_crop=4, crops_of=4)
+        whole("reduce", self.reduce, 1)
         in_range("lam", self.lam, 0)
         in_range("coarsest", self.coarsest, 1 / 256, 4)
         in_range("finest", self.finest, 1 / 256, 4)
         require(self.finest <= self.coarsest, "finest", f"at most coarsest={self.coarsest!r}", self.finest)
-        one_of("optimiser", self.optimiser, ("adam", "muon"))
-        one_of("schedule", self.schedule, SCHEDULES[:2])
         one_of("quantiser", self.quantiser, QUANTISERS)
 
 
@@ -241,18 +236,23 @@ class CodeDescent:
     score_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 1), ("warmup", 0), ("batch", 1), ("crop", 104), ("codes", 1), ("mse_steps", 0),
-            ("settle", 1), ("score_every", 1),
-        ):  # fmt: skip
+        _check_descent(self, schedules=("constant", "cosine", "plateau"), least_crop=104, crops_of=8)
+        for name, least in (("codes", 1), ("mse_steps", 0), ("settle", 1)):
             whole(name, getattr(self, name), least)
-        multiple("crop", self.crop, 8)
         require(self.batch <= self.codes, "batch", f"at most codes={self.codes}", self.batch)
-        in_range("lr", self.lr, 0, 1, "()")
-        in_range("weight_decay", self.weight_decay, 0, 1, "[)")
         in_range("momentum", self.momentum, 0, 1, "(]")
-        one_of("optimiser", self.optimiser, ("adam", "muon"))
-        one_of("schedule", self.schedule, ("constant", "cosine", "plateau"))
+
+
+def _check_descent(descent: Descent | CodeDescent, *, schedules: tuple, least_crop: int, crops_of: int) -> None:
+    """Check the fields that both trainings of autoencoders have."""
+    least = {"steps": 1, "warmup": 0, "batch": 1, "crop": least_crop, "score_every": 1}
+    for name, lowest in least.items():
+        whole(name, getattr(descent, name), lowest)
+    multiple("crop", descent.crop, crops_of)
+    in_range("lr", descent.lr, 0, 1, "()")
+    in_range("weight_decay", descent.weight_decay, 0, 1, "[)")
+    one_of("optimiser", descent.optimiser, ("adam", "muon"))
+    one_of("schedule", descent.schedule, schedules)
 
 
 @dataclass(frozen=True)

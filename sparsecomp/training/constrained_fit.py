@@ -72,7 +72,7 @@ class ConstrainedFit(Method):
 
     def __init__(self, training: SirenTraining, bpp: float, sparsity: Sparsity) -> None:
         super().__init__(training)
-        in_range("bpp", bpp, 0, 1000, "()")
+        in_range("bpp", bpp, 0, ends="()")
         fits, device, architecture = len(training.fits), training.device, training.architecture
         self.architecture, self.device, self.bpp, self.sparsity = architecture, device, bpp, sparsity
         self.identity = {"bpp": [bpp] * fits, "sparsity": as_dict(sparsity)}

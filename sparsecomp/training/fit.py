@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sparsecomp.checks import require, whole
+from sparsecomp.checks import InputError, require, whole
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.training import kernel
@@ -169,7 +169,7 @@ class SirenTraining(Training):
         self.pixels = min(budget.batch_pixels or fewest, fewest)
         self.every_pixel = budget.batch_pixels is None or budget.batch_pixels >= max(h * w for h, w in self.sizes)
         if self.every_pixel and any(h * w != fewest for h, w in self.sizes):
-            raise ValueError("fits of one batch that use every pixel need pictures of the same number of pixels")
+            raise InputError("fits of one batch that use every pixel need pictures of the same number of pixels")
         self.positions = [positions(h, w, coordinates, architecture.n_in).to(self.device) for h, w in self.sizes]
         self.targets = [torch.from_numpy(p.reshape(-1, 3).T.astype(np.float32) / 255).to(self.device) for p in pictures]
         if self.every_pixel:  # the kernel takes whole rows; a mini-batch is gathered into them

@@ -23,7 +23,7 @@ from pytorch_msssim import ms_ssim, ssim
 from torch import nn
 
 from sparsecomp import metrics
-from sparsecomp.checks import in_range, require
+from sparsecomp.checks import in_range, refuse, require
 from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
@@ -110,7 +110,7 @@ class CodeTraining(Training):
         check_pictures(pictures, validation, descent.crop)
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
-            require(False, "validation", f"pictures of at least {least} pixels a side", ", ".join(small))
+            refuse("validation", f"pictures of at least {least} pixels a side", ", ".join(small))
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam

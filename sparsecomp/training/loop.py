@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from sparsecomp.checks import InputError
 from sparsecomp.files import atomic_path
 
 CHECKPOINT_SECONDS = 60.0
@@ -96,11 +97,11 @@ class Training(ABC):
                 kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             identity, state = about["identity"], {name: about["state"][name] for name in plain}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
+            raise InputError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
         if identity != json.loads(json.dumps(self.identity)):
-            raise ValueError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
+            raise InputError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
         if {name: t.shape for name, t in kept.items()} != {name: t.shape for name, t in tensors.items()}:
-            raise ValueError(f"checkpoint {path}: its tensors are not those of this training; delete it to begin anew")
+            raise InputError(f"checkpoint {path}: its tensors are not those of this training; delete it to begin anew")
         for name, tensor in tensors.items():
             tensor.copy_(kept[name])
         for name, value in state.items():
@@ -138,7 +139,7 @@ def run(
         If ``max_seconds`` has no checkpoint to pause into, or the checkpoint is of another training.
     """
     if max_seconds is not None and checkpoint is None:
-        raise ValueError("max_seconds needs a checkpoint to pause into")
+        raise InputError("max_seconds needs a checkpoint to pause into")
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint)
         if training.history and training.history[-1]["step"] == training.done and enough(training):

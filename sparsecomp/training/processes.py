@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sparsecomp.checks import is_refusal
+from sparsecomp.checks import InputError
 from sparsecomp.training.loop import Paused
 
 
@@ -52,20 +52,16 @@ def side_by_side(
 def in_worker(task: Callable[[], object]) -> object:
     """Run a task; its error is made such that it reaches the process that waits for the result.
 
-    An exception whose pickle cannot be read back would break the pool, and with it all other tasks. Its traceback stays
-    here, so what only that tells goes with the exception.
+    An exception whose pickle cannot be read back would break the pool, and with it all other tasks.
     """
     try:
         return task()
     except Exception as error:
-        refusal = is_refusal(error)
-        setattr(error, "is_refusal", refusal)  # noqa: B010 (no type has such an attribute)
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:
-            sent = RuntimeError(f"{type(error).__name__}: {error}")
-            setattr(sent, "is_refusal", refusal)  # noqa: B010
-            raise sent from error
+            kind = InputError if isinstance(error, InputError) else RuntimeError
+            raise kind(f"{type(error).__name__}: {error}") from error
         raise
 
 

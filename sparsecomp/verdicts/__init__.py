@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sparsecomp import results
+from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
 from sparsecomp.verdicts import autoencoders, cae_admm, networks
 from sparsecomp.verdicts.base import DIFFERS, HOLDS, NOT_RUN, Claim, Verdict
@@ -41,7 +42,7 @@ def lost(now: list[Verdict], before: dict[str, str]) -> list[str]:
 def verify() -> tuple[list[Verdict], list[str]]:
     """Today's verdicts, and the keys of those that held and no longer do."""
     if not kept().is_file():
-        raise ValueError(f"{kept()} is missing: agree on today's verdicts with `sparsecomp verify --update`")
+        raise InputError(f"{kept()} is missing: agree on today's verdicts with `sparsecomp verify --update`")
     now = weigh_all()
     return now, lost(now, json.loads(kept().read_text()))
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sparsecomp import metrics, profiles, results
+from sparsecomp.checks import InputError
 from sparsecomp.results import RunRecord
 from sparsecomp.sparsify import admm
 from sparsecomp.studies.cae_admm import ESTIMATED, HEADLINE, NEAR, PATCH, PRUNED, VARIED
@@ -165,7 +166,7 @@ def family(name: str, metric: str = "ssim", files: str = "all", seed: int = 0) -
 def only(record: RunRecord, files: str) -> RunRecord:
     """The record with the rows of some files alone, see `family`."""
     if files not in FILES:
-        raise ValueError(f"files={files!r}: one of {', '.join(FILES)} is needed")
+        raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
     if files == "all":
         return record
     if files == "share" and not record.config["pruning"]:

@@ -241,6 +241,8 @@ def test_radius_for_sparsity_at_the_ends():
     assert radius_for_sparsity([v], 1, "l1") == (0.0, 1.0)
     assert radius_for_sparsity([v], 0, "l1") == (ball_norm(v, "l1"), 0.0)
     assert radius_for_sparsity([v], 0, "l21", per_layer=True) == (1.0, 0.0)
+    exact, reached = radius_for_sparsity([torch.tensor([4.0, 3, 2, 1])], 0.5, "l1")
+    assert exact == pytest.approx(3, abs=1e-5) and reached == 0.5, "a share that is reached exactly is enough"
     v[:5] = 0
     assert radius_for_sparsity([v], 0.4, "l1inf") == (ball_norm(v, "l1inf"), 0.5)
     assert radius_for_sparsity([torch.zeros(3, 3)], 0.9, "l1") == (0.0, 1.0)
