@@ -472,8 +472,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _is_bad_input(error: Exception) -> bool:
     """Is the error what the reader gave us, or what this machine lacks? Everything else is a bug of ours.
 
-    Bad input is an `InputError`, and a learning rate so high that a loss is no number. A machine lacks a file or the
-    right to it, memory, or an optional package.
+    Bad input is an `InputError`, or a learning rate so high that a loss is no number. A machine lacks pictures, a file
+    or the right to it, memory, or an optional package.
     """
     if isinstance(error, ImportError):
         return (error.name or "").split(".")[0] != "sparsecomp"
@@ -481,7 +481,7 @@ def _is_bad_input(error: Exception) -> bool:
     if torch is not None and isinstance(error, RuntimeError):
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             return True
-    return isinstance(error, (InputError, FloatingPointError, OSError, MemoryError))
+    return isinstance(error, (InputError, data.DataUnavailable, FloatingPointError, OSError, MemoryError))
 
 
 def _message(error: Exception) -> str:
