@@ -218,6 +218,7 @@ def test_encode_writes_the_golden_files_byte_by_byte():
         "positions": "64e39c59",
         "values": "044b507a0c860d51ea71ff80",
     }
+    assert decode(encode(sparse)).architecture.width == 2
     halves = Halves(network.architecture, (network.symbols / 8).half(), "coin")
     raw = (network.symbols.numpy() / 8).astype("<f2").tobytes()
     assert encode(halves) == {"tables": b"\2\1\3\0\x80\x4f" + 6 * b"\xff", "positions": b"", "weights": raw}
