@@ -111,51 +111,12 @@ def test_trained_file_byte_by_byte(models, name, model, options):
     assert np.abs(found - wanted).max() <= 1 and (found == wanted).mean() > 0.99
 
 
-def test_trained_files_are_described(models):
-    files = {name: codec_of(models, name, "other").encode(IMAGE) for name in ("cae", "cae-admm")}
-    stored = {name: model_of(data, models) for name, data in files.items()}
-    assert REGISTRY["cae"].describe(unpack(files["cae"]), models) == [
-        ("model", f"cae other, {stored['cae'].key}, width 8, latent 2"),
-        ("step", "256 / 16384 = 0.01562"),
-    ]
-    symbols = symbols_of(files["cae-admm"], models)
-    assert REGISTRY["cae-admm"].describe(unpack(files["cae-admm"]), models) == [
-        ("model", f"cae-admm other, {stored['cae-admm'].key}, width 8, latent 3, depth 2"),
-        ("threshold", f"{np.abs(symbols[symbols != 0]).min()}, the least magnitude beside zero"),
-        ("zeros", f"{100 * np.mean(symbols == 0):.2f} % of 27 entries"),
-    ]
-
-
-def test_cae_cost_of_a_pixel(models):
-    written, decoder = codec_of(models, "cae", "fine").encode(IMAGE), models.find("cae fine").model.decoder
-    # conv1 3->4 at 1/16; up1 4->8 at 1/16 (four taps); blocks 8->8 at 1/4; conv2; up2; conv3; conv4, as the paper's.
-    assert REGISTRY["cae"].macs_per_pixel(unpack(written), models) == sum(
-        parameter.numel() * area
-        for layer, area in ((decoder.conv1, 1 / 16), (decoder.up1, 1 / 16), (decoder.blocks, 1 / 4),
-                            (decoder.conv2, 1 / 4), (decoder.up2, 1 / 4), (decoder.conv3, 1), (decoder.conv4, 1))
-        for name, parameter in layer.named_parameters() if name.endswith("weight")
-    )  # fmt: skip
-
-
 def test_cae_admm_cost_of_a_pixel(models):
     written = codec_of(models, "cae-admm", "other").encode(IMAGE)
     # Of width 8, latent 3, depth 2: at 1/64, 1/64, 1/16, the blocks and 8 -> 4 at 1/4, and then 4 -> 2 -> 3.
     first, blocks = 3 * 2 / 64 + 2 * 16 / 64 + 4 * 32 / 16, 2 * 64 * 11 / 4
     found = REGISTRY["cae-admm"].macs_per_pixel(unpack(written), models)
     assert found == first + blocks + 8 * 4 / 4 + 4 * 8 / 4 + 2 * 3
-
-
-def test_cae_finer_step_is_a_longer_and_better_file(models):
-    image, lengths, errors = crop("chelsea", 64, 64), [], []
-    with torch.no_grad():
-        model = models.find("cae fine").model
-        best = model.decoder(model.encoder(inference.to_input(image, 4)))[0].permute(1, 2, 0).numpy()
-    for step in (64, 400, 3000, 12_000):
-        written = codec_of(models, "cae", "fine", step=step).encode(image)
-        lengths.append(len(written))
-        errors.append(np.abs(codecs.decode(written, models=models) / 255 - best.clip(0, 1)).mean())
-    assert lengths == sorted(set(lengths), reverse=True)
-    assert errors == sorted(errors) and errors[0] < 0.01
 
 
 def test_cae_admm_keeps_the_entries_of_largest_magnitude(models):
@@ -240,40 +201,23 @@ def test_cae_file_is_within_its_budget_and_uses_it(models, name, size, model):
         assert used <= 1 and (used >= 0.95 or most < bpp)
 
 
-@pytest.mark.parametrize(("name", "size"), [("coffee", (64, 96)), ("astronaut", (61, 50)), ("chelsea", (160, 136))])
-@pytest.mark.parametrize("model", ["fine", "other"])
-def test_cae_admm_file_is_within_its_budget_and_uses_it(models, name, size, model):
-    image = crop(name, *size)
-    least, most = (rate(codec_of(models, "cae-admm", model, keep=k).encode(image), image) for k in (1e-9, None))
-    for share in (0.05, 0.2, 0.4, 0.7, 1.0, 2.0):
-        bpp = least + 32 / image[..., 0].size + share * (most - least)
-        written = codec_of(models, "cae-admm", model).at_bpp(image, bpp)
-        assert rate(written, image) <= bpp
-        assert most <= bpp or bpp * image[..., 0].size / 8 - len(written) < 8 + 0.03 * len(written)
-
-
 @pytest.mark.parametrize(("name", "best"), [("cae", {"step": 64}), ("cae-admm", {})])
 def test_trained_codec_takes_the_best_setting_where_it_fits(models, name, best):
     image = crop("coffee", 40, 40)
     assert codec_of(models, name, "fine").at_bpp(image, 50) == codec_of(models, name, "fine", **best).encode(image)
 
 
-@pytest.mark.parametrize("size", [(12, 16), (17, 9), (30, 30)])
-def test_cae_takes_the_finest_step_that_fits_to_the_byte(models, size):
+@pytest.mark.parametrize(
+    ("size", "budgets"), [((12, 16), range(160, 250, 10)), ((17, 9), range(160, 250, 10)), ((48, 80), (30, 80, 150))]
+)
+def test_cae_takes_the_finest_step_that_fits_to_the_byte(models, size, budgets):
     """Of a small picture too, whose estimate is wrong by as much as a step changes."""
     image = crop("coffee", *size)
-    for bpp in (1.6, 1.7, 1.8, 1.9, 2.0, 2.1, 2.2, 2.3, 2.4, 2.5):
+    for bpp in (budget / 100 for budget in budgets):
         step = number_of(codec_of(models, "cae", "fine").at_bpp(image, bpp), models)
-        assert step == 64 or rate(codec_of(models, "cae", "fine", step=step - 1).encode(image), image) > bpp
-
-
-@pytest.mark.parametrize("bpp", [0.3, 0.8, 1.5])
-def test_cae_takes_the_finest_step_of_all(models, bpp):
-    image = crop("chelsea", 48, 80)
-    step = number_of(codec_of(models, "cae", "fine").at_bpp(image, bpp), models)
-    finer = [step - n for n in range(1, 20)] + [round(step * 0.8**n) for n in range(1, 4)]
-    finer = [rate(codec_of(models, "cae", "fine", step=n).encode(image), image) for n in finer if n >= 64]
-    assert finer[0] > bpp and sum(r > bpp for r in finer) > 0.8 * len(finer), "but for a byte here and there"
+        finer = [step - n for n in range(1, 20)] + [round(step * 0.8**n) for n in range(1, 4)]
+        rates = [rate(codec_of(models, "cae", "fine", step=n).encode(image), image) for n in finer if n >= 64]
+        assert rates[0] > bpp and sum(r > bpp for r in rates) > 0.8 * len(rates), "but for a byte here and there"
 
 
 @pytest.mark.parametrize("size", [(24, 24), (17, 40), (64, 64)])
