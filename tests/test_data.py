@@ -90,19 +90,11 @@ def test_sets_are_pinned_whole():
     assert [(row.name, row.pictures) for row in data.listing()] == [("bundled", 5), ("kodak", 24), ("bsds500", 475)]
     splits = [file.split("/")[0] for file in data.SETS["bsds500"].files]
     assert [splits.count(split) for split in data.SPLITS] == [200, 100, 175]
-    assert all(len(digest) == 64 for pictures in data.SETS.values() for digest in pictures.files.values())
-    assert all(row.licence and row.home.startswith("https://") for row in data.listing())
 
 
 @pytest.mark.skipif(not data.available("kodak"), reason="kodak is not on this machine (set SPARSECOMP_DATA)")
 def test_kodak_is_what_it_was():
     assert data.fingerprint(data.kodak()) == "f65223dc10357ad472846ddb7fb73c9a78140295c2a061ad35b025bbac7be69f"
-
-
-@pytest.mark.skipif(not data.available("bsds500"), reason="bsds500 is not on this machine (set SPARSECOMP_DATA)")
-def test_bsds500_is_lying_and_upright():
-    pictures = data.bsds500("val")
-    assert len(pictures) == 100 and {picture.shape for picture in pictures.values()} == {(321, 481, 3), (481, 321, 3)}
 
 
 def test_fetch_looks_in_the_data_folder_before_the_cache(nowhere, monkeypatch, pin):
