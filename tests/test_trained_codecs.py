@@ -193,8 +193,11 @@ def test_trained_codec_does_not_touch_the_model_that_all_share(tmp_path, name):
 
 @pytest.mark.parametrize(("name", "best"), [("cae", {"step": 64}), ("cae-admm", {})])
 def test_trained_codec_takes_the_best_setting_where_it_fits(models, name, best):
-    image = crop("coffee", 40, 40)
-    assert codec_of(models, name, "fine").at_bpp(image, 50) == codec_of(models, name, "fine", **best).encode(image)
+    for size in ((1, 1), (40, 40)):
+        image, codec = crop("coffee", *size), codec_of(models, name, "fine")
+        written = codec.at_bpp(image, 1000)
+        assert written == codec_of(models, name, "fine", **best).encode(image)
+        assert codec.decode(written).shape == image.shape
 
 
 @pytest.mark.parametrize(
