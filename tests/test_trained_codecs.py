@@ -260,13 +260,15 @@ def test_trained_codec_takes_the_best_of_the_models_that_may_be_chosen(models, t
         assert codec_of(Models(folder), name).at_bpp(image, bpp) == files[max(files)]
 
 
-def test_cae_admm_decides_by_psnr_where_ssim_is_not_defined(models):
+def test_cae_admm_decides_by_ssim_and_by_psnr_where_that_is_not_defined(models, monkeypatch):
     image, files = crop("coffee", 10, 60), {}
     assert metrics.ssim(reference=image, reconstruction=image) is None
     for model in ("fine", "sparse"):
         written = codec_of(models, "cae-admm", model).at_bpp(image, 1.0)
         files[metrics.psnr(reference=image, reconstruction=codecs.decode(written, models=models))] = written
     assert len(files) == 2 and codec_of(models, "cae-admm").at_bpp(image, 1.0) == files[max(files)]
+    monkeypatch.setattr(metrics, "ssim", lambda **pictures: -metrics.psnr(**pictures))
+    assert codec_of(models, "cae-admm").at_bpp(image, 1.0) == files[min(files)]
 
 
 @each
