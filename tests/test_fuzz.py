@@ -10,55 +10,24 @@ import json
 import random
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import samples
 import torch
+from coding_strategies import harmed, seal
 
 from sparsecomp.codecs import NAMES, BitstreamError, decode
 from sparsecomp.codecs.base import REGISTRY, codec_of
 from sparsecomp.codecs.network import Coin
 from sparsecomp.codecs.standard import Avif, Standard
-from sparsecomp.coding.container import SECTIONS, Container, pack, unpack
+from sparsecomp.coding.container import SECTIONS, Container, pack, unpack, varint
 from sparsecomp.models.pretrained import Models
 from sparsecomp.models.siren import Architecture
 
 FILES_A_CODEC = -(-10_000 // len(NAMES))
 MEGABYTES = 200
-
-
-def seal(body: bytes) -> bytes:
-    return body + zlib.crc32(body).to_bytes(4, "little")
-
-
-def mutate(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Harm some bytes: flip, overwrite, blank, cut, extend, drop, repeat, or splice with another file."""
-    harmed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        # Headers stand at the front: half of the harm is done there.
-        at = rng.randrange(min(len(harmed), 64) if rng.random() < 0.5 else len(harmed)) if harmed else 0
-        span = rng.randrange(1, 17)
-        match rng.randrange(9):
-            case 0 | 1 if harmed:
-                harmed[at] ^= 1 << rng.randrange(8)
-            case 2 if harmed:
-                harmed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-            case 3:
-                harmed[at : at + span] = bytes([rng.choice((0, 255))]) * span
-            case 4:
-                del harmed[at:]
-            case 5:
-                harmed += rng.randbytes(rng.randrange(1, 65))
-            case 6:
-                del harmed[at : at + span]
-            case 7:
-                harmed[at:at] = harmed[at : at + span]
-            case 8:
-                harmed[at:] = rng.choice(others)[at:]
-    return bytes(harmed)
 
 
 def harm_header(data: bytes, rng: random.Random) -> bytes:
@@ -86,33 +55,29 @@ def harm_header(data: bytes, rng: random.Random) -> bytes:
     return seal(b"".join(fields.values()) + b"".join(container.sections.values()))
 
 
-def varint(value: int) -> bytes:
-    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
-
-
 def damaged(seeds: dict[str, list[bytes]], codec: str, count: int) -> list[tuple[bytes, bool]]:
-    """Give harmed files of one codec; every other one has a checksum that is right, which the flag tells."""
+    """Harmed files of one codec; every other one has a checksum that is right, as its flag says."""
     rng = random.Random(codec)
     everything = [data for files in seeds.values() for data in files]
     files = []
     for i in range(count):
         data = rng.choice(seeds[codec])
         if i % 2:
-            files.append((mutate(data, rng, everything), False))
+            files.append((harmed(data, rng, everything), False))
         elif i % 8 == 0:
             files.append((harm_header(data, rng), True))
         elif i % 8 == 2:
-            files.append((seal(mutate(data[:-4], rng, everything)), True))
+            files.append((seal(harmed(data[:-4], rng, everything)), True))
         else:  # an impeccable container around a harmed section: for the decoders
             container = unpack(data)
             name = rng.choice(sorted(container.sections))
-            container.sections[name] = mutate(container.sections[name], rng, everything)
+            container.sections[name] = harmed(container.sections[name], rng, everything)
             files.append((pack(container), True))
     return files
 
 
 def peak_megabytes() -> float:
-    """Give this program's high-water mark; `getrusage` would include the parent's, which fork hands down."""
+    """This program's high-water mark; `getrusage` would include the parent's, which fork hands down."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -124,7 +89,6 @@ def peak_megabytes() -> float:
 def main(folder: Path, codec: str, count: int) -> None:
     """Decode `count` damaged files, print what became of them."""
     import imagecodecs  # noqa: F401 - one of the imports over which memory is measured
-    import torch
 
     torch.set_num_threads(1)
     models = Models(folder)
@@ -158,7 +122,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("codec", NAMES)
-def test_damaged_files(folder, codec):
+def test_decode_of_damaged_files_is_a_picture_or_a_bitstream_error(folder, codec):
     command = [sys.executable, "-X", "faulthandler", __file__, str(folder), codec, str(FILES_A_CODEC)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert ran.returncode == 0, f"it ended with {ran.returncode} after\n{ran.stderr[-3000:]}"
@@ -169,7 +133,7 @@ def test_damaged_files(folder, codec):
     assert outcome["foreign"] > 0 or not issubclass(REGISTRY[codec], Standard)
 
 
-def test_a_tall_picture_takes_little_memory():
+def test_coin_tall_picture_takes_little_memory():
     """Positions are made tile by tile: a side of 2^22 pixels costs its picture and little else."""
     script = """
 import resource, torch
@@ -186,13 +150,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     assert float(ran.stdout) < 60  # the picture is 12 MB
 
 
-def test_a_network_too_costly_to_draw_is_refused():
+def test_coin_refuses_a_network_too_costly_to_draw():
     large = Architecture(10, 512)
     with pytest.raises(BitstreamError, match="absurd size"):
         decode(Coin.write(large, torch.zeros(large.n_parameters), 4096, 4096))
 
 
-def test_a_length_without_end_in_an_av1_stream_is_refused(folder):
+def test_avif_refuses_a_length_without_end_in_its_stream(folder):
     container = unpack((folder / "avif--0.spc").read_bytes())
     payload = bytearray(container.sections["payload"])
     box = payload.index(b"mdat") - 4
@@ -205,14 +169,12 @@ def test_a_length_without_end_in_an_av1_stream_is_refused(folder):
         decode(pack(Container(Avif.number, container.height, container.width, {"payload": bytes(payload)})))
 
 
-def test_every_kind_of_sparse_network_is_fuzzed(folder):
-    tables, kinds = zip(*[
-        (sections["tables"], set(sections) - {"tables", "positions"})
-        for sections in (unpack((folder / f"loonie--{i}.spc").read_bytes()).sections for i in range(3))
-    ], strict=True)  # fmt: skip
-    assert kinds == ({"values"}, {"weights"}, {"values"})
-    assert [flags >> 7 for _, flags, *_ in tables] == [0, 0, 1], "in the last one, neurons are gone"
-    assert [flags >> 1 & 7 for _, flags, *_ in tables] == [3, 0, 3] and tables[1][1] & 1, "frequencies, coordinates"
+def test_folder_holds_every_kind_of_sparse_network(folder):
+    found = [unpack((folder / f"loonie--{i}.spc").read_bytes()).sections for i in range(3)]
+    flags = [sections["tables"][1] for sections in found]
+    assert ["values" in sections for sections in found] == [True, False, True] and "weights" in found[1]
+    assert [each >> 7 for each in flags] == [0, 0, 1], "in the last one, neurons are gone"
+    assert [each >> 1 & 7 for each in flags] == [3, 0, 3] and flags[1] & 1, "frequencies, coordinates"
 
 
 if __name__ == "__main__":

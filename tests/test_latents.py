@@ -1,4 +1,7 @@
-"""The integer tables of a latent, and the prior that training follows. Round trips and damage: contracts/."""
+"""The integer tables of a latent, at any step, and of an integer code, at any threshold; and the lengths of both.
+
+Round trips and damage: contracts/test_coders.py.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,35 @@ import torch
 from coding_strategies import FLAT, counts, drawn, spiked, uneven
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from sparsecomp.coding import latents
+from sparsecomp.coding import integer_latents, latents
 from sparsecomp.coding.container import BitstreamError
+from sparsecomp.coding.integer_latents import ESCAPE, LARGEST, MOST, ODDS, ZERO
 from sparsecomp.coding.latents import CELLS, COARSEST, FINEST, LEAST, UNIT
 from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.coding.range_coder import TOTAL
 
-# Tables ---------------------------------------------------------------------------------------------------------------
+# Both -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("own", [spiked(256), uneven(0)], ids=["spiked", "uneven"])
-def test_table_of_every_step_has_a_count_for_every_symbol(own):
+def test_encode_writes_the_bytes_of_the_files_there_are():
+    """Another table or another order of the symbols would make them unreadable."""
+    y, x = np.mgrid[:12, :9]
+    first, own = (7 * y + 5 * x) % 31 - 15, np.stack([FLAT, spiked(256), spiked(ZERO), uneven(0)])
+    written = latents.encode(np.stack([first, y - x]).astype(np.int32), own[:2], 512)
+    assert hashlib.sha256(written).hexdigest()[:16] == "d728965ee5ee40ac"
+    code = np.stack([first, (y - x) * 40, (y * x) % 5 // 4 * 3, 0 * x]).astype(np.int32)
+    written = integer_latents.encode(code, own[[0, 2, 3, 0]], 1)
+    assert hashlib.sha256(written).hexdigest()[:16] == "2097692cb8e7c2bc"
+
+
+# Latents: tables ------------------------------------------------------------------------------------------------------
+
+
+def test_latents_table_of_every_step_has_a_count_for_every_symbol():
+    own = spiked(256)
     for step in range(FINEST, COARSEST + 1):
         most, found = latents.largest_symbol(step), latents.table(own, step)
         if found.sum() != TOTAL or found.min() < 1 or len(found) != 2 * most + 1 or found.dtype != np.int64:
@@ -33,7 +53,7 @@ def test_table_of_every_step_has_a_count_for_every_symbol(own):
 
 @drawn
 @given(counts, st.integers(FINEST, COARSEST))
-def test_table_holds_the_mass_of_each_interval(own, step):
+def test_latents_table_holds_the_mass_of_each_interval(own, step):
     most, found = latents.largest_symbol(step), latents.table(own, step)
     assert found.sum() == TOTAL and found.min() >= 1
     below = np.concatenate([[0], np.cumsum(own)])
@@ -43,7 +63,7 @@ def test_table_holds_the_mass_of_each_interval(own, step):
 
 
 @pytest.mark.parametrize("step", [63, 0, -64, COARSEST + 1, True, 64.0, "64", None])
-def test_encode_refuses_steps_that_no_file_can_name(step):
+def test_latents_encode_refuses_steps_that_no_file_can_name(step):
     for refused in (latents.check_step, lambda step: latents.encode(np.zeros((1, 2, 2), np.int32), FLAT[None], step)):
         with pytest.raises(ValueError, match=f"step must be .*got {step!r}"):
             refused(step)
@@ -51,19 +71,35 @@ def test_encode_refuses_steps_that_no_file_can_name(step):
 
 @pytest.mark.parametrize("wrong", [FLAT[None, :-1], spiked(3)[None] * 2, np.roll(spiked(0), 1)[None] - LEAST + 1])
 def test_check_counts_refuses_what_makes_no_tables(wrong):
-    with pytest.raises(ValueError, match="counts"):
-        latents.check_counts(torch.from_numpy(wrong), 1)
     latents.check_counts(torch.from_numpy(FLAT[None]), 1)
-    with pytest.raises(ValueError, match=r"\(2, 512\)"):
-        latents.check_counts(torch.from_numpy(FLAT[None]), 2)
+    for own, channels in ((wrong, 1), (FLAT[None], 2)):
+        with pytest.raises(ValueError, match=rf"counts must be \({channels}, 512\)"):
+            latents.check_counts(torch.from_numpy(own), channels)
 
 
-# Latents as bytes -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mean", [0.0, 50.0])  # a prior with nothing in -1 .. 1, too
+def test_latents_counts_are_the_histogram_and_a_little_of_the_prior(mean):
+    prior, histogram = FactorizedPrior(3), torch.zeros(3, CELLS, dtype=torch.long)
+    with torch.no_grad():
+        prior.mean.add_(mean)
+    histogram[1, 500] = 10**9
+    histogram[2] = torch.randint(0, 1000, (CELLS,), generator=torch.Generator().manual_seed(0))
+    found = latents.counts_of(prior, histogram)
+    latents.check_counts(found, 3)
+    assert found.dtype == torch.int64 and found[1, 500] > 0.97 * TOTAL
+    edges = torch.linspace(-1, 1, CELLS + 1).expand(1, 3, 1, -1)
+    smooth = prior.cdf(edges)[0, 2, 0].diff().double().detach()
+    wanted = 0.98 * histogram[2] / histogram[2].sum() + (0 if mean else 0.02 * smooth / smooth.sum())
+    wanted, others = wanted / wanted.sum(), torch.arange(CELLS) != CELLS // 2
+    assert (found[2].double() / TOTAL - wanted).abs()[others].max() < 1e-6
+
+
+# Latents: bytes -------------------------------------------------------------------------------------------------------
 
 
 @drawn
 @given(st.sampled_from([64, 300, 5000, 20_000, COARSEST]), st.integers(0, 99))
-def test_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
+def test_latents_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
     own, rng, most = np.stack([FLAT, uneven(0), spiked(256)]), np.random.default_rng(seed), latents.largest_symbol(step)
     every, shape = np.arange(-most, most + 1), (60, 70)
     expected = np.stack([rng.choice(every, shape, p=latents.table(o, step) / TOTAL) for o in own]).astype(np.int32)
@@ -74,15 +110,7 @@ def test_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
     assert 0.97 * estimate - 8 <= length <= estimate + 8
 
 
-def test_encode_writes_the_bytes_of_the_files_there_are():
-    """Another table or another order of the symbols would make them unreadable."""
-    y, x = np.mgrid[:12, :9]
-    symbols = np.stack([(7 * y + 5 * x) % 31 - 15, y - x]).astype(np.int32)
-    written = latents.encode(symbols, np.stack([FLAT, spiked(256)]), 512)
-    assert hashlib.sha256(written).hexdigest()[:16] == "d728965ee5ee40ac"
-
-
-def test_encode_refuses_symbols_that_have_no_table():
+def test_latents_encode_refuses_symbols_that_have_no_table():
     most = latents.largest_symbol(1000)
     for value in (most + 1, -most - 1, -(2**31)):
         with pytest.raises(ValueError, match=f"at most {most}"):
@@ -98,106 +126,164 @@ def test_quantise_rounds_and_stays_within_the_table():
     assert latents.quantise(z, 64).dtype == torch.int32 and latents.largest_symbol(COARSEST) == 0
 
 
-# The prior ------------------------------------------------------------------------------------------------------------
-
-
-def prior(channels: int = 3, seed: int = 0) -> FactorizedPrior:
-    made, generator = FactorizedPrior(channels), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        made.weight.copy_(torch.randn(channels, 3, generator=generator))
-        made.mean.copy_(0.1 * torch.randn(channels, 3, generator=generator))
-        made.log_scale.copy_(-2.5 + 0.4 * torch.randn(channels, 3, generator=generator))
-    return made
-
-
-def exact(of: FactorizedPrior, z: np.ndarray, step: float) -> np.ndarray:
-    """Bits in double precision, each mass of a component from ``exp`` and `math.expm1`, in which nothing cancels."""
-    w = of.weight.double().softmax(1).detach().numpy()
-    mean, scale = of.mean.double().detach().numpy(), of.log_scale.double().exp().detach().numpy()
-    out = np.empty(z.shape)
-    for index, value in np.ndenumerate(z):
-        mass = 0.0
-        for k in range(3):
-            c = index[1]
-            a, b = ((value + sign * step / 2 - mean[c, k]) / scale[c, k] for sign in (-1, 1))
-            # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b))
-            mass += w[c, k] * -math.expm1(a - b) / (1 + math.exp(-b)) / (1 + math.exp(a))
-        out[index] = -math.log2(mass)
-    return out
-
-
-def test_prior_cdf_rises_from_zero_to_one():
-    z = torch.linspace(-5, 5, 2001).view(1, 1, 1, -1).expand(1, 3, 1, -1)
-    cdf = prior().cdf(z)
-    assert (cdf.diff(dim=-1) >= 0).all() and (cdf >= 0).all() and (cdf <= 1 + 1e-6).all()
-    assert (cdf[..., 0] < 1e-4).all() and (cdf[..., -1] > 1 - 1e-4).all()
-
-
-@pytest.mark.parametrize("step", [1 / 256, 1 / 32, 0.5])
-def test_prior_bits_are_those_of_the_mass_in_the_tails_too(step):
-    z = torch.linspace(-0.95, 0.95, 77).view(1, 1, 1, -1).repeat(1, 3, 1, 1)
-    wanted = exact(prior(), z.numpy().astype(float), step)
-    assert wanted.max() > 8 / max(step, 0.25) ** 0.5, "the tails are there"
-    inside = wanted < 28  # beyond, the estimate is held at 2^-29.9
-    found = prior().bits(z, step).detach().numpy()
-    np.testing.assert_allclose(found[inside], wanted[inside], atol=2e-2)
-    both = prior().bits(z.repeat(2, 1, 1, 1), torch.tensor([step, 4.0]).view(2, 1, 1, 1)).detach()
-    np.testing.assert_allclose(both[0], found[0], atol=1e-5)  # steps broadcast
-    assert (both[1] >= 0).all()
-
-
-def test_prior_bits_keep_their_digits_on_both_sides_of_a_sharp_prior():
-    sharp = FactorizedPrior(1)
-    with torch.no_grad():
-        sharp.mean.zero_()
-        sharp.log_scale.fill_(math.log(0.05))
-    z = torch.tensor([-0.85, -0.6, 0.6, 0.85]).view(1, 1, 1, 4)
-    found = sharp.bits(z, 1 / 64).detach().numpy()
-    np.testing.assert_allclose(found, exact(sharp, z.numpy().astype(float), 1 / 64), atol=1e-3)
-    np.testing.assert_allclose(found, found[..., ::-1], atol=1e-3)
-
-
-@pytest.mark.parametrize("log_scale", [-100.0, -9.0, -2.0, 3.0, 100.0])
-def test_prior_gradients_stay_finite(log_scale):
-    made = prior()
-    with torch.no_grad():
-        made.log_scale.fill_(log_scale)
-    z = torch.linspace(-1, 1, 300).view(1, 3, 10, 10).requires_grad_()
-    bits = made.bits(z, 1 / 100)
-    bits.sum().backward()
-    assert bits.isfinite().all() and z.grad.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in made.parameters())
-
-
-def test_prior_that_is_trained_shortens_the_code():
-    made, generator = FactorizedPrior(2), torch.Generator().manual_seed(0)
-    z = torch.tanh(0.05 * torch.randn(1, 2, 60, 60, generator=generator) + torch.tensor([0.3, -0.1]).view(1, 2, 1, 1))
-    before, optimiser = made.bits(z, 1 / 64).mean().item(), torch.optim.Adam(made.parameters(), 0.05)
-    for _ in range(100):
-        optimiser.zero_grad()
-        made.bits(z, 1 / 64).mean().backward()
-        optimiser.step()
-    assert made.bits(z, 1 / 64).mean().item() < before - 0.5
-
-
-@pytest.mark.parametrize("far", [False, True])
-def test_counts_are_the_histogram_and_a_little_of_the_prior(far):
-    made, histogram = prior(), torch.zeros(3, CELLS, dtype=torch.long)
-    if far:  # a prior with nothing in -1 .. 1
-        with torch.no_grad():
-            made.mean.fill_(50.0)
-    histogram[1, 500] = 10**9
-    histogram[2] = torch.randint(0, 1000, (CELLS,), generator=torch.Generator().manual_seed(0))
-    found = latents.counts_of(made, histogram)
-    latents.check_counts(found, 3)
-    assert found.dtype == torch.int64 and found[1, 500] > 0.97 * TOTAL
-    edges = torch.linspace(-1, 1, CELLS + 1).expand(1, 3, 1, -1)
-    smooth = made.cdf(edges)[0, 2, 0].diff().double().detach()
-    wanted = 0.98 * histogram[2] / histogram[2].sum() + (0 if far else 0.02 * smooth / smooth.sum())
-    wanted, others = wanted / wanted.sum(), torch.arange(CELLS) != CELLS // 2
-    assert (found[2].double() / TOTAL - wanted).abs()[others].max() < 1e-6
-
-
 def test_cells_are_from_minus_one_to_one():
     z = torch.tensor([-1.0, -0.9999, -1 / 512, 0.0, 1 / 512, 0.9999, 1.0])
     assert latents.cells_of(z).tolist() == [0, 0, 255, 256, 256, 511, 511]
+
+
+# Codes: histograms and counts -----------------------------------------------------------------------------------------
+
+
+def laplace(shape: tuple[int, ...], scale: float = 3.0, seed: int = 0) -> np.ndarray:
+    return np.round(np.random.default_rng(seed).laplace(0, scale, shape)).astype(np.int32)
+
+
+def pruned(symbols: np.ndarray, threshold: int) -> np.ndarray:
+    return np.where(np.abs(symbols) >= threshold, symbols, 0).astype(np.int32)
+
+
+def counted(channels: int, scale: float = 3.0) -> np.ndarray:
+    """Counts of a code like those of `laplace`, but another one."""
+    return integer_latents.counts_of(integer_latents.histogram_of(laplace((channels, 200, 200), scale, 1000))).numpy()
+
+
+@drawn
+@given(arrays(np.int32, (2, 3, 4, 5), elements=st.sampled_from([0, 1, -1, 255, -255, 256, -256, MOST, -MOST])))
+def test_codes_histogram_counts_every_entry_in_its_channel(codes):
+    found = integer_latents.histogram_of(codes)
+    wanted = torch.zeros(3, CELLS, dtype=torch.long)
+    for (_, channel, _, _), value in np.ndenumerate(codes):
+        wanted[channel, ESCAPE if abs(value) > LARGEST else value + LARGEST] += 1
+    assert found.dtype == torch.int64 and torch.equal(found, wanted)
+    assert torch.equal(integer_latents.histogram_of(codes[0]) + integer_latents.histogram_of(codes[1]), wanted)
+    for same in (torch.from_numpy(codes), torch.from_numpy(codes).float(), codes.astype(np.int16)):
+        assert torch.equal(integer_latents.histogram_of(same), wanted)
+
+
+@drawn
+@given(st.sampled_from([0, 1, 1000, 10**9]), st.integers(0, CELLS - 1), st.sampled_from([64.0, 1024.0]))
+def test_codes_counts_are_the_histogram_and_a_geometric_share(often, column, pseudo):
+    histogram = integer_latents.histogram_of(laplace((2, 50, 50)))
+    histogram[0] = 0
+    histogram[0, column] = often
+    made = integer_latents.counts_of(histogram, pseudo)
+    latents.check_counts(made, 2)
+    values, others = np.arange(-100_000, 100_001), np.arange(CELLS) != ZERO
+    for channel, found in zip(histogram.double().numpy(), made.numpy() / TOTAL, strict=True):
+        n = channel.sum()
+        mean = (float((channel * np.abs(np.arange(-255, 257))).sum()) + 1) / (n + 1)
+        r = mean / (1 + math.sqrt(1 + mean**2))
+        smooth = (1 - r) / (1 + r) * r ** np.abs(values).astype(float)
+        assert smooth.sum() == pytest.approx(1) and (smooth * np.abs(values)).sum() == pytest.approx(mean)
+        inner = np.abs(values) <= LARGEST
+        wanted = (channel + pseudo * np.append(smooth[inner], smooth[~inner].sum())) / (n + pseudo)
+        # A cell has at least four counts, for which all others give up a little.
+        assert np.abs(found - wanted)[others].max() < LEAST / TOTAL + wanted.max() * 2 * LEAST * CELLS / TOTAL
+
+
+# Codes: tables --------------------------------------------------------------------------------------------------------
+
+
+@drawn
+@given(counts, st.sampled_from([1, 2, 7, 254, 255, 256, 1000, MOST]), st.integers(0, len(ODDS) - 1))
+def test_codes_table_gives_what_cannot_occur_to_the_zero_and_the_zero_its_share(own, threshold, level):
+    plain, magnitudes = integer_latents.table(own, threshold), np.abs(np.arange(-LARGEST, LARGEST + 1))
+    stays = magnitudes >= threshold
+    assert plain.sum() == TOTAL and np.array_equal(plain[:ESCAPE][stays], own[:ESCAPE][stays])
+    assert plain[ESCAPE] == own[ESCAPE] and (plain[:ESCAPE][~stays & (magnitudes != 0)] == 0).all()
+    assert plain[ZERO] == own[:ESCAPE][~stays].sum()
+    found, (zero, other) = integer_latents.table(own, threshold, level), ODDS[level]
+    assert found.dtype == np.int64 and found.sum() == TOTAL and np.array_equal(found > 0, plain > 0)
+    assert abs(found[ZERO] / TOTAL - zero / (zero + other)) < 2 * CELLS / TOTAL
+    others = np.arange(CELLS) != ZERO
+    factor = (TOTAL * other / (zero + other)) / plain[others].sum()
+    assert np.abs(found[others] - factor * plain[others]).max() < 2, "rounded twice"
+
+
+@drawn
+@given(st.sampled_from([1, 7, 100, 6144]), st.floats(0, 1) | st.sampled_from([0.0, 1.0]))
+def test_codes_level_of_a_channel_is_the_one_that_makes_it_shortest_or_nearly(size, share):
+    shares, zeros = np.array([zero / (zero + other) for zero, other in ODDS]), round(share * size)
+    channel = np.ones(size, np.int32)
+    channel[:zeros] = 0
+    cost = -(zeros * np.log2(shares) + (size - zeros) * np.log2(1 - shares))
+    assert cost[integer_latents.level_of(channel)] <= cost.min() * 1.01 + 1e-9
+
+
+def test_codes_thresholds_are_the_smallest_magnitudes():
+    code = np.array([[[0, 5, -3]], [[0, 0, 0]], [[-9, 300, 0]], [[-300, 0, 400]]], np.int32)
+    assert integer_latents.threshold_of(code) == 3 and integer_latents.threshold_of(code[1:2]) == MOST
+    assert integer_latents.own_thresholds(code, 3).tolist() == [3, 256, 9, 256]
+    assert integer_latents.own_thresholds(code, 1).tolist() == [3, 256, 9, 256]
+    assert integer_latents.own_thresholds(code[3:], 300).tolist() == [300]
+
+
+# Codes: bytes ---------------------------------------------------------------------------------------------------------
+
+
+@drawn
+@given(st.sampled_from([0.3, 1.0, 5.0, 150.0]), st.sampled_from([1, 2, 9]), st.integers(0, 99))
+def test_codes_bits_are_those_of_the_file_but_for_a_few_bytes(scale, threshold, seed):
+    code = pruned(laplace((4, 60, 70), scale, seed), threshold)
+    own = counted(4, scale)
+    estimate, length = integer_latents.bits(code, own, threshold) / 8, len(integer_latents.encode(code, own, threshold))
+    assert abs(estimate - length) <= 6 + estimate / 500
+
+
+@pytest.mark.parametrize(("keep", "near"), [(1.0, 1.02), (0.3, 1.05), (0.1, 1.05), (0.02, 1.05)])
+def test_codes_encode_comes_near_to_the_entropy_of_what_is_left_of_a_code(keep, near):
+    """The tables are of codes that nobody pruned."""
+    code, own = laplace((4, 60, 60), 2.0, seed=5), counted(4, 2.0)
+    if keep < 1:
+        code = pruned(code, max(1, int(np.sort(np.abs(code).ravel())[::-1][round(keep * code.size)])))
+    best = sum(3600 * stats.entropy(occurs, base=2) for occurs in integer_latents.histogram_of(code).numpy())
+    lengths = [8 * len(integer_latents.encode(code, own, t)) for t in range(integer_latents.threshold_of(code), 0, -1)]
+    assert best < lengths[0] < near * best + 4 * 10 + 64
+    assert lengths == sorted(lengths), "no smaller threshold makes a shorter code"
+
+
+@pytest.mark.parametrize("value", [256, -256, MOST, -MOST])
+def test_codes_encode_escapes_a_value_without_a_column(value):
+    code = np.zeros((2, 6, 6), np.int32)
+    own, alone = np.stack([spiked(ZERO)] * 2), len(integer_latents.encode(code, np.stack([spiked(ZERO)] * 2), 1))
+    code[1, 3, 2] = value
+    # The escape has 4 of 2^24 counts, which makes 22 bits, and the value 16.
+    assert 22 + 16 - 8 <= 8 * (len(integer_latents.encode(code, own, 1)) - alone) <= 22 + 16 + 40
+
+
+def test_codes_encode_of_a_channel_of_zeros_costs_next_to_nothing():
+    code, own = laplace((2, 50, 60)), np.stack([uneven(0), uneven(1)])
+    code[1] = 0
+    assert len(integer_latents.encode(code, own, 1)) <= len(integer_latents.encode(code[:1], own[:1], 1)) + 2
+
+
+@pytest.mark.parametrize(
+    ("code", "threshold", "message"),
+    [
+        (np.full((1, 2, 2), MOST + 1, np.int32), 1, "magnitude 32768"),
+        (np.full((1, 2, 2), -(2**31), np.int32), 1, "magnitude 2147483648"),
+        (np.full((1, 2, 2), 2, np.int32), 3, "threshold must be .*got 3"),
+        *((np.zeros(shape, kind), 1, "symbols must be int32")
+          for shape, kind in (((1, 2, 2), np.int64), ((2, 2), np.int32), ((2, 2, 2), np.int32))),
+        *((np.zeros((1, 2, 2), np.int32), wrong, f"threshold must be .*got {wrong!r}")
+          for wrong in (0, -1, MOST + 1, True, 1.0, "1", None)),
+    ],
+)  # fmt: skip
+def test_codes_encode_refuses_what_no_file_can_hold(code, threshold, message):
+    for function in (integer_latents.encode, integer_latents.bits):
+        with pytest.raises(ValueError, match=message):
+            function(code, FLAT[None], threshold)
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "message"),
+    [
+        *((integer_latents.histogram_of, np.zeros(shape), "codes must be .*h, w") for shape in ((3, 4), (1,) * 5)),
+        *((integer_latents.histogram_of, np.full((1, 2, 2), odd), "codes must be whole") for odd in (0.5, np.nan)),
+        *((integer_latents.counts_of, wrong, "histogram must be")
+          for wrong in (torch.zeros(2, 511), torch.zeros(512), torch.full((1, 512), -1))),
+    ],
+)  # fmt: skip
+def test_codes_counting_refuses_what_is_no_code_or_histogram(function, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        function(wrong)

@@ -16,13 +16,13 @@ import torch
 from coding_strategies import drawn, networks
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import erf
+from scipy import stats
 
 from sparsecomp import network_weights
-from sparsecomp.coding.container import BitstreamError, layout, unpack
+from sparsecomp.coding.container import BitstreamError
 from sparsecomp.coding.range_coder import SCALES, TOTAL, density_of, differences, magnitudes, scale_of
-from sparsecomp.models.siren import Architecture, forward, initial_parameters, layers, positions, render
-from sparsecomp.network_weights import MOST, Halves, Quantised, decode, encode, macs_per_pixel, write
+from sparsecomp.models.siren import Architecture, layers, render
+from sparsecomp.network_weights import MOST, Halves, Quantised, decode, encode, macs_per_pixel
 
 
 def tiny(**changes: object) -> Quantised:
@@ -37,16 +37,10 @@ def ones(**options: object) -> Quantised:
     return tiny(architecture=architecture, symbols=torch.ones(architecture.n_parameters).long())
 
 
-def seen(network: Quantised | Halves) -> torch.Tensor:
-    inputs = positions(11, 9, n_in=network.architecture.n_in).double()
-    return forward(network.architecture, network.parameters()[None].double(), inputs[None])[0]
-
-
 @drawn
 @given(networks(kinds=("siren", "halves"), most_width=40))
 def test_decode_gives_a_network_that_draws_the_same_picture(network):
     found = decode(encode(network))
-    torch.testing.assert_close(seen(found), seen(network), atol=1e-9 * network.architecture.w0, rtol=0)
     before, after = (
         render(one.architecture, one.parameters(), 13, 8, one.coordinates).int() for one in (network, found)
     )
@@ -73,18 +67,10 @@ def test_encode_writes_one_file_for_mirrored_and_shuffled_networks(seed):
     assert encode(Quantised(architecture, turned[0], steps)) == encode(Quantised(architecture, symbols[0], steps))
 
 
-def test_encode_keeps_the_frequency_in_sixteen_bits():
-    assert decode(encode(ones(w0=44.4))).architecture.w0 == float(np.float16(44.4)) != 44.4
-
-
 def test_parameters_are_steps_times_symbols():
-    network, at = tiny(), 0
-    for number, (out, inp) in enumerate(network.architecture.shapes):
-        for tensor, size in ((2 * number, out * inp), (2 * number + 1, out)):
-            step = 2.0 ** (-int(network.steps[tensor]) / 16)
-            expected = [v * step for v in network.symbols[at : at + size].tolist()]
-            assert network.parameters()[at : at + size].tolist() == pytest.approx(expected, rel=2e-7)
-            at += size
+    network, sizes = tiny(), [6, 3, 9, 3, 9, 3]  # of W_0, b_0, W_1, ...
+    steps = np.repeat(2.0 ** (-network.steps.numpy() / 16), sizes)
+    np.testing.assert_allclose(network.parameters().numpy(), network.symbols.numpy() * steps, rtol=2e-7)
 
 
 @pytest.mark.parametrize(("depth", "wide"), [(8, 0), (8, 3), (8, 7), (40, 3)])
@@ -108,10 +94,6 @@ def test_encode_writes_one_layer_much_wider_than_the_others_or_refuses_at_once(d
 # Lengths --------------------------------------------------------------------------------------------------------------
 
 
-def entropy(p: float) -> float:
-    return 0.0 if p in (0, 1) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
-
-
 def without_zeros(values: np.ndarray) -> torch.Tensor:
     rounded = np.rint(values)
     return torch.from_numpy(np.where(rounded == 0, 1, rounded).astype(np.int64))
@@ -128,14 +110,11 @@ def with_biases(architecture: Architecture, symbols: torch.Tensor, biases: float
 
 def ideal_bits(kind: str, values: np.ndarray, scale: float) -> float:
     """Cost of whole numbers that are not 0 under a distribution of this scale, without zero."""
-    if kind == "laplace":
-        p = 1 - math.exp(-1 / scale)
-        return float(len(values) - (np.log2(p) + (np.abs(values) - 1) * np.log2(1 - p)).sum())
-
-    def mass(q: np.ndarray) -> np.ndarray:
-        return (erf((q + 0.5) / scale / math.sqrt(2)) - erf((q - 0.5) / scale / math.sqrt(2))) / 2
-
-    return float(-np.log2(mass(values) / (1 - mass(np.zeros(1)))).sum())
+    if kind == "laplace":  # a sign, and a magnitude that is geometrically distributed
+        return len(values) - stats.geom(1 - math.exp(-1 / scale)).logpmf(np.abs(values)).sum() / math.log(2)
+    cdf = stats.norm(scale=scale).cdf
+    mass = cdf(values + 0.5) - cdf(values - 0.5)
+    return -np.log2(mass / (1 - cdf(0.5) + cdf(-0.5))).sum()
 
 
 @pytest.mark.parametrize(
@@ -144,8 +123,8 @@ def ideal_bits(kind: str, values: np.ndarray, scale: float) -> float:
 def test_values_cost_little_more_than_their_entropy(kind, scale):
     architecture, rng = Architecture(2, 69), np.random.default_rng(1)  # 5,106 weights
     if kind == "gaussian":
-        values = np.rint(rng.normal(0, scale, 20 * architecture.n_parameters))
-        values = values[values != 0][: architecture.n_parameters].astype(np.int64)
+        values = np.rint(rng.normal(0, scale, 20 * architecture.n_parameters)).astype(np.int64)
+        values = values[values != 0][: architecture.n_parameters]
     else:
         sizes = rng.geometric(1 - math.exp(-1 / scale), architecture.n_parameters)
         values = sizes * rng.choice((-1, 1), len(sizes))
@@ -169,13 +148,11 @@ def test_positions_cost_little_more_than_their_entropy(density, halves):
     hidden *= torch.from_numpy(rng.random((1, 80, 80)) < density)
     network = with_biases(architecture, symbols, 5)
     network = Halves(architecture, network.symbols.half()) if halves else network
-    ideal, sections = 6400 * entropy(float((hidden != 0).double().mean())) / 8, encode(network)
+    share = float((hidden != 0).double().mean())
+    ideal, sections = 6400 * stats.entropy([share, 1 - share], base=2) / 8, encode(network)
     assert 0 < ideal - 4 < len(sections["positions"]) < 1.005 * ideal + 6
     if halves and density >= 0.5:  # two bytes a value, one byte a matrix; no neuron is dead
         assert len(sections["weights"]) == 2 * int((network.values != 0).sum()) and len(sections["tables"]) == 6 + 6
-    parts = dict(layout(write(network, 512, 768)))
-    assert {name: parts[name] for name in sections} == {name: len(body) for name, body in sections.items()}
-    assert parts["header"] + parts["checksum"] < 30
 
 
 def test_sorted_biases_save_the_logarithm_of_their_orders_and_their_signs():
@@ -237,6 +214,7 @@ def test_encode_writes_the_golden_files_byte_by_byte():
         "positions": "64e39c59",
         "values": "044b507a0c860d51ea71ff80",
     }
+    assert decode(encode(sparse)).architecture.width == 2
     halves = Halves(network.architecture, (network.symbols / 8).half(), "coin")
     raw = (network.symbols.numpy() / 8).astype("<f2").tobytes()
     assert encode(halves) == {"tables": b"\2\1\3\0\x80\x4f" + 6 * b"\xff", "positions": b"", "weights": raw}
@@ -293,20 +271,17 @@ def test_densities_are_pinned_and_ascend_from_none_to_all():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (tiny(symbols=torch.zeros(32, dtype=torch.int64)), "32 symbols"),
-        (tiny(symbols=torch.zeros(1, 33, dtype=torch.int64)), "symbols"),
-        (tiny(steps=torch.zeros(5, dtype=torch.int64)), "5 steps"),
-        (tiny(steps=torch.tensor([0, 0, 0, 0, 0, 256])), "steps must be .*"),
-        (tiny(steps=torch.tensor([0, 0, -1, 0, 0, 0])), "steps must be .*"),
+        (tiny(symbols=torch.zeros(32).long()), "32 symbols"), (tiny(symbols=torch.zeros(1, 33).long()), "symbols"),
+        (tiny(steps=torch.zeros(5).long()), "5 steps"),
+        *((tiny(steps=torch.tensor([0, 0, step, 0, 0, 0])), "steps must be") for step in (256, -1)),
         (tiny(coordinates="polar"), "coordinates must be .*got 'polar'"),
-        (Halves(Architecture(2, 3), torch.zeros(32).half()), "33 finite values"),
-        (Halves(Architecture(2, 3), torch.full((33,), math.nan).half()), "finite"),
-        (Halves(Architecture(2, 3), torch.full((33,), -math.inf).half()), "finite"),
         (Halves(Architecture(2, 3), torch.zeros(33).half(), "polar"), "coordinates must be .*got 'polar'"),
+        (Halves(Architecture(2, 3), torch.zeros(32).half()), "33 finite values"),
+        *((Halves(Architecture(2, 3), torch.full((33,), odd).half()), "finite") for odd in (math.nan, -math.inf)),
         # what the header cannot hold: the flags have 0 to 7 frequencies, w0 is fp16, colours are 3
-        (ones(n_in=3), "n_in must be .*got 3"), (ones(n_in=5), "n_in must be .*got 5"),
-        (ones(n_in=34), "n_in must be .*got 34"), (ones(n_out=1), "n_out must be .*got 1"),
-        (ones(n_out=4), "n_out must be .*got 4"), (ones(w0=1e-8), "w0 must be .*got 1e-08"),
+        *((ones(n_in=n), f"n_in must be .*got {n}") for n in (3, 5, 34)),
+        *((ones(n_out=n), f"n_out must be .*got {n}") for n in (1, 4)),
+        *((ones(w0=w0), f"w0 must be .*got {w0}") for w0 in (1e-8, 44.4)),
     ],
 )  # fmt: skip
 def test_encode_refuses_networks_that_are_none(network, message):
@@ -332,23 +307,17 @@ def header(depth: int = 2, flags: int = 0, width: int = 3, w0: float = 30.0, beh
         *(({k: v for k, v in SECTIONS.items() if k != name}, "no other") for name in SECTIONS),
         (SECTIONS | {"tables": TABLES_OF_TINY[:5]}, "tables of 5 bytes are too short"),
         (SECTIONS | {"tables": TABLES_OF_TINY[:-1]}, "tables of 23 bytes, not 24"),
-        (SECTIONS | {"tables": TABLES_OF_TINY + b"\0"}, "tables of 25 bytes, not 24"),
-        (SECTIONS | header(depth=0), "depth must be .*got 0"), (SECTIONS | header(depth=65), "depth must be .*got 65"),
+        *((SECTIONS | header(depth=depth), f"depth must be .*got {depth}") for depth in (0, 65)),
         (SECTIONS | header(depth=3), "tables of 24 bytes, not 30"),
-        (SECTIONS | header(width=0), "width must be .*got 0"),
-        (SECTIONS | header(width=513), "width must be .*got 513"),
+        *((SECTIONS | header(width=width), f"width must be .*got {width}") for width in (0, 513)),
         *((SECTIONS | header(w0=w0), f"w0 must be .*got {w0}") for w0 in (0.0, -30.0, 1001.0, math.nan, math.inf)),
         *((SECTIONS | header(flags=flags), f"unknown flags {flags:#x}") for flags in (0x10, 0x20, 0x41)),
         *((SECTIONS | header(depth=depth, width=w), "absurd size: .* bytes") for depth, w in ((64, 512), (10, 100))),
         (SECTIONS | header(depth=40, width=512, flags=0x80, behind=b"\x80\4" + b"\1" * 39), "absurd size: a 40x512"),
         (SECTIONS | header(flags=0x80, behind=bytes([4, 3]) + TABLES_OF_TINY[6:]), "4 neurons left of 3"),
-        (SECTIONS | header(flags=0x80, behind=bytes([3]) + b"\x80" * 9), "longer than 5 bytes"),
-        (SECTIONS | header(flags=0x80, behind=b"\3"), "ends inside its header"),
-        (SECTIONS | header(flags=0x80, behind=b"\x83\0\3"), "minimal varint"),
         (SECTIONS | header(flags=0x80, behind=bytes([3, 3]) + TABLES_OF_TINY[6:]), "no encoder"),
         (SECTIONS | header(flags=2), "damaged"), (SECTIONS | header(width=4), "damaged"),
         (SECTIONS | header(flags=0x80, width=4, behind=bytes([3, 3]) + TABLES_OF_TINY[6:]), "no encoder"),
-        (SECTIONS | {"positions": b"\0"}, "no encoder"), (SECTIONS | {"values": b""}, "damaged"),
         *((encode(Halves(Architecture(2, 3), torch.arange(1, 34).half())) | {"weights": body}, "damaged")
           for odd in (math.nan, math.inf, -math.inf, 0.0, -0.0)
           for body in [np.array([*range(1, 21), odd, *range(22, 34)], "<f2").tobytes()]),
@@ -357,12 +326,6 @@ def header(depth: int = 2, flags: int = 0, width: int = 3, w0: float = 30.0, beh
 def test_decode_says_what_is_wrong(sections, message):
     with pytest.raises(BitstreamError, match=message):
         decode(sections)
-
-
-@pytest.mark.parametrize("flags", [0x30, 0x80])
-def test_macs_per_pixel_refuses_a_malformed_header(flags):
-    with pytest.raises(BitstreamError):
-        macs_per_pixel(header(flags=flags, behind=b""))
 
 
 def test_decode_reads_values_for_which_no_gaussian_table_is_wide_enough():
@@ -379,12 +342,3 @@ def test_decode_reads_values_for_which_no_gaussian_table_is_wide_enough():
     tables = header(1, 0, 6, behind=bytes([9, 255, 0x80 | 127, 9, 0, 0, 9, 255, 16, 9, 0, 0]))
     found = decode(tables | {"positions": b"", "values": values})
     assert found.symbols.tolist() == [*sizes.tolist(), *[0] * 6, *[1] * 18, *[0] * 3]
-
-
-def test_write_makes_a_file_of_the_codec_loonie():
-    container = unpack(write(tiny(), 20, 30))
-    assert (container.codec, container.height, container.width) == (17, 20, 30)
-    assert container.sections == encode(tiny()) and list(container.sections) == ["tables", "positions", "values"]
-    architecture = Architecture(3, 8)
-    halves = Halves(architecture, initial_parameters(architecture, 0).half())
-    assert list(unpack(write(halves, 20, 30)).sections) == ["tables", "positions", "weights"]
