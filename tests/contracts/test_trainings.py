@@ -247,6 +247,17 @@ def test_batch_of_fits_is_its_fits_one_by_one(name):
         assert plain(result) == plain(wanted)
 
 
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in SIRENS])
+def test_loss_that_is_no_number_ends_a_training_without_a_checkpoint(name, tmp_path):
+    training = TRAININGS[name]()
+    with torch.no_grad():
+        for parameter in training.model.decoder.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="at step 1: the learning rate is too high$"):
+        run(training, checkpoint=tmp_path / "it.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
