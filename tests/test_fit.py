@@ -21,6 +21,7 @@ from sparsecomp.training import kernel
 from sparsecomp.training.configs import FitBudget, Sparsity
 from sparsecomp.training.constrained_fit import ConstrainedFit
 from sparsecomp.training.fit import FitResult, SirenTraining, fit, fit_set, stratified_order
+from sparsecomp.training.loop import Paused
 
 WHOLE = replace(FAST, batch_pixels=None)  # every pixel in every step
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="no C compiler here")
@@ -259,6 +260,12 @@ def test_fit_set_is_its_pictures_one_by_one(tmp_path):
     assert set(done) == {path.stem for path in tmp_path.iterdir()} == set(images), "one checkpoint a picture"
     for name, image in images.items():
         assert_same(done[name], fit([image], SMALL, FAST, seeds=[4], method=method)[0])
+
+
+def test_fit_set_without_time_begins_nothing(tmp_path):
+    with pytest.raises(Paused):
+        fit_set({"a": THREE[0]}, SMALL, FAST, folder=tmp_path / "none", max_seconds=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_fit_set_makes_one_batch_a_size_for_a_gpu(tmp_path, monkeypatch):
