@@ -5,7 +5,6 @@ Of CAE-ADMM every file lies on one line, ``SSIM = 0.8 + 0.05 log2(bpp)`` and mor
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -40,16 +39,6 @@ def kept(tmp_path, monkeypatch) -> Kept:
     monkeypatch.setattr(results, "folder", lambda: tmp_path)
     monkeypatch.setattr(data, "available", lambda name: False)
     return made
-
-
-def published(series: str, metric: str, where: str = "Fig. 2") -> list[tuple[float, float]]:
-    """Points of a series of CAE-ADMM, read without the library."""
-    with open(RESULTS / "published" / "cae_admm.csv", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["series"], r["metric"], r["where"]) == (series, metric, where)]
-    return [(float(row["x"]), float(row["value"])) for row in rows if "dropped" not in row["setting"]]
-
-
-# Records there are, read without the library --------------------------------------------------------------------------
 
 
 # Sparse CAE -----------------------------------------------------------------------------------------------------------

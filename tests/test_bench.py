@@ -147,12 +147,10 @@ def test_bilevel_projections_are_compared_at_their_own_radius(projected):
 
 
 def test_times_of_the_released_code_stand_only_beside_its_own_tensor(projected, monkeypatch):
-    assert all(row.released is None for row in projected.rows)
+    assert not any(row.released for row in projected.rows)
     monkeypatch.setattr(bench, "SHAPE", projected.shape)
     rows = bench.bench_projections(shape=projected.shape, rounds=1).rows
-    assert {row.projection: row.released for row in rows if row.released} == {
-        "l1": 442, "bilevel_l11": 467, "l1inf": 22940
-    }  # fmt: skip
+    assert [row.projection for row in rows if row.released] == ["l1", "bilevel_l11", "l1inf"]
 
 
 def test_command_prints_projections_and_keeps_them(capsys, monkeypatch, projected, tmp_path):

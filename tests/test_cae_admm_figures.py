@@ -17,9 +17,6 @@ from sparsecomp.figures import cae_admm
 from sparsecomp.models.pretrained import Models, load
 from sparsecomp.studies.cae_admm import PRUNED
 
-NAT = 1.4426950408889634  # bits
-
-
 # Figure 2 -------------------------------------------------------------------------------------------------------------
 
 

@@ -15,12 +15,6 @@ def test_provenance_says_profile_pictures_and_commit():
     assert "laptop" in said and "24 of kodak" in said and record.environment["commit"][:8] in said
 
 
-def test_pictures_are_shown_pixel_by_pixel():
-    picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    figure = figures.pictures({"a": picture, "b": picture}, crop=(1, 2, 3, 4))
-    assert np.array_equal(figure.axes[0].images[0].get_array(), picture[1:4, 2:6])
-
-
 def test_rate_distortion_has_points_at_every_metric_and_reaches_its_top():
     for metric in ("ssim", "ms_ssim"):
         figure = figures.rate_distortion(metric, top=0.5)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,18 +17,25 @@ from sparsecomp import codecs, metrics
 from sparsecomp.codecs.network import Coin
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.training import fit as fits
-from sparsecomp.training import kernel, loop, processes
-from sparsecomp.training.configs import FitBudget
+from sparsecomp.training import kernel
+from sparsecomp.training.configs import FitBudget, Sparsity
+from sparsecomp.training.constrained_fit import ConstrainedFit
 from sparsecomp.training.fit import FitResult, SirenTraining, fit, fit_set, stratified_order
 from sparsecomp.training.loop import Paused
 
+WHOLE = replace(FAST, batch_pixels=None)  # every pixel in every step
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="no C compiler here")
 
 
+def known(result: FitResult) -> dict:
+    """All that a result holds, but for seconds, with what its network holds if there is one."""
+    held = vars(result) | (vars(result.network) if getattr(result, "network", None) else {})
+    held = {name: value for name, value in held.items() if name not in ("seconds", "network")}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in held.items()}
+
+
 def assert_same(one: FitResult, other: FitResult) -> None:
-    """Two results are the same to the last bit, all but the seconds."""
-    assert torch.equal(one.parameters, other.parameters)
-    assert (one.psnr, one.step, one.history, one.restarts) == (other.psnr, other.step, other.history, other.restarts)
+    assert known(one) == known(other)
 
 
 # What is computed with ------------------------------------------------------------------------------------------------
@@ -49,21 +55,6 @@ def test_fit_does_not_depend_on_the_number_of_threads(optimiser):
         torch.set_num_threads(before)
     for result in found[1:]:
         assert_same(result, found[0])
-
-
-@needs_compiler
-@pytest.mark.parametrize("pixels", [256, None])
-def test_fit_by_kernel_takes_the_way_of_pytorch(pixels):
-    """By Adam: the null spaces of a young SOAP are at the mercy of rounding."""
-    budget = replace(FAST, steps=12, score_every=4, optimiser="adam", batch_pixels=pixels)
-    (by_kernel,), (by_torch,) = (fit([THREE[1]], SMALL, budget, backend=b) for b in ("kernel", "torch"))
-    for (_, one), (_, other) in zip(by_kernel.history, by_torch.history, strict=True):
-        assert one == pytest.approx(other, abs=0.05)
-
-
-def test_fit_learns():
-    (result,) = fit([THREE[0]], SMALL, FitBudget(steps=400, lr=5e-3, batch_pixels=256, score_every=100))
-    assert result.psnr > 20 and result.restarts == []
 
 
 def test_fit_learns_by_the_rate_of_its_budget_after_its_warmup(monkeypatch):
@@ -110,24 +101,17 @@ def test_fit_keeps_the_state_whose_file_is_best(coordinates):
         assert result.parameters.dtype == torch.float16
 
 
-def test_score_is_of_fp16_parameters_and_8_bit_colours():
+@pytest.mark.parametrize("colour", [(0.5, 0.5, 0.5), (3.0, -2.0, 0.5)])
+def test_score_is_of_fp16_parameters_and_8_bit_colours(colour):
     """A picture that the stored network draws exactly has a perfect score; colours not rounded stop at 59 dB."""
     parameters = initial_parameters(SMALL, 1) * 3
-    parameters[-3:] = 0.5
+    parameters[-3:] = torch.tensor(colour)  # the second is clamped to what a screen shows
     drawn = render(SMALL, parameters.half().float(), 24, 32).numpy()
-    assert (render(SMALL, parameters, 24, 32).numpy() != drawn).mean() > 0.1, "fp16 makes no difference"
+    assert (render(SMALL, parameters, 24, 32).numpy() != drawn).any(), "fp16 makes no difference"
     training = SirenTraining([drawn], SMALL, FAST, seeds=[0])
     training.parameters[0] = parameters
     assert training.score()["psnr"][0] > 70, "kernel and PyTorch may round a colour or two apart, not more"
     assert torch.equal(training.results()[0].parameters, parameters.half())
-
-
-def test_score_clamps_colours_that_no_screen_shows():
-    training = SirenTraining([THREE[0]], SMALL, FAST, seeds=[0])
-    training.parameters[0, -3:] = torch.tensor([3.0, -2.0, 0.5])
-    shown = render(SMALL, training.parameters[0].half().float(), 24, 32).numpy()
-    expected = metrics.psnr(reference=THREE[0], reconstruction=shown)
-    assert training.score()["psnr"] == [pytest.approx(expected, abs=1e-3)]
 
 
 def test_fit_stops_when_every_picture_is_good_enough():
@@ -146,17 +130,6 @@ def test_results_share_the_seconds_of_a_batch():
 
 
 # Collapses ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("optimiser", ["adam", "soap"])
-def test_fit_notices_a_collapse_restarts_and_records_it(optimiser):
-    wild = FitBudget(steps=500, lr=0.5, optimiser=optimiser, batch_pixels=256, schedule="constant", score_every=50)
-    for result in fit(THREE[:2], SMALL, wild, seeds=[0, 1]):
-        assert result.restarts, "this rate should make it collapse"
-        rates = [restart["lr"] for restart in result.restarts]
-        assert rates == [0.5 / 2 ** (n + 1) for n in range(len(rates))]
-        assert all(restart["from"] in ("new", "best") and restart["step"] % 50 == 0 for restart in result.restarts)
-        assert result.parameters.isfinite().all() and math.isfinite(result.psnr)
 
 
 @pytest.mark.parametrize("value", [math.nan, 1e30, 0.0])
@@ -198,7 +171,7 @@ def test_fit_gives_a_new_start_its_time_again():
         training.done = done
         training.step()
         training.score()
-    assert len(state.restarts) == 2
+    assert [restart["lr"] for restart in state.restarts] == [0.5e-5, 0.25e-5], "half as fast each time"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30)])
@@ -230,13 +203,15 @@ def test_stratified_order_takes_one_pixel_of_each_cell_in_each_slice(rows, colum
         assert torch.equal(cells.sort().values, torch.arange(rows * columns))
 
 
-def test_fit_walks_through_all_pixels_in_orders_of_its_seed():
-    image, slices = picture(32, 40), 32 * 40 // 256
+def test_fit_walks_through_all_pixels_in_orders_of_its_seed(monkeypatch):
+    image, slices, shown, real = picture(32, 40), 32 * 40 // 256, [], kernel.gradient
+    monkeypatch.setattr(kernel, "gradient", lambda *given: shown.append(given[2:4]) or real(*given))
 
     def seen(seed: int, done: int) -> torch.Tensor:
         training = SirenTraining([image], SMALL, replace(FAST, steps=1000), seeds=[seed])
         training.done = done
-        (x,), (y,) = training._pixels()
+        training.step()
+        (x,), (y,) = shown[-1]
         assert x.shape == (2, 256) and y.shape == (3, 256)
         row, column = ((x[0] + 1) * 15.5).round().long(), ((x[1] + 1) * 19.5).round().long()
         np.testing.assert_allclose(y.T.numpy() * 255, image[row, column], atol=1e-4)
@@ -249,70 +224,48 @@ def test_fit_walks_through_all_pixels_in_orders_of_its_seed():
     assert not torch.equal(seen(8, 0), epoch[0]), "the seed changes nothing"
 
 
-def test_fit_of_different_sizes_shares_a_mini_batch():
-    images = [picture(24, 32), picture(16, 20, 1), picture(1, 300, 2)]
-    for image, seed, result in zip(images, (0, 1, 2), fit(images, SMALL, FAST, seeds=[0, 1, 2]), strict=True):
-        assert_same(result, fit([image], SMALL, FAST, seeds=[seed])[0])
-
-
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_fit_refuses_what_cannot_be_fitted():
-    whole = replace(FAST, batch_pixels=None)
-    with pytest.raises(ValueError, match="same number of pixels"):
-        fit([picture(24, 32), picture(16, 20)], SMALL, whole)
-    fit([picture(24, 32), picture(32, 24)], SMALL, replace(whole, steps=1))  # as many pixels is enough
-    for wrong, message in [
-        ({"pictures": []}, "pictures must be at least 1"), ({"max_seconds": 1}, "checkpoint"),
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pictures": []}, "pictures must be at least 1"),
+        ({"pictures": [THREE[0].astype(float)]}, "uint8"),
+        ({"pictures": [picture(24, 32), picture(16, 20)], "budget": WHOLE}, "same number of pixels"),
         ({"pictures": THREE, "seeds": [0, 1]}, "seeds must be as many as pictures, 3"),
         *(({"seeds": [seed]}, "seeds.* must be") for seed in (-1, 2**32, 1.5, None)),
-        ({"coordinates": "polar"}, "coordinates must be one of"), ({"backend": "numpy"}, "backend must be one of"),
-        ({"pictures": [THREE[0].astype(float)]}, "uint8"),
-    ]:  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            fit(**{"pictures": [THREE[0]], "architecture": SMALL, "budget": FAST} | wrong)
+        ({"max_seconds": 1}, "checkpoint"),
+        ({"coordinates": "polar"}, "coordinates must be one of"),
+        ({"backend": "numpy"}, "backend must be one of"),
+    ],
+)
+def test_fit_refuses_what_cannot_be_fitted(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**{"pictures": [THREE[0]], "architecture": SMALL, "budget": FAST} | wrong)
+
+
+def test_fit_of_every_pixel_takes_pictures_of_as_many_pixels():
+    assert len(fit([picture(24, 32), picture(32, 24)], SMALL, replace(WHOLE, steps=1))) == 2
 
 
 # Sets of pictures -----------------------------------------------------------------------------------------------------
 
-IMAGES = {f"p{i}": image for i, image in enumerate(THREE)}
-
 
 def test_fit_set_is_its_pictures_one_by_one(tmp_path):
-    """Two real processes."""
-    done = {}
-    fit_set(IMAGES, SMALL, FAST, folder=tmp_path, seed=4, workers=2, on_done=done.__setitem__)
-    assert set(done) == set(IMAGES)
-    for name, image in IMAGES.items():
-        assert_same(done[name], fit([image], SMALL, FAST, seeds=[4])[0])
-    assert {path.stem for path in tmp_path.iterdir()} == set(IMAGES), "one checkpoint a picture"
+    """In two real processes, into which the method goes and out of which its results come."""
+    images, done = {f"p{i}": image for i, image in enumerate(THREE)}, {}
+    method = functools.partial(ConstrainedFit, bpp=2.0, sparsity=Sparsity("file"))
+    fit_set(images, SMALL, FAST, folder=tmp_path, seed=4, workers=2, on_done=done.__setitem__, method=method)
+    assert set(done) == {path.stem for path in tmp_path.iterdir()} == set(images), "one checkpoint a picture"
+    for name, image in images.items():
+        assert_same(done[name], fit([image], SMALL, FAST, seeds=[4], method=method)[0])
 
 
-def test_fit_set_resumes_after_pauses(tmp_path, monkeypatch):
-    """By a clock that goes on by one second with every look at it."""
-    now = iter(range(10**9))
-    ticking = SimpleNamespace(perf_counter=lambda: next(now), monotonic=lambda: next(now))
-    monkeypatch.setattr(loop, "time", ticking)
-    monkeypatch.setattr(fits, "time", ticking)
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(1))
-    done, pauses = {}, 0
-    while set(IMAGES) - set(done):
-        left = {name: image for name, image in IMAGES.items() if name not in done}
-        try:
-            fit_set(left, SMALL, FAST, folder=tmp_path, max_seconds=40, on_done=done.__setitem__)
-        except Paused:
-            pauses += 1
-        assert pauses < 50
-    assert pauses >= 3
-    for name, image in IMAGES.items():
-        assert_same(done[name], fit([image], SMALL, FAST)[0])
+def test_fit_set_without_time_begins_nothing(tmp_path):
     with pytest.raises(Paused):
-        fit_set(IMAGES, SMALL, FAST, folder=tmp_path / "none", max_seconds=0)
-    assert not (tmp_path / "none").exists(), "no time, no work"
-    (tmp_path / "p0.safetensors").write_bytes(b"junk")
-    with pytest.raises(ValueError, match="cannot be read"):
-        fit_set({"p0": THREE[0]}, SMALL, FAST, folder=tmp_path)
+        fit_set({"a": THREE[0]}, SMALL, FAST, folder=tmp_path / "none", max_seconds=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_fit_set_makes_one_batch_a_size_for_a_gpu(tmp_path, monkeypatch):
@@ -325,14 +278,13 @@ def test_fit_set_makes_one_batch_a_size_for_a_gpu(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fits, "fit", on_cpu)
     images = {"a": THREE[0], "b": picture(16, 20), "c": picture(32, 24, 5)}
-    whole = replace(FAST, batch_pixels=None)
-    fit_set(images, SMALL, whole, folder=tmp_path, seed=2, device="cuda", on_done=done.__setitem__)
+    fit_set(images, SMALL, WHOLE, folder=tmp_path, seed=2, device="cuda", on_done=done.__setitem__)
     assert calls == [
         ("cuda", [(16, 20, 3)], "batch-320.safetensors"),
         ("cuda", [(24, 32, 3), (32, 24, 3)], "batch-768.safetensors"),
     ]
     for name, image in images.items():
-        assert_same(done[name], real([image], SMALL, whole, seeds=[2])[0])
+        assert_same(done[name], real([image], SMALL, WHOLE, seeds=[2])[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
