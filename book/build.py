@@ -42,7 +42,7 @@ EXECUTED = BUILD / "executed"
 VENDOR = ROOT / "book" / "_static" / "vendor"
 
 # What the outputs of cells depend on beside the cells, and what the pages depend on.
-CELL_INPUTS = ("sparsecomp", "results", "requirements.lock")
+CELL_INPUTS = ("sparsecomp", "reproduce", "results", "requirements.lock")
 INPUTS = (*CELL_INPUTS, "book", "notebooks", "_config.yml", "package-lock.json")
 
 # From node_modules/ to _static/vendor/: what the pages load, and nothing else.
@@ -161,7 +161,7 @@ def execute() -> None:
     pages = {page: read_page(page) for page in pages_with_code()}
     new = [page for page, notebook in pages.items() if cache.create_hashed_notebook(notebook)[1] not in known]
     failed = {}
-    from sparsecomp.results import cores
+    from reproduce.records import cores
 
     with ThreadPoolExecutor(cores()) as pool:
         for page, (notebook, seconds, error) in zip(new, pool.map(run_page, new), strict=True):

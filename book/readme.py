@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsecomp import figures
+from reproduce import figures
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- end -->"

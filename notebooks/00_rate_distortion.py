@@ -20,7 +20,7 @@
 # every later chapter is measured against the curves drawn here.
 
 # %% tags=["parameters"]
-profile = "smoke"
+preset = "smoke"
 seed = 0
 bpp = 0.3  # the budget of this chapter's examples, bits per pixel
 
@@ -28,11 +28,17 @@ bpp = 0.3  # the budget of this chapter's examples, bits per pixel
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from sparsecomp import codecs, data, figures, metrics, profiles, verdicts, widgets
+from reproduce import figures, widgets
+from reproduce.papers import baselines
+from reproduce.records import Records
+from sparsecomp import codecs, data, metrics
+from sparsecomp.checks import one_of
 from sparsecomp.coding.container import layout
+from sparsecomp.training.configs import PRESETS
 
-profiles.get(profile)  # an unknown name stops here
+one_of("preset", preset, PRESETS)
 rng = np.random.default_rng(seed)
+records = Records(preset="laptop")
 if not 0 < bpp <= 24:
     raise ValueError(f"bpp={bpp}: a budget in (0, 24] is needed")
 
@@ -158,7 +164,7 @@ assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 figures.colour_transform()
 
 # %%
-on, off = (verdicts.networks.baseline(label) for label in ("jpeg2000", "jpeg2000-no-transform"))
+on, off = (baselines.baseline(records, label) for label in ("jpeg2000", "jpeg2000-no-transform"))
 gap = on.mean("psnr", setting=0.6) - off.mean("psnr", setting=0.6)
 print(
     f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)"
@@ -201,7 +207,7 @@ figures.rate_distortion(coin=False, top=2.0)
 
 # %%
 at = {
-    (name, metric): np.interp(0.5, *verdicts.networks.baseline(name).curve(metric))
+    (name, metric): np.interp(0.5, *baselines.baseline(records, name).curve(metric))
     for name in ("jpegxl", "webp")
     for metric in ("psnr", "ms_ssim")
 }

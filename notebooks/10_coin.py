@@ -20,22 +20,32 @@
 # set, no entropy coder, no latent: as simple as a neural codec can be, and where L0onie begins.
 
 # %% tags=["parameters"]
-profile = "smoke"
+preset = "smoke"
+device = "cpu"
 seed = 0
+pictures = "bundled"  # of the experiment; "kodak" where it is at hand
+out = ""  # the folder for its records; a new one by default
 architecture = "5x20"  # depth x width of this chapter's own fit
 
 # %% tags=["hide-input"]
 import numpy as np
 import torch
 
-from sparsecomp import codecs, data, figures, metrics, profiles, results, widgets
+from reproduce import figures, widgets
+from reproduce.papers import loonie
+from reproduce.records import Curve, Records, published
+from sparsecomp import codecs, data, metrics
+from sparsecomp.checks import one_of
 from sparsecomp.codecs.network import Coin
 from sparsecomp.coding.container import layout
 from sparsecomp.models import siren
+from sparsecomp.training.configs import FitBudget
 from sparsecomp.training.fit import fit
 
-budget = profiles.get(profile).fit
+one_of("preset", preset, loonie.PRESETS)
+budget = loonie.PRESETS[preset].fit
 chosen = siren.Architecture.parse(architecture)
+records = Records(preset="laptop")
 
 # %% [markdown]
 # ## The idea in a picture
@@ -47,7 +57,7 @@ chosen = siren.Architecture.parse(architecture)
 picture = data.bundled()["astronaut"]
 panels = {}
 for steps in (1, 30, 100, 300):
-    few = profiles.FitBudget(steps=steps, lr=2e-3, batch_pixels=4096, score_every=steps)
+    few = FitBudget(steps=steps, lr=2e-3, batch_pixels=4096, score_every=steps)
     (fitted,) = fit([picture], chosen, few, seeds=[seed])
     drawn = siren.render(chosen, fitted.parameters.float(), 512, 512).numpy()
     panels[f"step {steps}: {fitted.psnr:.2f} dB"] = drawn
@@ -70,7 +80,7 @@ figures.pictures(panels, columns=4)
 # $$ P = 3M + (L-1)(M^2 + M) + 3M + 3, \qquad R \approx \frac{16\,P}{HW} . $$
 
 # %%
-for name in profiles.PAPER_ARCHITECTURES:
+for name in loonie.ARCHITECTURES:
     one = siren.Architecture.parse(name)
     size = Coin.file_bytes(one, 512, 768)
     print(
@@ -126,20 +136,20 @@ assert (
 # ## Fitting it faster
 #
 # The paper takes 50,000 steps over every pixel with Adam at $2 \cdot 10^{-4}$. Our training keeps the network and the
-# file and changes the way there, in five ways. All but the last are fields of `profiles.FitBudget`:
+# file and changes the way there, in five ways. All but the last are fields of `training.configs.FitBudget`:
 #
 # - **fewer pixels a step**: 16,384, about one from each cell of a grid, so that a mini-batch is spread over the
 #   picture;
 # - **a better direction**: SOAP, Adam in the eigenbasis of each layer's gradient covariances, for about 0.6 ms a step;
 # - **a better start**: the last bias at the picture's mean colour;
 # - **a falling rate**: half a cosine from $2 \cdot 10^{-3}$ to nothing;
-# - **a kernel**: loss and gradient of a tile of pixels stay in one core's cache (`training/kernel.c`, with PyTorch as
-# the
-#   fallback where there is no compiler).
+# - **a kernel**: loss and gradient of a tile of pixels stay in one core's cache (`training/kernel.c`; PyTorch does the
+#   same work where there is no compiler).
 #
 # What that comes to, measured in one run on one machine: seconds until the reconstruction of kodim15 scores a PSNR,
 # compiling and scoring included. The bench has a budget of its own, 500 steps of 8,192 pixels, and fits with COIN's
-# coordinates. `sparsecomp bench fit` makes the table on your machine.
+# coordinates. The first row is an extrapolation: three steps of COIN's own way are timed here, and multiplied by the
+# number of steps that a recorded course needs. `python -m reproduce bench fit` makes the table on your machine.
 
 # %%
 figures.bench_table()
@@ -186,7 +196,7 @@ figures.depth_search()
 
 # %%
 depths = {}
-for record in results.records("search", profile="laptop"):
+for record in records.find("search"):
     depth = siren.Architecture.parse(record.config["architecture"]).depth
     depths[record.config["target_bpp"], depth] = record.mean("psnr")
 best = {
@@ -202,7 +212,43 @@ assert sum(depths[b, best[b]] - psnr > 0.5 for (b, _), psnr in depths.items()) =
 # On these six pictures, with our optimiser, neither of the paper's depths is the best of its row, and half of the
 # depths tried lose more than half a decibel. That search is what L0onie sets out to avoid: start from a network that
 # is too large, and let the budget decide which of its weights stay.
+
+# %% [markdown]
+# ## The experiment
 #
+# The records behind this chapter were made by plans like these: a plan says what is fitted and how it is measured, and
+# the runner writes one record for each. At the preset of this page that is one small network and one bundled
+# photograph. With Kodak and a GPU the same cell runs the paper's networks, and the figure below shows them beside the
+# printed points:
+#
+# ```console
+# $ python -m reproduce run 10_coin -p preset paper -p device cuda -p pictures kodak -p out ../results/runs
+# ```
+
+# %% tags=["experiment"]
+import tempfile
+from pathlib import Path
+
+from reproduce.figures.base import new_figure, sign
+from reproduce.runner import Request
+from reproduce.runner import run as make
+
+request = Request(preset, Path(out or tempfile.mkdtemp()).resolve(), device, seed, pictures)
+make(loonie.coin_plans(request), request.out)
+made = Records(request.out, preset=preset).find("coin", data=pictures)
+
+# %%
+figure, axes = new_figure()
+printed = published("coin", where="Kodak mean", metric="psnr")
+axes.plot([row["x"] for row in printed], [row["value"] for row in printed], "o", mfc="none", label="published, Kodak")
+ours = Curve.of((record.mean("bpp"), record.mean("psnr")) for record in made)
+axes.plot(*ours, "s-", color="#0072B2", label=f"this run: {pictures}, preset {preset}")
+axes.set(xlabel="bits per pixel of the file", ylabel="PSNR in dB", xlim=(0, 1.3))
+axes.legend(frameon=False)
+sign(figure, made)
+figure
+
+# %% [markdown]
 # ## Verdict
 
 # %%
@@ -210,7 +256,7 @@ figures.verdict_table("COIN")
 
 # %% [markdown]
 # COIN's way to its numbers, 50,000 full-batch steps, has not been repeated here: claims about speed or the course of
-# training are judged at the profile `paper`. What the table says is that the *network and the file* hold what was
+# training are judged at the preset `paper`. What the table says is that the *network and the file* hold what was
 # published.
 #
 # ## A widget

@@ -20,17 +20,19 @@
 # norm ball. Which ball sends which weights to zero? And does the paper's algorithm go to the nearest point?
 
 # %% tags=["parameters"]
-profile = "smoke"  # nothing here is trained; the speed table is a record
+preset = "smoke"  # nothing here is trained; the speed table is a record
 seed = 0
 sparsity = 0.83  # the share of zeros of the paper's Table I
 
 # %% tags=["hide-input"]
 import torch
 
-from sparsecomp import drawings, figures, profiles, widgets
+from reproduce import drawings, figures, widgets
+from sparsecomp.checks import one_of
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
+from sparsecomp.training.configs import PRESETS
 
-profiles.get(profile)
+one_of("preset", preset, PRESETS)
 names = drawings.PROJECTION_NAMES
 
 # %% [markdown]

@@ -1,11 +1,9 @@
-"""What a model costs: multiply-accumulates, parameters, seconds."""
+"""What a model costs: multiply-accumulates and parameters."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -124,53 +122,3 @@ def macs_per_pixel(module: nn.Module, input_shape: tuple[int, ...], *, pixels: i
 def count_parameters(module: nn.Module) -> int:
     """Number of parameters, a shared one counted once; zeros count."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-class Quartiles(NamedTuple):
-    """A quarter of the values are below `lower`, half below `median`, three quarters below `upper`."""
-
-    lower: float
-    median: float
-    upper: float
-
-
-def relative_latency(
-    a: Callable[[], object], b: Callable[[], object], *, repeats: int = 9, warmup: int = 1
-) -> Quartiles:
-    """How many times as long as one call of `b` a call of `a` takes: quartiles of the ratios of pairs of calls.
-
-    The two are called in turn, first a then b, then b then a, and so on. What else a machine does slows both calls of a
-    pair, and hardly changes their ratio, where two latencies measured one after the other would differ. Above 1, `b` is
-    the quicker one: ``relative_latency(dense, pruned)`` is a speed-up.
-
-    Parameters
-    ----------
-    a, b : functions without arguments; work queued on a CUDA device is waited for.
-    repeats : pairs, >= 1. The lower and upper quartile say how far to trust the median.
-    warmup : pairs before them that are not measured, >= 0.
-
-    Raises
-    ------
-    ValueError : if `repeats` or `warmup` is out of range.
-    """
-    whole("repeats", repeats, 1)
-    whole("warmup", warmup, 0)
-    ratios = []
-    for pair in range(warmup + repeats):
-        if pair % 2:
-            of_b, of_a = _seconds(b), _seconds(a)
-        else:
-            of_a, of_b = _seconds(a), _seconds(b)
-        ratios.append(of_a / max(of_b, 1e-9))
-    measured = torch.tensor(ratios[warmup:], dtype=torch.float64)
-    return Quartiles(*measured.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist())
-
-
-def _seconds(fn: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    wait()
-    start = time.perf_counter()
-    fn()
-    wait()
-    return time.perf_counter() - start

@@ -201,12 +201,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparsecomp"
 
 
-def results_folder() -> Path:
-    """``results/`` of the working copy: beside the package, or in the current folder for an installed one."""
-    beside = Path(__file__).resolve().parent.parent / "results"
-    return beside if beside.is_dir() else Path.cwd() / "results"
-
-
 def fingerprint(images: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, shapes and pixels of uint8 pictures, whatever their order; goes into a record.
 

@@ -12,8 +12,9 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from reproduce import sparse_weights
 from sparsecomp import network_weights
-from sparsecomp.coding import integer_latents, latents, quantize, sparse_weights
+from sparsecomp.coding import integer_latents, latents, quantize
 from sparsecomp.coding.container import SECTIONS, Container, pack, unpack
 from sparsecomp.coding.latents import CELLS, LEAST
 from sparsecomp.coding.range_coder import TOTAL

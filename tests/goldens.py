@@ -17,11 +17,12 @@ from unittest import mock
 
 import numpy as np
 
-from sparsecomp import codecs, data, figures, network_weights, verdicts
+from reproduce import claims, figures
+from sparsecomp import codecs, data, network_weights
 from sparsecomp.codecs.base import codec_of
 from sparsecomp.codecs.trained import Trained, read_symbols
 from sparsecomp.coding.container import Container, unpack
-from sparsecomp.profiles import FitBudget, Sparsity
+from sparsecomp.training.configs import FitBudget, Sparsity
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = Path(__file__).parent / "expected"
@@ -76,8 +77,8 @@ def make_files(folder: Path) -> None:
 
 def verdict_rows() -> list[dict]:
     """Every claim as it is weighed today, without the words that explain it."""
-    shown = ("key", "published", "ours", "verdict")
-    return [{name: getattr(verdict, name) for name in shown} for verdict in verdicts.weigh_all()]
+    shown = ("key", "published", "ours", "preset", "status")
+    return [{name: verdict.row()[name] for name in shown} for verdict in claims.weigh_all()]
 
 
 def figure_data() -> dict[str, list]:

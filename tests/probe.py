@@ -27,9 +27,9 @@ from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.cae_admm import Shape as CodeShape
 from sparsecomp.models.siren import Architecture
 from sparsecomp.models.sparse_cae import Shape, SparseCAE
-from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Pruning, Sparsity
 from sparsecomp.training import optimisers
 from sparsecomp.training.autoencoder import CaeTraining
+from sparsecomp.training.configs import CodeDescent, Descent, FitBudget, Pruning, Sparsity
 from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.training.fit import Method, fit

@@ -16,7 +16,7 @@ from sparsecomp.codecs import Codec, get_codec
 from sparsecomp.codecs.base import REGISTRY
 from sparsecomp.data import bundled
 from sparsecomp.models.pretrained import Models
-from sparsecomp.profiles import FitBudget, Sparsity
+from sparsecomp.training.configs import FitBudget, Sparsity
 
 SHORT = FitBudget(steps=20, lr=2e-3)
 VARIANTS: dict[str, list[dict]] = {

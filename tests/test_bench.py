@@ -1,4 +1,4 @@
-"""`sparsecomp bench` on a few steps of a small picture, and on small tensors; in earnest it takes a minute."""
+"""`python -m reproduce bench` on a few steps of a small picture, and on small tensors; in earnest it takes a minute."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsecomp import bench, cli, data, results
-from sparsecomp.profiles import REFERENCE, FitBudget
+from reproduce import bench, cli, records
+from sparsecomp import data
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.training import kernel
+from sparsecomp.training.configs import REFERENCE, FitBudget
 from sparsecomp.training.fit import fit
 
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="there is no C compiler")
@@ -39,7 +40,7 @@ def test_table_compares_whole_times_with_the_recorded_course(small, tmp_path):
         assert row.seconds[0] > 0 and row.seconds[1] is None, "99 dB are never reached, and that is said"
         assert table.ratios(row) == [pytest.approx(reference.seconds[0] / row.seconds[0]), None]
     assert table.wall_seconds > sum(row.seconds[0] for row in fast), "what never reached 99 dB took time, too"
-    (record,) = [results.read(bench.write(table, tmp_path, seed=0))]
+    (record,) = [records.read(bench.write(table, tmp_path, seed=0))]
     assert record.wall_seconds == pytest.approx(table.wall_seconds, abs=0.06)
 
 
@@ -162,9 +163,34 @@ def test_command_prints_projections_and_keeps_them(capsys, monkeypatch, projecte
     for row in projected.rows:
         assert f"{projected.ratio(row):.2f}" in cells[row.projection]
         assert f"{100 * row.sparsity:.2f}" in cells[row.projection]
-    (record,) = results.records("bench", tmp_path, seed=3)
+    (record,) = records.Records(tmp_path).find("bench", seed=3)
     assert [kept["projection"] for kept in record.rows] == list(PROJECTIONS)
     for kept, row in zip(record.rows, projected.rows, strict=True):
         assert kept["ratio"] == projected.ratio(row) and kept["radius"] == row.radius
     assert cli.main(["bench", "projections", "--out", str(tmp_path / "nowhere")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_relative_latency_is_that_of_pairs(monkeypatch):
+    """Over five pairs the machine becomes ten times as slow, and a always takes twice as long as b, but for once."""
+    now, calls = [0.0], []
+
+    def call(name: str, seconds: float) -> None:
+        slower = 10 ** (len(calls) // 2 / 4)  # the same for both calls of a pair
+        calls.append(name)
+        now[0] += seconds * slower * (3 if len(calls) == 3 else 1)  # the third call is b's, in the second pair
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    for repeats, warmup, expected in ((5, 0, (2, 2, 2)), (2, 1, (1, 4 / 3, 5 / 3)), (1, 0, (2, 2, 2))):
+        calls.clear()
+        found = bench.relative_latency(
+            lambda: call("a", 2e-6), lambda: call("b", 1e-6), repeats=repeats, warmup=warmup
+        )  # fmt: skip
+        assert "".join(calls) == "abbaabbaab"[: 2 * (repeats + warmup)]
+        assert found == pytest.approx(expected) and found._fields == ("lower", "median", "upper")
+
+
+@pytest.mark.parametrize("options", [{"repeats": 0}, {"warmup": -1}])
+def test_relative_latency_refuses(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        bench.relative_latency(list, list, **options)

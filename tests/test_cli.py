@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from base64 import b64decode
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +17,13 @@ import tiny_cae_admm
 import torch
 from PIL import Image
 
-from sparsecomp import __version__, checks, cli, codecs, data, results, studies
+from sparsecomp import __version__, cli, codecs, data
 from sparsecomp.codecs.base import codec_of
 from sparsecomp.coding.container import Container, pack, unpack
 from sparsecomp.models.pretrained import Models
-from sparsecomp.training.loop import Paused
-from sparsecomp.training.processes import side_by_side
 
 SCRIPT = Path(sys.executable).with_name("sparsecomp")
-COMMANDS = ("encode", "decode", "info", "compare", "study", "run", "data", "bench")
+COMMANDS = ("encode", "decode", "info", "compare", "data")
 PHOTO = data.load_picture("chelsea")[60:156, 120:248]
 
 
@@ -99,10 +93,6 @@ def test_help_names_every_command_and_does_not_load_pytorch():
 def test_every_command_explains_itself(capsys, command):
     status, out, err = run(capsys, command, "--help")
     assert status == 0 and "Usage: sparsecomp" in out and not err
-
-
-def test_names_that_are_known_without_pytorch():
-    assert cli.STUDIES == tuple(studies.STUDIES)
 
 
 # Pictures and files ---------------------------------------------------------------------------------------------------
@@ -208,7 +198,7 @@ REFUSED = {
     "encode photo.png -o out.spc --codec jpeg --bpp 0.0001": "jpeg: bpp=0.0001 is too small",
     "encode photo.png -o out.spc --arch 10x28 --bpp nan --profile smoke": "bpp must be",
     "encode photo.png -o out.spc --codec jpeg --arch 10x28": "jpeg has no option 'arch'",
-    "encode photo.png -o out.spc --codec cae --bpp 0.5": "`sparsecomp study cae --profile laptop`",
+    "encode photo.png -o out.spc --codec cae --bpp 0.5": "`python -m reproduce study cae --profile laptop`",
     "encode photo.png -o out.spc --codec cae-admm --keep 0.5 --bpp 1": "give one of them",
     "encode photo.png -o out.spc --device abacus": "device='abacus'",
     "encode photo.png -o out.spc --device cuda:99": "device='cuda:99'",
@@ -224,18 +214,9 @@ REFUSED = {
     "info orphan.spc": "made with model 0707070707070707, which is not here; here are none",
     "info impossible.spc": "impossible network",
     "compare photo.png --bpp 0.0001 --html out.html --profile smoke": "coin: bpp=0.0001 is too small",
-    "study nope --out runs": "study 'nope' is unknown",
-    "study coin --profile nope --out runs": "profile must be",
-    "study coin --profile smoke --data nope --out runs": "data='nope'",
-    "study coin --profile smoke --data bundled --train photos --out runs": "leave out --train photos",
-    "study gallery --profile smoke --data kodak --out runs": "leave out --data kodak",
-    "study coin --max-minutes 0 --out runs": "max_minutes=0.0",
-    "study coin --workers 0 --out runs": "'--workers'",
-    "study coin --profile smoke --data bundled --out photo.png": "'photo.png' is there and is no folder",
     "data fetch nope": "got 'nope'",
     "paint photo.png": "No such command 'paint'",
     "info good.spc --loud": "No such option: --loud",
-    "bench": "Missing command",
 }
 
 
@@ -250,7 +231,7 @@ def test_refused_in_one_line_and_nothing_is_left(capsys, command):
     status, out, err = run(capsys, command)
     assert (status, out) == (2, "")
     assert re.fullmatch(rf"sparsecomp: [^\n]*{re.escape(REFUSED[command])}[^\n]*\n", err), err
-    assert files() == before and not Path("runs").exists()
+    assert files() == before
 
 
 def test_refusal_shows_its_traceback_with_debug(capsys):
@@ -299,19 +280,13 @@ BUGS = {
     "decode good.spc -o out.png": "sparsecomp.codecs.decode",
     "info good.spc": "sparsecomp.coding.container.layout",
     "compare photo.png --bpp 1.5 --profile smoke": "sparsecomp.codecs.standard.Jpeg.at_bpp",
-    "study coin --profile smoke --data bundled --out runs": "sparsecomp.studies.base.data.fingerprint",
-    "run chapter.py --out out.ipynb": "sparsecomp.notebooks.run",
     "data list": "sparsecomp.data.listing",
     "data fetch bundled": "sparsecomp.data.fetch",
-    "bench fit": "sparsecomp.bench.bench_fit",
-    "bench projections": "sparsecomp.bench.bench_projections",
-    "verify": "sparsecomp.verdicts.verify",
 }
 
 
 @pytest.mark.parametrize("command", BUGS)
 def test_bug_exits_1_and_shows_its_traceback_with_debug_alone(capsys, monkeypatch, command):
-    Path("chapter.py").touch()
     before = files()
     monkeypatch.setattr(BUGS[command], bug)
     status, out, err = run(capsys, command)
@@ -324,20 +299,6 @@ def test_bug_exits_1_and_shows_its_traceback_with_debug_alone(capsys, monkeypatc
     assert files() == before
 
 
-OF_WORKERS = [
-    (functools.partial(int, "x"), 1, "internal error: ValueError: invalid literal for int"),
-    (functools.partial(checks.whole, "steps", 0, 1), 2, "steps must be a whole number of at least 1, got 0"),
-]
-
-
-@pytest.mark.parametrize(("task", "status", "said"), OF_WORKERS, ids=["bug", "refusal"])
-def test_bug_and_refusal_of_a_worker_are_told_apart(capsys, monkeypatch, task, status, said):
-    monkeypatch.setitem(studies.STUDIES, "coin", lambda setup: side_by_side([("a", task)], 1, lambda key, result: None))
-    found, _, err = run(capsys, "--debug study coin --out runs")
-    assert found == status and "_RemoteTraceback" in err
-    assert err.splitlines()[-1].startswith(f"sparsecomp: {said}")
-
-
 OTHERS = [
     (MemoryError(), 2, "MemoryError"),
     (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), 2, "CUDA out of memory. Tried to allocate"),
@@ -346,6 +307,7 @@ OTHERS = [
     (FileNotFoundError(2, "No such file", "a"), 2, "'a': No such file"),
     (ModuleNotFoundError("No module named 'papermill'", name="papermill"), 2, "No module named 'papermill'"),
     (ImportError("cannot import name 'x' from 'sparsecomp.codecs'", name="sparsecomp.codecs"), 1, "internal error"),
+    (data.DataUnavailable("kodak is not here"), 2, "kodak is not here"),
     (RuntimeError("size mismatch"), 1, "internal error: RuntimeError: size mismatch"),
     (KeyError("absent"), 1, "internal error: KeyError: 'absent'"),
     (AssertionError(), 1, "internal error: AssertionError"),
@@ -373,7 +335,9 @@ def test_compare_has_a_dash_for_a_codec_that_cannot_go_so_low(capsys):
     assert rows["jpeg"] == ["-"] * 8 and "jpeg: bpp=0.2 is too small" in out
     for name, study in (("cae", "cae"), ("cae-admm", "cae_admm"), ("cae-theis", "cae_admm")):
         assert rows[name] == ["-"] * 8
-        assert re.search(rf"^{name}: .*`sparsecomp study {study} --profile laptop` trains them$", out, re.MULTILINE)
+        assert re.search(
+            rf"^{name}: .*`python -m reproduce study {study} --profile laptop` trains them$", out, re.MULTILINE
+        )
     assert float(rows["coin"][1]) <= 0.2 and int(rows["coin"][-1]) > 0
     assert "coin: 300 steps; loonie: 300 steps (profile smoke), seed 0" in out
 
@@ -394,63 +358,7 @@ def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, eval
         assert f"{measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB" in page
 
 
-# Studies and pictures -------------------------------------------------------------------------------------------------
-
-
-def test_study_makes_its_record_once_and_packs_it(capsys):
-    command = ("study", "coin", "--profile", "smoke", "--data", "bundled", "--out", "runs", "--workers", 1, "--pack")
-    status, out, err = run(capsys, *command)
-    (record,) = Path("runs/coin").glob("*.json")
-    written = record.read_bytes()
-    assert status == 0 and "done: 1 records" in out and not err
-    assert "packed: " in out and Path("runs/records.tar.gz.00").stat().st_size > 0
-    status, out, _ = run(capsys, *command)
-    assert status == 0 and "the record is there" in out and record.read_bytes() == written
-
-
-def test_options_reach_the_study(capsys, monkeypatch):
-    seen = []
-    monkeypatch.setitem(
-        studies.STUDIES, "coin", lambda setup, pictures_of="kodak": seen.append((setup, pictures_of)) or []
-    )
-    options = "--profile paper --max-minutes 9.5 --out runs --data bundled --workers 3 --seed 5 --commit abc"
-    assert run(capsys, "study", "coin", *options.split())[0] == 0
-    ((setup, pictures_of),) = seen
-    found = (setup.profile.name, setup.max_minutes, setup.out, setup.workers, setup.seed, setup.commit, setup.device)
-    assert found == ("paper", 9.5, Path("runs"), 3, 5, "abc", "cpu") and pictures_of == "bundled"
-    assert run(capsys, "study", "coin", "--out", "runs")[0] == 0
-    assert seen[1][0].workers == results.cores() and seen[1][1] == "kodak"
-
-
-def test_pause_is_no_error_and_ctrl_c_says_how_to_go_on(capsys, monkeypatch):
-    def ends(reason):
-        def study(setup):
-            raise reason
-
-        monkeypatch.setitem(studies.STUDIES, "coin", study)
-        return run(capsys, "study", "coin", "--out", "runs")
-
-    assert ends(Paused("the time is over")) == (0, "paused: the time is over; the same command goes on from here\n", "")
-    status, out, err = ends(KeyboardInterrupt())
-    assert (status, out) == (130, "") and re.fullmatch("sparsecomp: stopped; the same command goes on[^\n]*\n", err)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes are POSIX's")
-def test_ctrl_c_ends_a_study_and_its_workers_at_once():
-    command = [SCRIPT, "study", "coin", "--profile", "laptop", "--data", "bundled", "--out", "runs", "--workers", "2"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen(command, start_new_session=True, **pipes)
-    try:
-        deadline = time.monotonic() + 30
-        while not list(Path().glob("runs/coin/.partial/*")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(0.5)
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of them
-        out, err = running.communicate(timeout=30)  # until nobody, worker or not, holds the pipes any more
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-    assert (running.returncode, out) == (130, "") and "sparsecomp: stopped" in err.splitlines()[-1]
+# Pictures -------------------------------------------------------------------------------------------------
 
 
 def test_data_says_where_each_set_is(capsys):

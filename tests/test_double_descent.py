@@ -16,10 +16,10 @@ from torch import nn
 from sparsecomp.complexity import count_macs
 from sparsecomp.data import bundled
 from sparsecomp.models.sparse_cae import Shape, SparseCAE
-from sparsecomp.profiles import Descent
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 from sparsecomp.sparsify.surgery import prune
 from sparsecomp.training.autoencoder import CaeTraining
+from sparsecomp.training.configs import Descent
 from sparsecomp.training.double_descent import (
     CONSTRAINTS,
     LAYERS,

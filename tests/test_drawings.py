@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sparsecomp import complexity, data, drawings, metrics
+from reproduce import drawings
+from sparsecomp import complexity, data, metrics
 from sparsecomp.models import cae_admm
 from sparsecomp.sparsify.admm import Z_UPDATES, kept
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm

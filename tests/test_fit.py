@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import replace
 
@@ -18,10 +17,8 @@ from sparsecomp.codecs.network import Coin
 from sparsecomp.models.siren import Architecture, initial_parameters, render
 from sparsecomp.training import fit as fits
 from sparsecomp.training import kernel
-from sparsecomp.training.configs import FitBudget, Sparsity
-from sparsecomp.training.constrained_fit import ConstrainedFit
-from sparsecomp.training.fit import FitResult, SirenTraining, fit, fit_set, stratified_order
-from sparsecomp.training.loop import Paused
+from sparsecomp.training.configs import FitBudget
+from sparsecomp.training.fit import FitResult, SirenTraining, fit, stratified_order
 
 WHOLE = replace(FAST, batch_pixels=None)  # every pixel in every step
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="no C compiler here")
@@ -249,50 +246,14 @@ def test_fit_of_every_pixel_takes_pictures_of_as_many_pixels():
     assert len(fit([picture(24, 32), picture(32, 24)], SMALL, replace(WHOLE, steps=1))) == 2
 
 
-# Sets of pictures -----------------------------------------------------------------------------------------------------
-
-
-def test_fit_set_is_its_pictures_one_by_one(tmp_path):
-    """In two real processes, into which the method goes and out of which its results come."""
-    images, done = {f"p{i}": image for i, image in enumerate(THREE)}, {}
-    method = functools.partial(ConstrainedFit, bpp=2.0, sparsity=Sparsity("file"))
-    fit_set(images, SMALL, FAST, folder=tmp_path, seed=4, workers=2, on_done=done.__setitem__, method=method)
-    assert set(done) == {path.stem for path in tmp_path.iterdir()} == set(images), "one checkpoint a picture"
-    for name, image in images.items():
-        assert_same(done[name], fit([image], SMALL, FAST, seeds=[4], method=method)[0])
-
-
-def test_fit_set_without_time_begins_nothing(tmp_path):
-    with pytest.raises(Paused):
-        fit_set({"a": THREE[0]}, SMALL, FAST, folder=tmp_path / "none", max_seconds=0)
-    assert not (tmp_path / "none").exists()
-
-
-def test_fit_set_makes_one_batch_a_size_for_a_gpu(tmp_path, monkeypatch):
-    """How a set is cut into batches for a GPU, played on the CPU; the GPU's own arithmetic is the next test's."""
-    calls, done, real = [], {}, fit
-
-    def on_cpu(pictures, *arguments, device, checkpoint, **options):
-        calls.append((device, [p.shape for p in pictures], checkpoint.name))
-        return real(pictures, *arguments, device="cpu", checkpoint=checkpoint, **options)
-
-    monkeypatch.setattr(fits, "fit", on_cpu)
-    images = {"a": THREE[0], "b": picture(16, 20), "c": picture(32, 24, 5)}
-    fit_set(images, SMALL, WHOLE, folder=tmp_path, seed=2, device="cuda", on_done=done.__setitem__)
-    assert calls == [
-        ("cuda", [(16, 20, 3)], "batch-320.safetensors"),
-        ("cuda", [(24, 32, 3), (32, 24, 3)], "batch-768.safetensors"),
-    ]
-    for name, image in images.items():
-        assert_same(done[name], real([image], SMALL, WHOLE, seeds=[2])[0])
+# A GPU ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("pixels", [256, None])
 @pytest.mark.parametrize("optimiser", ["adam", "soap"])
-def test_fit_set_learns_as_well_on_a_gpu(optimiser, pixels, tmp_path):
-    budget, done = replace(FAST, optimiser=optimiser, batch_pixels=pixels, steps=200), {}
-    images = {"a": THREE[0], "b": THREE[1]}
-    fit_set(images, SMALL, budget, folder=tmp_path, device="cuda", on_done=done.__setitem__)
-    for name, image in images.items():
-        assert done[name].psnr == pytest.approx(fit([image], SMALL, budget)[0].psnr, abs=1.5)
+def test_fit_learns_as_well_on_a_gpu(optimiser, pixels):
+    budget = replace(FAST, optimiser=optimiser, batch_pixels=pixels, steps=200)
+    on_gpu = fit(THREE[:2], SMALL, budget, device="cuda")
+    for image, found in zip(THREE[:2], on_gpu, strict=True):
+        assert found.psnr == pytest.approx(fit([image], SMALL, budget)[0].psnr, abs=1.5)

@@ -1,4 +1,4 @@
-"""The order of the library: a module imports from lines above its own or from its own line, never in a circle."""
+"""The order of both packages: a module imports from lines above its own or from its own line, never in a circle."""
 
 from __future__ import annotations
 
@@ -11,33 +11,54 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# From the first line to the last; a module imports from lines above its own, or from its own.
 ORDER = [
-    {"checks", "files", "data", "metrics", "complexity"},
-    {"coding"},
-    {"models"},
-    {"sparsify"},
-    {"network_weights"},
-    {"training"},
-    {"codecs"},
-    # The reproduction of the papers, which moves to a package of its own.
-    {"profiles", "results", "notebooks", "bench", "studies", "verdicts"},
-    {"figures", "drawings", "widgets"},
-    {"cli"},
+    {"sparsecomp.checks", "sparsecomp.files", "sparsecomp.data", "sparsecomp.metrics", "sparsecomp.complexity"},
+    {"sparsecomp.coding"},
+    {"sparsecomp.models"},
+    {"sparsecomp.sparsify"},
+    {"sparsecomp.network_weights"},
+    {"sparsecomp.training"},
+    {"sparsecomp.codecs"},
+    {"sparsecomp.report"},
+    {"sparsecomp.cli"},
+    {"reproduce.records", "reproduce.sparse_weights"},
+    {"reproduce.runner", "reproduce.bench"},
+    {"reproduce.pictures"},
+    {"reproduce.models"},
+    {"reproduce.papers.baselines"},
+    {"reproduce.papers"},
+    {"reproduce.claims", "reproduce.studies"},
+    {"reproduce.figures", "reproduce.drawings", "reproduce.widgets", "reproduce.notebooks"},
+    {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}
-LIGHTEST = 8  # the last line that a machine needs which only computes
+COMPUTES = {"sparsecomp.cli", "reproduce.claims"}  # with all that stands above: what a machine that only computes needs
+LIGHTEST = max(LINE[name] for name in COMPUTES)
 
-# What a machine that only computes has; importing up to line 8 may need nothing else.
-LIGHT = {"torch", "numpy", "PIL", "skimage", "safetensors", "typer", "rich", "constriction", "pytorch_msssim"}
+# What such a machine has.
+LIGHT = {
+    "torch",
+    "numpy",
+    "PIL",
+    "skimage",
+    "safetensors",
+    "typer",
+    "rich",
+    "constriction",
+    "pytorch_msssim",
+    "filelock",
+}
 HEAVY = {"imagecodecs", "bjontegaard", "pooch", "papermill", "jupytext", "matplotlib", "ipywidgets", "pandas"}
 
 
 def modules() -> dict[str, Path]:
-    """Map the dotted names of the package's modules to their files."""
+    """Map the dotted names of the modules of both packages to their files."""
     files = {}
-    for path in sorted((ROOT / "sparsecomp").rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    for package in ("sparsecomp", "reproduce"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return files
 
 
@@ -45,7 +66,10 @@ MODULES = modules()
 
 
 def line(module: str) -> int:
-    return LINE[module.split(".")[1]] if "." in module else 0
+    """The line of a module, or of the innermost package that has one; 0 for the two packages themselves."""
+    while module and module not in LINE:
+        module = module.rpartition(".")[0]
+    return LINE.get(module, 0)
 
 
 def imported(nodes, module: str) -> set[str]:
@@ -85,13 +109,25 @@ EDGES = {module: imported(ast.walk(tree), module) & set(MODULES) for module, tre
 
 
 def test_every_module_has_a_line():
-    unknown = {module for module in MODULES if "." in module and module.split(".")[1] not in LINE}
+    unknown = {module for module in MODULES if "." in module and not line(module)}
     assert len(MODULES) > 10 and not unknown
 
 
 def test_no_import_points_down_the_list():
     wrong = [f"{a} imports {b}" for a, targets in EDGES.items() for b in targets if line(b) > line(a)]
     assert not wrong
+
+
+def test_library_never_imports_the_reproduction():
+    wrong = [f"{a} imports {b}" for a, targets in EDGES.items() for b in targets
+             if a.startswith("sparsecomp") and b.startswith("reproduce")]  # fmt: skip
+    assert not wrong
+
+
+def test_papers_import_the_baselines_and_never_each_other():
+    papers = {module for module in MODULES if module.startswith("reproduce.papers.")}
+    wrong = [f"{a} imports {b}" for a in papers for b in EDGES[a] & papers - {"reproduce.papers.baselines"}]
+    assert len(papers) == 4 and not wrong
 
 
 def test_no_import_goes_in_a_circle():
@@ -106,14 +142,14 @@ def test_relative_imports_and_submodules_are_seen():
         assert names == {"sparsecomp.data", "sparsecomp.models.siren", "sparsecomp.metrics", "torch.nn"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if line(m) <= LIGHTEST and m != "sparsecomp.notebooks"])
+@pytest.mark.parametrize("module", [m for m in MODULES if line(m) <= LIGHTEST])
 def test_library_imports_only_what_a_computing_machine_has(module):
     packages = {name.split(".")[0] for name in imported(at_import(TREES[module]), module)}
-    assert packages <= LIGHT | {"sparsecomp"} | set(sys.stdlib_module_names)
+    assert packages <= LIGHT | {"sparsecomp", "reproduce"} | set(sys.stdlib_module_names)
 
 
 def test_importing_the_library_loads_nothing_heavy():
-    names = [module for module in MODULES if line(module) <= LIGHTEST and module != "sparsecomp.notebooks"]
+    names = [module for module in MODULES if line(module) <= LIGHTEST]
     program = f"import sys\nfor name in {names!r}: __import__(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())

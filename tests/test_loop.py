@@ -136,7 +136,7 @@ def test_training_load_refuses_a_state_that_lacks_something(tmp_path, state):
     walk.save(path)
     about = json.dumps({"identity": walk.identity, "state": state})
     save_file({name: t + 1 for name, t in load_file(path).items()}, path, metadata={"about": about})
-    with pytest.raises(ValueError, match="cannot be read .*delete it to begin anew"):
+    with pytest.raises(ValueError, match="cannot be read .*delete it to start again"):
         run(walk, checkpoint=path)
     assert same(walk, Walk())
 

@@ -19,7 +19,7 @@ from sparsecomp.coding.container import BitstreamError, Container, layout, pack,
 from sparsecomp.data import bundled
 from sparsecomp.models.siren import Architecture, initial_parameters, layers, render
 from sparsecomp.network_weights import Halves, Quantised
-from sparsecomp.profiles import FitBudget, Sparsity, sparsity_at
+from sparsecomp.training.configs import FitBudget, Sparsity, sparsity_at
 
 QUICK = FitBudget(steps=60, lr=5e-3, batch_pixels=256, score_every=20, schedule="quadratic")
 SOUND = FitBudget(steps=200, lr=2e-3, batch_pixels=4096, score_every=50, schedule="quadratic")

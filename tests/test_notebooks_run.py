@@ -1,4 +1,4 @@
-"""`sparsecomp run`: a notebook with parameters of one's own, by papermill."""
+"""`python -m reproduce run`: a notebook with parameters of one's own, by papermill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sparsecomp import cli, notebooks
+from reproduce import cli, notebooks
 
 SOURCE = """\
 # ---
@@ -20,14 +20,14 @@ SOURCE = """\
 # ---
 
 # %% tags=["parameters"]
-profile = "smoke"
+preset = "smoke"
 seed = 0
 names = ["a"]
 
 # %%
 from pathlib import Path
 
-print(profile, seed, names, Path.cwd().name)
+print(preset, seed, names, Path.cwd().name)
 assert seed != 13, "an unlucky seed"
 """
 
@@ -45,13 +45,13 @@ def refused(capsys, *arguments: str, status: int = 2) -> str:
     """Run what must fail; nothing may be left of it but the source. Returns the line on stderr."""
     assert cli.main(["run", *arguments]) == status
     out, err = capsys.readouterr()
-    assert out == "" and re.fullmatch(r"sparsecomp: [^\n]+\n", err), err
+    assert out == "" and re.fullmatch(r"reproduce: [^\n]+\n", err), err
     assert sorted(map(str, Path().rglob("*"))) == ["chapters", "chapters/short.py"]
     return err
 
 
 def test_parameters_are_replaced_and_the_notebook_runs_in_its_folder(capsys):
-    pairs = ["-p", "seed", "-3", "-p", "names", '["b", 1e-3]', "--profile", "laptop"]
+    pairs = ["-p", "seed", "-3", "-p", "names", '["b", 1e-3]', "--preset", "laptop"]
     assert cli.main(["run", "chapters/short.py", *pairs, "--out", "done.ipynb"]) == 0
     assert capsys.readouterr().out == "done.ipynb\n"
     cells = nbformat.read("done.ipynb", as_version=4).cells
@@ -83,14 +83,14 @@ def test_notebook_that_cannot_be_run_is_named(capsys, chapter, content, reason):
 
 def test_unknown_parameter_is_an_error_that_lists_them(capsys):
     err = refused(capsys, "chapters/short.py", "-p", "sed", "1", "--out", "done.ipynb")
-    assert "no parameter 'sed'; it has profile, seed, names" in err
+    assert "no parameter 'sed'; it has preset, seed, names" in err
 
 
 @pytest.mark.parametrize(
     "arguments, reason",
     [
         (["nope"], "neither a chapter"),
-        (["chapters/short.py", "--profile", "huge"], "profile must be one of smoke,"),
+        (["chapters/short.py", "--preset", "huge"], "preset must be one of smoke,"),
         (["chapters/short.py", "-p", "seed"], "a name and a value"),
         (["chapters/short.py", "--out", "nowhere/done.ipynb"], "no folder 'nowhere'"),
         (["chapters/short.py", "--out", "chapters/short.py"], "ends in .ipynb"),

@@ -17,7 +17,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sparsecomp import data
 from sparsecomp.codecs import decode, get_codec
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
@@ -347,5 +346,5 @@ def test_models_read_each_file_once_until_it_changes(tmp_path, monkeypatch):
 
 
 def test_default_models_are_those_of_the_package_and_of_the_clone():
-    assert default_models().places == (pretrained.WEIGHTS, data.results_folder() / "models")
+    assert default_models().places == (pretrained.WEIGHTS, Path(__file__).parents[1] / "results" / "models")
     assert default_models() is default_models()

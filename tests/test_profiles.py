@@ -1,19 +1,19 @@
-"""Budgets: what is legal, what is refused, and how they scale."""
+"""Configurations of trainings, and the presets of each paper that are made of them."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecomp import profiles
-from sparsecomp.models.cae_admm import Shape
-from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Pruning, Sparsity, sparsity_at
+from reproduce.papers import cae_admm, loonie, sparse_cae
+from reproduce.pictures import spread
+from sparsecomp.training import configs
+from sparsecomp.training.configs import PRESETS, CodeDescent, Descent, FitBudget, Pruning, Sparsity, sparsity_at
 
 NAN, INF = math.nan, math.inf
 LEGAL = {
@@ -51,16 +51,12 @@ WRONG = {
     },
 }  # fmt: skip
 EDGES = [
-    FitBudget(steps=1, lr=0.999, warmup=0, score_every=1, batch_pixels=256),
-    FitBudget(steps=1, lr=1e-9, batch_pixels=None),
+    FitBudget(1, 1e-9, "adam", None, "cosine", 0, "random", 1),
     *(Sparsity("file", "none", False, True, 1e-12, 1, 1, 0, log_alpha, 1, 10, 1) for log_alpha in (-4, 4)),
-    *(Descent(1, 1e-9, "adam", "constant", 0, 0, 1, 4, 1, *quantised, 0, 1) for quantised in
-      (("noise", 1 / 256, 1 / 256), ("none", 4, 4), ("straight_through", 1 / 256, 4))),
-    *(CodeDescent(1, 1e-9, "muon", schedule, 0, 0, 1, 104, 1, 0, 1, 1, 1)
-      for schedule in ("constant", "cosine", "plateau")),
-    *(Pruning(1, 1e-9, 1, z_update, state, "norm") for z_update in ("top_l", "released")
-      for state in ("per_code", "data_set")),
-]  # fmt: skip
+    *(Descent(1, 1e-9, "adam", "constant", 0, 0, 1, 4, 1, "none", step, step) for step in (1 / 256, 4)),
+    CodeDescent(1, 0.999, "muon", "plateau", 0, 0, 1, 104, 1, 0, 1, 1, 1),
+    Pruning(1, 1e-9, 1, "released", "data_set", "norm"),
+]
 
 
 @pytest.mark.parametrize(
@@ -76,75 +72,86 @@ def test_configuration_refuses(kind, name, value):
 @pytest.mark.parametrize("config", EDGES, ids=str)
 def test_as_dict_holds_a_configuration_whole(config):
     """As in a record: by way of JSON the same configuration comes back."""
-    written = json.loads(json.dumps(profiles.as_dict(config)))
+    written = json.loads(json.dumps(configs.as_dict(config)))
     assert list(written) == [field.name for field in fields(config)] and type(config)(**written) == config
     with pytest.raises(FrozenInstanceError):
         config.steps = 2
 
 
-@given(bpp=st.floats(0.05, 1), steps=st.integers(10, 100_000))
-def test_sparsity_at_scales_with_rate_and_steps(bpp, steps):
-    """At half the rate the multiplier and its steps grow; with twice the steps the rates are halved."""
-    ratio, haste = 0.3 / bpp, 6000 / steps
-    base = profiles.LOONIE_FILE
-    file = {
-        "multiplier": base.multiplier * ratio**1.5, "dual_lr": base.dual_lr * ratio**2 * haste,
-        "gate_lr": min(0.1, base.gate_lr * max(1, ratio) ** 0.4 * haste), "step_lr": min(0.05, base.step_lr * haste),
-    }  # fmt: skip
-    assert vars(sparsity_at("file", bpp, steps)) == pytest.approx(vars(base) | file)
-    base = profiles.LOONIE_NONZEROS
-    nonzeros = file | {
-        "multiplier": 0, "dual_lr": base.dual_lr * ratio ** (2.3 if bpp < 0.3 else 1) * haste,
-        "gate_lr": min(0.1, base.gate_lr * max(1, ratio) ** 0.4 * haste),
-    }  # fmt: skip
-    assert vars(sparsity_at("nonzeros", bpp, steps)) == pytest.approx(vars(base) | nonzeros)
-    changed = {"gates": "median", "multiplier": 0.5, "round_from": 0.5}
-    found = sparsity_at("positions", bpp, steps, **changed)
-    assert vars(found) == pytest.approx(vars(base) | nonzeros | changed | {"rate": "positions"})
+@pytest.mark.parametrize("rate", ["file", "nonzeros", "positions"])
+@given(bpp=st.floats(0.05, 1), steps=st.integers(6_000, 100_000))
+def test_sparsity_at_scales_with_rate_and_steps(rate, bpp, steps):
+    base = replace(configs.LOONIE_FILE if rate == "file" else configs.LOONIE_NONZEROS, rate=rate)
+    found, longer = sparsity_at(rate, bpp, steps), sparsity_at(rate, bpp, 2 * steps)
+    assert asdict(sparsity_at(rate, 0.3, 6000)) == asdict(base), "what it was chosen at"
+    for name in ("dual_lr", "gate_lr", "step_lr"):
+        assert getattr(longer, name) == pytest.approx(getattr(found, name) / 2) or getattr(found, name) >= 0.05
+    smaller = sparsity_at(rate, bpp / 2, steps)
+    assert smaller.dual_lr >= 2 * found.dual_lr and smaller.gate_lr >= found.gate_lr, "a bit is worth more"
+    assert (smaller.multiplier > found.multiplier) == (rate == "file") and longer.multiplier == found.multiplier
+    changes = {"multiplier": 0.5, "round_from": 0.5}
+    assert sparsity_at(rate, bpp, steps, **changes) == replace(found, **changes)
 
 
-@pytest.mark.parametrize("bpp", profiles.LOONIE_STARTS)
-def test_loonie_starts_are_named_by_the_rate_of_the_dense_network(bpp):
-    start, dense = (Architecture.parse(name).n_parameters for name in profiles.LOONIE_STARTS[bpp])
-    assert 16 * dense / (512 * 768) == pytest.approx(bpp, rel=0.08), "on Kodak"
-    assert 1.2 < start / dense < 2.3
-    assert profiles.LOONIE_DUAL[bpp] > 0 and set(profiles.LOONIE_DUAL) == set(profiles.LOONIE_STARTS)
+# Presets --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", profiles.PROFILES)
-def test_profiles_agree_with_themselves(name):
-    profile = profiles.get(name)
-    assert profile.name == name and all(str(Architecture.parse(a)) == a for a in profile.architectures)
-    for budget in (profile.loonie_file, profile.loonie, profile.loonie_parts):
+@pytest.mark.parametrize(
+    ("training", "optimiser", "lr", "steps", "schedule"),
+    [
+        # Dupont et al. 2021, and the released code: Adam at 2e-4, 50,000 steps.
+        (loonie.PRESETS["paper"].fit, "adam", 2e-4, 50_000, "constant"),
+        # Gille et al. 2022, the released code: Adam at 1e-4; 100 epochs are 757,000 steps on all 473 pictures.
+        (sparse_cae.PRESETS["paper"].descent, "adam", 1e-4, 757_000, "constant"),
+        # Zhao & Liao 2019: Adam at 4e-3, halved on a plateau; 300 epochs (of our 1,600 crops) in batches of 32.
+        (cae_admm.PRESETS["paper"].descent, "adam", 4e-3, 300 * 1600 // 32, "plateau"),
+    ],
+    ids=["coin", "sparse_cae", "cae_admm"],
+)
+def test_paper_preset_trains_as_printed(training, optimiser, lr, steps, schedule):
+    assert (training.optimiser, training.lr, training.steps) == (optimiser, lr, steps)
+    assert (training.schedule, training.warmup) == (schedule, 0)
+
+
+def test_paper_preset_has_the_networks_and_constraints_as_printed():
+    coin, sparse, admm = (of.PRESETS["paper"] for of in (loonie, sparse_cae, cae_admm))
+    # Dupont et al. 2021: five networks on Kodak, every pixel in every step, SIREN's first values.
+    assert coin.architectures == ("5x20", "5x30", "10x28", "10x40", "13x49") and coin.pictures == 24
+    assert (coin.fit.batch_pixels, coin.fit.start) == (None, "random")
+    # Gille et al. 2022: 83 % of the weights are zero; the released code's batch, crop and weight decay.
+    assert sparse_cae.S == 0.83 and sparse.width == 128
+    assert (sparse.descent.batch, sparse.descent.crop, sparse.descent.weight_decay) == (16, 128, 1e-5)
+    # Zhao & Liao 2019: 10 % of a code stays, updates every 20 epochs, 15 blocks; the released code's rho.
+    assert (admm.pruning.keep, admm.pruning.rho) == (0.1, 0.1) and admm.pruning.interval == 20 * 1600 // 32
+    assert (admm.descent.batch, admm.descent.crop, admm.width, admm.depth) == (32, 128, 128, 15)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_agree_with_themselves(name):
+    siren, cae, code = (of.PRESETS[name] for of in (loonie, sparse_cae, cae_admm))
+    for budget in (siren.file, siren.gates, siren.magnitude, siren.parts):
         assert budget.score_every <= budget.steps // 4, "too seldom to be kept, or to be restarted"
-    assert profile.cae.score_every <= profile.cae.steps and Shape(profile.cae_width)
-    assert profile.cae.quantiser == "noise", "what is trained must know that it will be rounded"
-    code, pruning = profile.code, profile.pruning
-    assert Shape(profile.code_width, 32, profile.code_depth).depth == profile.code_depth
-    assert code.steps // pruning.interval >= 15 and code.steps >= 4 * code.mse_steps
-    assert code.codes % code.batch == 0, "in an epoch every crop has its turn"
-    assert code.score_every <= code.steps and code.settle <= code.steps
-    admm = profiles.get("paper").pruning
-    assert replace(pruning, interval=admm.interval) == admm, "of ADMM only how often differs"
+    assert cae.descent.score_every <= cae.descent.steps and code.descent.score_every <= code.descent.steps
+    assert cae.descent.quantiser == "noise", "what is trained must know that it will be rounded"
+    assert code.descent.steps // code.pruning.interval >= 15 and code.descent.steps >= 4 * code.descent.mse_steps
+    assert code.descent.codes % code.descent.batch == 0, "in an epoch every crop has its turn"
+    assert code.descent.settle <= code.descent.steps
+    assert replace(code.pruning, interval=100) == Pruning(), "of ADMM only how often differs"
+    assert set(siren.starts) <= set(loonie.DUAL) or name == "smoke", "the paper's game knows no other rate"
 
 
-def test_paper_profile_trains_codes_for_300_epochs_and_updates_every_20():
-    paper = profiles.get("paper")
-    epoch = paper.code.codes // paper.code.batch
-    assert (paper.code.steps, paper.pruning.interval) == (300 * epoch, 20 * epoch)
+# Sets -----------------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 60), st.integers(1, 80))
 def test_spread_is_even(length, count):
     names = [str(i) for i in range(length)]
-    chosen = [names.index(name) for name in profiles.spread(names, count)]
+    chosen = [names.index(name) for name in spread(names, count)]
     assert len(set(chosen)) == len(chosen) == min(count, length) and chosen == sorted(chosen) and chosen[0] == 0
     steps = {b - a for a, b in zip(chosen, [*chosen[1:], chosen[0] + length], strict=True)}
     assert max(steps) - min(steps) <= 1
 
 
-def test_profiles_refuse():
-    with pytest.raises(ValueError, match="profile.*smoke"):
-        profiles.get("huge")
+def test_spread_refuses_no_pictures():
     with pytest.raises(ValueError, match="count"):
-        profiles.spread(["a"], 0)
+        spread(["a"], 0)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from coding_strategies import seal
 
-from sparsecomp.coding import sparse_weights
+from reproduce import sparse_weights
+from reproduce.sparse_weights import MAGIC, MOST_ENTRIES, decode, encode, reduction
 from sparsecomp.coding.container import BitstreamError, varint
-from sparsecomp.coding.sparse_weights import MAGIC, MOST_ENTRIES, decode, encode, reduction
 from sparsecomp.complexity import count_parameters
 from sparsecomp.models.sparse_cae import Encoder, Shape
 

@@ -13,15 +13,16 @@ import tiny_cae_admm
 import torch
 from PIL import Image
 
-from sparsecomp import codecs, data, drawings, metrics, network_weights, widgets
+from reproduce import drawings, sparse_weights, widgets
+from sparsecomp import codecs, data, metrics, network_weights
 from sparsecomp.codecs.trained import latent_of, pruned
-from sparsecomp.coding import latents, sparse_weights
+from sparsecomp.coding import latents
 from sparsecomp.models.inference import to_input
 from sparsecomp.models.pretrained import Models, Stored
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.profiles import FitBudget
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+from sparsecomp.training.configs import FitBudget
 from sparsecomp.training.double_descent import Constraint, project, second_start
 
 
@@ -89,7 +90,7 @@ def test_siren_sizes_show_the_kept_file():
 
 
 def test_kept_file_says_how_to_make_one_that_is_missing():
-    with pytest.raises(LookupError, match="sparsecomp study gallery"):
+    with pytest.raises(LookupError, match="python -m reproduce study gallery"):
         widgets.kept_file("nobody.spc")
 
 

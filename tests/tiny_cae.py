@@ -11,8 +11,8 @@ from sparsecomp.data import bundled
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
-from sparsecomp.profiles import Descent
 from sparsecomp.training.autoencoder import CaeTraining
+from sparsecomp.training.configs import Descent
 
 ABOUT = {"finest": 1 / 64, "coarsest": 1 / 16, "search": True}
 

@@ -1,164 +1,116 @@
-"""Every study on three tiny pictures for a few steps: how it is set up, what it made, and how it is stopped."""
+"""Every study on small pictures for a few steps: how it is made tiny, and what it made."""
 
 from __future__ import annotations
 
-import inspect
+import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sparsecomp import codecs, data, results, studies
-from sparsecomp.models.pretrained import Models, Stored, load
-from sparsecomp.profiles import CodeDescent, Descent, FitBudget, Profile, Pruning
-from sparsecomp.results import RunRecord
-from sparsecomp.studies import autoencoders, networks, trainings
-from sparsecomp.training import processes
+from reproduce import models, pictures, records, runner
+from reproduce.papers import baselines, cae_admm, loonie, sparse_cae
+from reproduce.records import RunRecord
+from reproduce.runner import Plan, Request
+from reproduce.studies import STUDIES
+from sparsecomp import codecs, data
+from sparsecomp.models import pretrained
+from sparsecomp.models.pretrained import Models
+from sparsecomp.training import loop
 from sparsecomp.training.autoencoder import CaeTraining
+from sparsecomp.training.configs import CodeDescent, Descent, FitBudget, Pruning
+from sparsecomp.training.fit import SirenTraining
 from sparsecomp.training.latent_pruning import CodeTraining
 
+HEIGHT, WIDTH = 165, 170  # of no picture a multiple of what a network halves, and more than one patch of SSIM
+PICTURES = {
+    name: np.ascontiguousarray(data.bundled()[name][top : top + HEIGHT, left : left + WIDTH])
+    for name, top, left in (("astronaut", 20, 140), ("chelsea", 60, 130), ("coffee", 60, 150))
+}
+SHOWN = ("astronaut", "chelsea")  # the two that studies measure
 QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
-CAE = Descent(steps=6, warmup=2, batch=2, crop=16, reduce=1, score_every=1)
+CAE = Descent(steps=6, warmup=2, batch=2, crop=16, reduce=1, score_every=3)
 CODE = CodeDescent(
-    steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=1
+    steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=2
 )
-PRUNING = Pruning(interval=2)
-# Named smoke: a study knows by the name that it has to be short.
-TINY = Profile(
-    "smoke", QUICK, ("2x6", "1x4"), 2, QUICK, QUICK, QUICK, cae=CAE, cae_width=24, code=CODE, pruning=PRUNING,
-    code_width=8, code_depth=1,
-)  # fmt: skip
-STUDIED = dict(autoencoders.SPARSE)
-FEW = {label: STUDIED[label] for label in ("l1", *autoencoders.HEADLINE)}
-POINTS = 4  # of a history
+TINY = {
+    loonie: replace(
+        loonie.PRESETS["smoke"], pictures=2, few=2, architectures=("2x6", "1x4"), starts={0.6: ("5x20", "5x12")},
+        rates=(0.6,),
+        **dict.fromkeys(("fit", "file", "gates", "magnitude", "parts", "search"), QUICK),
+    ),
+    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2),
+    cae_admm: replace(
+        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, mixed=2
+    ),
+}  # fmt: skip
+FEW = {label: sparse_cae.SPARSE[label] for label in ("l1", *sparse_cae.HEADLINE)}
+# Studies by paper, in the order in which they need each other.
+PAPERS = (
+    ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
+    ("cae", "cae_sparse", "cae_density", "cae_speed"),
+    ("cae_admm", "cae_admm_mixed"),
+)
+ORDER = tuple(itertools.chain(*PAPERS))
 WALL_CLOCK = ("encode_seconds", "decode_seconds", "seconds", "speedup", "lower", "upper")
 
 
-def waves(seed: int) -> np.ndarray:
-    y, x = np.mgrid[:112, :144]
-    return np.stack([127 + 100 * np.sin(x / 9 + y / 7 + c + seed) for c in range(3)], -1).round().astype(np.uint8)
-
-
-def crops(height: int, width: int, **places: tuple[int, int]) -> dict[str, np.ndarray]:
-    every = data.bundled()
-    return {name: np.ascontiguousarray(every[name][top : top + height, left : left + width])
-            for name, (top, left) in places.items()}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Studies in the order in which they need each other, and the pictures that stand in for every set."""
-
-    studies: tuple[str, ...]
-    pictures: dict[str, np.ndarray]
-
-
-PAPERS = {
-    "networks": Paper(
-        ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
-        {name: waves(seed) for seed, name in enumerate(("astronaut", "chelsea", "coffee"))},
-    ),
-    "sparse_cae": Paper(
-        ("cae", "cae_sparse", "cae_density", "cae_speed"),
-        crops(41, 50, astronaut=(60, 80), chelsea=(60, 80), coffee=(60, 80)),
-    ),
-    "cae_admm": Paper(
-        ("cae_admm", "cae_admm_mixed"), crops(165, 170, astronaut=(20, 140), chelsea=(60, 130), coffee=(60, 150))
-    ),
-}
-ORDER = [study for paper in PAPERS.values() for study in paper.studies]
-
-
-def paper_of(study: str) -> Paper:
-    return next(paper for paper in PAPERS.values() if study in paper.studies)
-
-
-def kodak(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"kodim{i}": p[::-1].copy() for i, p in enumerate(pictures.values())}
-
-
-def bsds500(pictures: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
-    return {f"{split}{i}": np.roll(p, 1 + len(split), 1) for i, p in enumerate(pictures.values())}
-
-
-class HereAndNow:
-    """Stands in for a pool of processes and does the work at once."""
-
-    def __init__(self, workers: int, **options: object) -> None:
-        pass
-
-    def __enter__(self) -> HereAndNow:
-        return self
-
-    def __exit__(self, *error: object) -> bool:
-        return False
-
-    def submit(self, function: Callable, *arguments: object) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+def other(of: str) -> dict[str, np.ndarray]:
+    """What stands in for a set that is not bundled."""
+    return {f"{of}{i}": np.roll(picture, 1 + len(of), 1) for i, picture in enumerate(PICTURES.values())}
 
 
 @contextmanager
-def tiny(pictures: dict[str, np.ndarray]) -> Iterator[pytest.MonkeyPatch]:
-    """Small pictures in place of each set, few second descents, models nowhere but with their study."""
+def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
+    """Small pictures in place of each set, tiny presets, few second descents, models nowhere but with their study."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "bundled", lambda: dict(pictures))
-        patch.setattr(data, "kodak", lambda: kodak(pictures))
-        patch.setattr(data, "bsds500", lambda split: bsds500(pictures, split))
-        patch.setattr(results, "HISTORY_POINTS", POINTS)
-        patch.setattr(trainings, "WEIGHTS", Path("no such folder"))
-        patch.setattr(autoencoders, "SPARSE", FEW)
-        patch.setattr(networks, "_starts", lambda setup: {0.6: ("5x20", "5x12")})  # a rate for pictures so small
-        patch.setattr(processes, "ProcessPoolExecutor", HereAndNow)
-        trainings.pictures.cache_clear()
+        patch.setattr(data, "bundled", lambda: dict(PICTURES))
+        patch.setattr(data, "kodak", lambda: other("kodak"))
+        patch.setattr(data, "bsds500", other)
+        for paper, preset in TINY.items():
+            patch.setitem(paper.PRESETS, "smoke", preset)
+        patch.setitem(baselines.PICTURES, "smoke", 2)
+        patch.setattr(sparse_cae, "SPARSE", FEW)
+        patch.setattr(models, "WEIGHTS", Path("no such folder"))
+        forget()
         yield patch
-    trainings.pictures.cache_clear()
+    forget()
 
 
-# How models are found: what depends on it in these tests stands here.
+def forget() -> None:
+    """Forget the pictures that were read."""
+    pictures.pictures.cache_clear()
+    pictures.fingerprint.cache_clear()
 
 
-def stored(path: Path) -> Stored:
-    return load(path)
+def request(out: Path, pictures_of: str | None = "bundled", preset: str = "smoke", **options: Any) -> Request:
+    return Request(preset, out, pictures_of=pictures_of, **options)
 
 
-def with_model(codec: str, path: Path, picture: np.ndarray, **options: object) -> tuple[bytes, np.ndarray]:
-    """A picture's file by the model in a file, and what is decoded from it."""
-    models = Models(path.parent)
-    written = codecs.get_codec(codec, model=str(path), models=models, **options).encode(picture)
-    return written, codecs.decode(written, models=models)
+def plans(study: str, out: Path, *of: Any, **options: Any) -> list[Plan]:
+    return list(STUDIES[study](request(out, *of, **options)))
 
 
-def setup(out: Path, **options) -> studies.Setup:
-    return studies.Setup(**({"profile": TINY, "out": out, "report": lambda line: None} | options))
-
-
-def takes_a_set(study: str) -> bool:
-    return "pictures_of" in inspect.signature(studies.STUDIES[study]).parameters
-
-
-def run(study: str, out: Path, pictures_of: str = "bundled", **options) -> list[Path]:
-    """The study itself, to be called within `tiny`."""
-    return studies.STUDIES[study](setup(out, **options), *([pictures_of] if takes_a_set(study) else []))
+def run(study: str, out: Path, *, seed: int = 0, **options: Any) -> list[Path]:
+    """Make the records of a study, within `tiny`."""
+    given = {"commit": "abc", "report": lambda line: None} | options
+    return runner.run(plans(study, out, seed=seed), out, **given)
 
 
 @dataclass(frozen=True)
 class Made:
-    """What the studies of a paper left: a folder, and the paths and records of each."""
+    """What the studies of a paper left: a folder, and the paths of the records of each."""
 
     out: Path
     paths: dict[str, list[Path]]
 
-    def records(self, *names: str) -> list[RunRecord]:
-        return [results.read(path) for name in names for path in self.paths[name]]
+    def records(self, *studies: str) -> list[RunRecord]:
+        return [records.read(path) for study in studies for path in self.paths[study]]
 
     def labelled(self, study: str, label: str) -> RunRecord:
         (record,) = [r for r in self.records(study) if r.config["label"] == label]
@@ -167,6 +119,16 @@ class Made:
     def model_of(self, record: RunRecord) -> Path:
         return self.out / "models" / f"{record.result['file']}.safetensors"
 
+    def written(self, record: RunRecord, row: dict, **options: Any) -> tuple[bytes, np.ndarray]:
+        """The file of a row by the record's model, made again, and what is decoded from it."""
+        models = Models(self.model_of(record))
+        codec = codecs.get_codec(record.config["codec"], model=str(self.model_of(record)), models=models, **options)
+        content = codec.encode(PICTURES[row["picture"]])
+        return content, codecs.decode(content, models=models)
+
+    def trained(self, *studies: str) -> list[tuple[RunRecord, pretrained.Stored]]:
+        return [(record, pretrained.load(self.model_of(record))) for record in self.records(*studies)]
+
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Callable[[str], Made]:
@@ -174,39 +136,50 @@ def made(tmp_path_factory) -> Callable[[str], Made]:
     there: dict[str, Made] = {}
 
     def of(study: str) -> Made:
-        paper = paper_of(study)
         if study not in there:
+            (paper,) = [paper for paper in PAPERS if study in paper]
             out = tmp_path_factory.mktemp("out")
-            with tiny(paper.pictures):
-                paths = {name: run(name, out, commit="abc") for name in paper.studies}
-            there.update(dict.fromkeys(paper.studies, Made(out, paths)))
+            with tiny():
+                own = Made(out, {name: run(name, out) for name in paper})
+            there.update(dict.fromkeys(paper, own))
         return there[study]
 
     return of
 
 
-def timeless(record: RunRecord) -> tuple:
-    """A record without its wall-clock times."""
-    rows = [{key: value for key, value in row.items() if key not in WALL_CLOCK} for row in record.rows]
-    return record.config, rows, {key: value for key, value in record.result.items() if key not in WALL_CLOCK}
+def timeless(record: RunRecord) -> dict:
+    """A record without what a clock and a machine say."""
+
+    def rest(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: rest(v) for k, v in value.items() if k not in (*WALL_CLOCK, "side_by_side")}
+        return value
+
+    return {"name": record.name, "config": record.config, "rows": [*map(rest, record.rows)],
+            "result": rest(record.result)}  # fmt: skip
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     """All files of a folder: when they were written, and what is in them."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    every = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in every}
 
 
-def steps_taken(patch: pytest.MonkeyPatch) -> list[tuple[type, int]]:
-    """Of autoencoders: every step from now on."""
-    taken = []
-    for training in (CaeTraining, CodeTraining):
+def ticking(patch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second with every look: pauses come after a known number of steps."""
+    seconds = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(seconds), monotonic=lambda: next(seconds))
+    for module in (runner, loop):
+        patch.setattr(module, "time", clock)
+
+
+def steps_taken(patch: pytest.MonkeyPatch) -> list[int]:
+    """Every step of a training from now on."""
+    taken: list[int] = []
+    for training in (SirenTraining, CaeTraining, CodeTraining):
 
         def step(self, real=training.step):
-            taken.append((type(self), self.done))
+            taken.append(self.done)
             return real(self)
 
         patch.setattr(training, "step", step)

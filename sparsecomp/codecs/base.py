@@ -16,6 +16,7 @@ from sparsecomp.coding.container import MAX_PIXELS, BitstreamError, Container, u
 
 if TYPE_CHECKING:
     from sparsecomp.models.pretrained import Models
+    from sparsecomp.training.configs import FitBudget
 
 
 bytes_ = bytes  # `Measurement` has a field of this name
@@ -50,14 +51,14 @@ class Codec(ABC):
         As a file knows it, 1 .. 255. A number never changes, and is never used again.
     note : str
         What `compare` says of the codec below its table; empty for nothing.
-    preset : str
-        For a codec that fits networks (it has an option ``budget``): the field of a profile that says how.
+    budgets : dict
+        For a codec that fits networks (it has an option ``budget``): how, by the names of `training.configs.PRESETS`.
     """
 
     name: ClassVar[str]
     number: ClassVar[int]
     note: ClassVar[str] = ""
-    preset: ClassVar[str] = "fit"
+    budgets: ClassVar[dict[str, FitBudget]] = {}
     models: Models | None = None  # a trained codec has an option of this name
 
     @abstractmethod

@@ -25,7 +25,7 @@ from sparsecomp.codecs.base import BudgetError, Codec, check_bpp, check_image, m
 from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import COORDINATES, MAX_WIDTH, Architecture, render
-from sparsecomp.training.configs import FAST, LOONIE, FitBudget, Sparsity, sparsity_at
+from sparsecomp.training.configs import COIN_BUDGETS, FAST, LOONIE, LOONIE_BUDGETS, FitBudget, Sparsity, sparsity_at
 from sparsecomp.training.constrained_fit import ConstrainedFit, SparseResult
 from sparsecomp.training.fit import FitResult, Method, SirenTraining, fit
 
@@ -121,6 +121,7 @@ class Coin(Network):
 
     name: ClassVar[str] = "coin"
     number: ClassVar[int] = 16
+    budgets: ClassVar[dict[str, FitBudget]] = COIN_BUDGETS
 
     def __post_init__(self) -> None:
         require(isinstance(self.arch, str), "arch", "a text such as '10x28'", self.arch)
@@ -285,7 +286,7 @@ class Loonie(Network):
     name: ClassVar[str] = "loonie"
     number: ClassVar[int] = network_weights.CODEC
     note: ClassVar[str] = "our files, weights quantised in training; not the paper's gates"
-    preset: ClassVar[str] = "loonie_file"
+    budgets: ClassVar[dict[str, FitBudget]] = LOONIE_BUDGETS
 
     def __post_init__(self) -> None:
         check_bpp(self.bpp)

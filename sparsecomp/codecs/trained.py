@@ -92,8 +92,8 @@ class Trained(Codec):
         """Make the symbols at a setting."""
 
     @staticmethod
-    def said(symbols: np.ndarray, setting: int) -> int:
-        """The number that the file has beside the symbols."""
+    def number_of(symbols: np.ndarray, setting: int) -> int:
+        """The number that the file has besides the symbols."""
         return setting
 
     @staticmethod
@@ -174,7 +174,7 @@ class Trained(Codec):
             return found
         if names := ", ".join(stored.name for stored in own):
             raise InputError(f"{self.name}: no model here may be chosen without being named; name one of {names}")
-        command = f"sparsecomp study {self.study} --profile laptop"
+        command = f"python -m reproduce study {self.study} --profile laptop"
         raise InputError(f"{self.name}: there is no trained model in results/models; `{command}` trains them")
 
     @classmethod
@@ -294,7 +294,7 @@ class CaeAdmm(Trained):
         return latent if entries >= np.count_nonzero(latent) else pruned(latent, entries / latent.size)
 
     @staticmethod
-    def said(symbols: np.ndarray, setting: int) -> int:
+    def number_of(symbols: np.ndarray, setting: int) -> int:
         return integer_latents.threshold_of(symbols)
 
     @staticmethod
@@ -348,7 +348,7 @@ def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int
     """The symbols of a latent at a setting, and their file."""
     codec = _codec_of_model(stored)
     symbols = codec.symbols(latent, setting)
-    number = codec.said(symbols, setting)
+    number = codec.number_of(symbols, setting)
     network = _NETWORK.pack(bytes.fromhex(stored.key), number)
     values = codec.coder.encode(symbols, stored.counts, number).ljust(_least(stored, height, width), b"\0")
     sections = {"network": network, "values": values}
@@ -371,7 +371,7 @@ def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -
     def fits(setting: int, estimated: bool) -> bool:
         if estimated:
             symbols = codec.symbols(latent, setting)
-            bits = codec.coder.bits(symbols, stored.counts, codec.said(symbols, setting))
+            bits = codec.coder.bits(symbols, stored.counts, codec.number_of(symbols, setting))
             estimate = rest + bits / 8
             if abs(estimate - budget) > 16 + estimate / 256:
                 return estimate < budget
@@ -389,7 +389,7 @@ def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -
         symbols, written = _write(stored, latent, good, height, width)
         if len(written) <= budget:
             break
-    return symbols, codec.said(symbols, good), written
+    return symbols, codec.number_of(symbols, good), written
 
 
 def read_network(container: Container, models: Models | None = None) -> tuple[Stored, int]:
@@ -425,8 +425,8 @@ def read_symbols(container: Container, models: Models | None = None) -> tuple[St
     # The coder's own zeros at the end are left out by `range_coder.words`, so that all that is here is padding.
     shape = (stored.model.shape.latent, *stored.places(*size))
     symbols = codec.coder.decode(values.rstrip(b"\0"), shape, stored.counts, number)
-    if codec.said(symbols, number) != number:
-        raise BitstreamError(f"threshold {number}: it is {codec.said(symbols, number)} of these symbols")
+    if codec.number_of(symbols, number) != number:
+        raise BitstreamError(f"threshold {number}: it is {codec.number_of(symbols, number)} of these symbols")
     return stored, symbols, number
 
 

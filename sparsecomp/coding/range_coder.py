@@ -35,7 +35,7 @@ def words(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
 
 
 def reader(data: bytes) -> constriction.stream.queue.RangeDecoder:
-    """A decoder of what `words` gave. It runs past the end in silence; whoever reads must check."""
+    """A decoder of what `words` gave. It runs past the end without an error, so the caller must check."""
     return constriction.stream.queue.RangeDecoder(np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32))
 
 

@@ -25,7 +25,6 @@ from safetensors.torch import save_file
 from sparsecomp.checks import InputError, in_range, one_of, refuse
 from sparsecomp.coding import latents
 from sparsecomp.complexity import count_macs
-from sparsecomp.data import results_folder
 from sparsecomp.files import atomic_path
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
@@ -355,5 +354,9 @@ class Models:
 
 @functools.cache
 def default_models() -> Models:
-    """The models that are used where none are given: the package's own, and in a clone those of ``results/models``."""
-    return Models(WEIGHTS, results_folder() / "models")
+    """The models that are used where none are given: the package's own, and in a clone those of ``results/models``.
+
+    An installed package looks for ``results/models`` in the current folder.
+    """
+    clone = Path(__file__).resolve().parents[2] / "results"
+    return Models(WEIGHTS, (clone if clone.is_dir() else Path.cwd() / "results") / "models")

@@ -1,7 +1,7 @@
 """Training of an autoencoder: one descent of ``huber(x_hat - x) + lam Delta^2 bpp`` over crops of a set of pictures.
 
 The quantiser is replaced by uniform noise of one step's width (Ballé et al. 2017), or by rounding whose gradient is
-passed straight through. The step Delta is drawn anew for every crop, so that one model serves a range of them; lambda
+passed straight through. The step Delta is drawn for every crop, so that one model serves a range of steps; lambda
 is proportional to Delta^2. Weights may be masked: a masked one starts at zero and never moves.
 """
 

@@ -295,6 +295,17 @@ class Pruning:
 # Ours: chosen on bundled photographs (astronaut, coffee, motorcycle). Of the pictures that are reported, kodim15 alone
 # had been used before, to time the engine's first trials.
 FAST = FitBudget(steps=20_000, lr=2e-3)
+# COIN's own way (Dupont et al. 2021, and the released code): every pixel in every step, Adam at 2e-4, 50,000 steps.
+REFERENCE = FitBudget(
+    steps=50_000, lr=2e-4, optimiser="adam", batch_pixels=None, schedule="constant", warmup=0, start="random"
+)
+# For a look in seconds.
+QUICK = FitBudget(steps=300, lr=2e-3, batch_pixels=4096, score_every=50)
+QUICK_LOONIE = replace(QUICK, schedule="quadratic")
+# How long the codecs fit a network, by preset.
+COIN_BUDGETS = {"smoke": QUICK, "laptop": FAST, "paper-fast": FAST, "paper": REFERENCE}
+LOONIE_BUDGETS = {"smoke": QUICK_LOONIE, "laptop": LOONIE, "paper-fast": LOONIE, "paper": LOONIE}
+PRESETS = tuple(COIN_BUDGETS)
 
 
 def sparsity_at(rate: str, bpp: float, steps: int, **changes: Any) -> Sparsity:

@@ -260,7 +260,7 @@ class ConstrainedFit(Method):
         for fit in range(len(theta)):
             self.training.fits[fit].best = -math.inf
             if not self._sound(fit, theta[fit]):
-                continue  # the next scoring notices, and begins it anew
+                continue  # the next scoring notices, and restarts it
             self.log_step[fit] -= 3.0  # from finer than needed, so that a file below the budget grows to it as well
             self.log_step[fit] += self._fitting(fit, theta[fit], AIM * self.bpp)[2]
             self._snap(fit)
@@ -326,7 +326,7 @@ class ConstrainedFit(Method):
             fit.course.append(row)
 
     def restart(self, index: int) -> None:
-        """Begin anew with gates, steps and multiplier of one fit."""
+        """Start again with the gates, steps and multiplier of one fit."""
         training = self.training
         self._begin(index)
         if training.fits[index].restarts[-1]["from"] == "best":
@@ -360,7 +360,7 @@ class MagnitudePruning(Method):
 
     The first half of the steps fits as COIN does. Then every hidden matrix loses its smallest values until 16 bits a
     nonzero value are within ``bpp`` (`sparsify.magnitude.prune`; first and last layer stay dense), and the second half
-    trains what is left, with the schedule begun anew. Scores before the pruning are not kept.
+    trains what is left, with the schedule started again. Scores before the pruning are not kept.
     """
 
     def __init__(self, training: SirenTraining, bpp: float) -> None:

@@ -1,8 +1,8 @@
 """Training of SIRENs: one or many networks fitted to one or many pictures at once.
 
 A fit is a picture, a seed and a flat vector of parameters. A batch of fits shares the architecture and the budget and
-goes through every step together, which fills a GPU. On a CPU a set of pictures is fitted one process a core instead
-(`fit_set`). What a `Method` adds to following the gradient is the difference between COIN, L0onie and magnitude pruning
+goes through every step together, which fills a GPU. On a CPU one picture at a time, in a process a core, wastes less.
+What a `Method` adds to following the gradient is the difference between COIN, L0onie and magnitude pruning
 (`constrained_fit`).
 
 The state that is kept is the one whose *rounded, quantised* reconstruction is best: parameters as the file stores them
@@ -12,10 +12,8 @@ make it, is restarted at half the learning rate from the best it had; its neighb
 
 from __future__ import annotations
 
-import functools
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +26,8 @@ from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.training import kernel
 from sparsecomp.training.configs import FitBudget, as_dict
-from sparsecomp.training.loop import Paused, Training, run
+from sparsecomp.training.loop import Training, run
 from sparsecomp.training.optimisers import Adam, Soap, rate_at
-from sparsecomp.training.processes import side_by_side
 
 SAME_ORDER = 10  # epochs that share one drawn order of pixels: drawing and gathering cost about as much as two steps
 
@@ -63,7 +60,7 @@ class FitResult:
 
 @dataclass
 class _Fit:
-    """What is known of one fit beside its tensors."""
+    """What is known of one fit besides its tensors."""
 
     start: int = 0  # the step at which it began, or was last restarted
     rate: float = 1.0  # factor on the learning rate, halved at each restart
@@ -75,7 +72,7 @@ class _Fit:
 
 
 class Method:
-    """What happens to the weights of a batch beside following the gradient. Here nothing: this is COIN.
+    """What happens to the weights of a batch besides following the gradient. Here nothing: this is COIN.
 
     Subclasses are L0onie and magnitude pruning (`constrained_fit`). A method belongs to one batch, and has tensors of
     its own.
@@ -113,7 +110,7 @@ class Method:
         """Note a scoring, in dB."""
 
     def restart(self, index: int) -> None:
-        """Begin anew with one fit that collapsed; its parameters have been set."""
+        """Start one fit again that collapsed; its parameters have been set."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors that the next step depends on."""
@@ -267,7 +264,7 @@ class SirenTraining(Training):
         if not math.isfinite(psnr):
             return True
         constant = min(constant, 50.0)  # a picture of one colour may well be drawn as one
-        # A new start gets its grace anew, whatever the fit had reached before it.
+        # After a restart the grace period begins again, whatever the fit had reached before.
         had_left = fit.restarts[-1]["from"] == "best" if fit.restarts else False
         had_left = had_left or any(score > constant + 1 for step, score in fit.history if step > fit.start)
         late = self.done - fit.start >= max(200, self.budget.steps // 20)
@@ -302,7 +299,7 @@ class SirenTraining(Training):
 
     @property
     def notes(self) -> list[dict]:
-        """What is known of each fit beside its tensors."""
+        """What is known of each fit besides its tensors."""
         return [vars(fit) for fit in self.fits]
 
     @notes.setter
@@ -364,7 +361,7 @@ def fit(
     seeds : sequence of int, optional
         One a picture; 0 for all by default.
     stop_at : float, optional
-        Stop for good as soon as every fit has a state to keep of so many dB (`sparsecomp bench fit` times that).
+        Stop for good as soon as every fit has a state to keep of so many dB.
     """
     training = SirenTraining(
         pictures, architecture, budget,
@@ -392,66 +389,3 @@ def one_thread_of_torch(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def fit_set(
-    pictures: Mapping[str, np.ndarray],
-    architecture: Architecture,
-    budget: FitBudget,
-    *,
-    folder: Path,
-    seed: int = 0,
-    coordinates: str = "per_axis",
-    device: str | torch.device = "cpu",
-    workers: int = 1,
-    max_seconds: float | None = None,
-    on_done: Callable[[str, FitResult], None] = lambda name, result: None,
-    method: Callable[[SirenTraining], Method] = Method,
-) -> None:
-    """Fit every picture of a set and hand each `FitResult` to ``on_done(name, result)`` as it comes.
-
-    On a CPU ``workers`` processes fit one picture each with one thread, which wastes nothing on waiting; on a GPU all
-    pictures of one size are one batch. Checkpoints lie in ``folder``; `Paused` is raised when ``max_seconds`` are over
-    and something is left.
-    """
-    deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    left = (lambda: None) if deadline is None else (lambda: max(0.0, deadline - time.monotonic()))
-    if torch.device(device).type != "cpu":
-        sizes = sorted({p.shape[0] * p.shape[1] for p in pictures.values()})
-        for pixels in sizes:
-            batch = {name: p for name, p in pictures.items() if p.shape[0] * p.shape[1] == pixels}
-            results = fit(
-                list(batch.values()), architecture, budget, seeds=[seed] * len(batch), coordinates=coordinates,
-                device=device, checkpoint=folder / f"batch-{pixels}.safetensors", max_seconds=left(), method=method,
-            )  # fmt: skip
-            for name, result in zip(batch, results, strict=True):
-                on_done(name, result)
-        return
-    tasks = {
-        name: functools.partial(
-            _fit_one, p, architecture, budget, seed, coordinates, folder / f"{name}.safetensors", deadline, method
-        )
-        for name, p in pictures.items()
-    }
-    side_by_side(tasks.items(), workers, on_done)
-
-
-def _fit_one(
-    picture: np.ndarray,
-    architecture: Architecture,
-    budget: FitBudget,
-    seed: int,
-    coordinates: str,
-    checkpoint: Path,
-    deadline: float | None,
-    method: Callable[[SirenTraining], Method],
-) -> FitResult:
-    """One picture in a process of its own. CLOCK_MONOTONIC is one clock for all processes of a machine."""
-    seconds = None if deadline is None else deadline - time.monotonic()
-    if seconds is not None and seconds <= 0:
-        raise Paused("not begun")
-    (result,) = fit(
-        [picture], architecture, budget, seeds=[seed], coordinates=coordinates, checkpoint=checkpoint,
-        max_seconds=seconds, method=method,
-    )  # fmt: skip
-    return result

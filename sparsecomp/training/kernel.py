@@ -32,7 +32,7 @@ COMMON = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC")
 # The first set that the compiler takes is used.
 FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
 COMPILE_SECONDS = 120
-SLOWER = 6  # how many times as long a step takes in PyTorch: `sparsecomp bench fit`, mode fast
+SLOWER = 6  # how many times as long a step takes in PyTorch: `python -m reproduce bench fit`, mode fast
 
 
 @functools.cache

@@ -97,11 +97,11 @@ class Training(ABC):
                 kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             identity, state = about["identity"], {name: about["state"][name] for name in plain}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"checkpoint {path}: cannot be read ({error}); delete it to begin anew") from error
+            raise InputError(f"checkpoint {path}: cannot be read ({error}); delete it to start again") from error
         if identity != json.loads(json.dumps(self.identity)):
-            raise InputError(f"checkpoint {path}: made by another configuration; delete it to begin anew")
+            raise InputError(f"checkpoint {path}: made by another configuration; delete it to start again")
         if {name: t.shape for name, t in kept.items()} != {name: t.shape for name, t in tensors.items()}:
-            raise InputError(f"checkpoint {path}: its tensors are not those of this training; delete it to begin anew")
+            raise InputError(f"checkpoint {path}: its tensors are not those of this training; delete it to start again")
         for name, tensor in tensors.items():
             tensor.copy_(kept[name])
         for name, value in state.items():

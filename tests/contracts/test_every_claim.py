@@ -1,93 +1,127 @@
-"""What every claim promises: a verdict from the records there are, and a line that says how to get one."""
+"""What every row of claims.csv promises: legal words, the printed number, a measure, and the status agreed on."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
+import re
+import shlex
 from collections import Counter
-from dataclasses import replace
 
 import pytest
-from records import RESULTS
 
-from sparsecomp import verdicts
-from sparsecomp.verdicts import Claim
+from reproduce import claims
+from reproduce.claims import COMPARISONS, DIFFERS, HOLDS, NOT_COMPARABLE, NOT_RUN, PAPERS, SCALES, Claim, Verdict
+from reproduce.records import Records, published
+from reproduce.studies import STUDIES
 
-PARTS = (verdicts.networks, verdicts.autoencoders, verdicts.cae_admm)
-OF_NO_RECORD = {  # weighed by the authors' own data and code alone
-    *(f"admm-theis-{how}-{metric}" for how in ("printed", "bits") for metric in ("ssim", "ms_ssim")), "admm-top-l"
+CLAIMS = {claim.key: claim for claim in claims.read()}
+TIMES = Counter(claim.key for claim in claims.read())
+OURS = ("baselines", "our files", "beyond the papers")
+# Weighed by the authors' own data and code alone.
+OF_NO_RECORD = {f"admm-theis-{how}-{of}" for how in ("printed", "bits") for of in ("ssim", "ms_ssim")} | {"admm-top-l"}
+
+CAE, ADMM = "sparse_cae", "cae_admm"
+TABLE_1 = {"macs": "macc_reduction", "memory": "memory_reduction", "loss": "relative_loss"}
+PRINTED = {  # file, place, series and metric of the value, as far as a paper prints it
+    **{f"coin-{arch}": ("coin", "Kodak mean", "COIN", "psnr", arch)
+       for arch in ("5x20", "5x30", "10x28", "10x40", "13x49")},
+    **{f"cae-{kind}-{short}": (CAE, "Table I", series, metric) for short, metric in TABLE_1.items()
+       for kind, series in (("l1", "l1"), ("bilevel_l11", "l1,1"), ("l1inf", "l1,inf"))},
+    "cae-82": (CAE, "Sec. IV", "l1,1", "memory_reduction"),
+    "cae-86": (CAE, "Sec. III", "l1,1", "macc_reduction"),
+    "cae-fig5-l11": (CAE, "Fig. 5", "l1,1", "macc_reduction"),
+    "cae-fig5-l1inf": (CAE, "Fig. 5", "l1,inf", "macc_reduction"),
+    "cae-47": (CAE, "Sec. IV", "CAE", "psnr"),
+    **{f"cae-4-db-{codec}": (CAE, "Sec. IV", "l1,1", "gain_over_jpeg_and_jpeg2000") for codec in ("jpeg", "jpeg2000")},
+    **{f"admm-{metric}-{when}": (ADMM, "Table 1", f"{when} pruning", metric)
+       for metric in ("bpp", "zeros") for when in ("before", "after")},
+    "admm-ssim": (ADMM, "Table 2", "CAE-ADMM", "ssim"),
+    "admm-jpeg": (ADMM, "Table 2", "JPEG", "ssim"),
+    **{f"admm-jpeg2000{end}": (ADMM, "Table 2", "JPEG 2000", "ssim") for end in ("", "-no-transform")},
 }  # fmt: skip
-NOBODY_MEASURED = {"cae-energy", "loonie-search"}
-NO_COMMAND = {"admm-fair"}  # says that two seeds are needed, not how they are made
-CLAIMS = [claim.key for part in PARTS for claim in part.claims()]
+INTERVALS = ("admm-zeros-before", "admm-zeros-after", "admm-ssim")  # whose tolerance is the printed interval
+
+
+def printed(file: str, where: str, series: str, metric: str, setting: str | None = None) -> float:
+    found = published(file, where=where, series=series, metric=metric, **({"setting": setting} if setting else {}))
+    assert len(found) == 1
+    return found[0]["value"]
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_claim_is_legal(claim: Claim):
+    assert TIMES[claim.key] == 1 and claim.where and claim.statement and claim.published and claim.why
+    assert claim.paper in ("COIN", "L0onie", "Sparse CAE", "CAE-ADMM", *OURS)
+    assert claim.wording in (("ours",) if claim.paper in OURS else ("verbatim", "paraphrase"))
+    assert bool(re.search("“[^”]+”", claim.statement)) == (claim.wording == "verbatim")
+    if not claim.measure:
+        assert not any((claim.value, claim.shown, claim.comparison, claim.tolerance, claim.better, claim.scale))
+        return
+    assert claim.comparison in COMPARISONS and claim.scale in ("", *SCALES[1:])
+    assert claim.better in ("", "higher") and (not claim.better or claim.comparison == "equals")
+    assert claim.tolerance == "deviation" or re.fullmatch(r"\d+(\.\d+)?( %)?", claim.tolerance)
+    assert claim.shown.format(1.25) != claim.shown.format(3.75) and math.isfinite(float(claim.value))
+    (module, function), *options = (word.split("=" if "=" in word else ".") for word in shlex.split(claim.measure))
+    measure = getattr(PAPERS[module], function)
+    assert measure.__module__ == PAPERS[module].__name__, "it stands in the file of its paper"
+    inspect.signature(measure).bind(Records(), **dict(options))
+    met = DIFFERS if claim.comparison == "above" else HOLDS
+    assert claim.status(float(claim.value), 0.0, "paper") == (NOT_COMPARABLE if claim.unmet else met)
+
+
+@pytest.mark.parametrize("key", PRINTED)
+def test_claim_has_the_printed_number(key):
+    claim, number = CLAIMS[key], printed(*PRINTED[key])
+    said = re.search(r"-?\d+(?:\.(\d+))?", claim.published)
+    for text in (claim.value, said[0]):
+        assert float(text) == pytest.approx(number, abs=0.501 * 10 ** -len(said[1] or "")), "as far as it is rounded"
+    if key in INTERVALS:
+        file, where, series, metric = PRINTED[key]
+        assert float(claim.tolerance) == printed(file, where, series, f"{metric}_ci95")
+
+
+def test_claims_of_differences_follow_from_the_printed_tables():
+    def pair(metric: str, table: int, *series: str) -> list[float]:
+        return [printed(ADMM, f"Table {table}", name, metric) for name in series]
+
+    before, after = pair("bpp", 1, "before pruning", "after pruning")
+    for key in ("admm-saved", "admm-saved-nats", "admm-released-saved"):
+        assert float(CLAIMS[key].value) == pytest.approx(100 * (1 - after / before), abs=0.05)
+    before, after = pair("zeros", 1, "before pruning", "after pruning")
+    for key in ("admm-zeros-gained", "admm-released-zeros"):
+        assert float(CLAIMS[key].value) == pytest.approx(after - before)
+    for codec, name in (("jpeg", "JPEG"), ("jpeg2000", "JPEG 2000")):
+        ours, theirs = pair("ssim", 2, "CAE-ADMM", name)
+        assert CLAIMS[f"admm-over-{codec}"].published == f"{ours - theirs:+.3f}"
+    ours, theirs = pair("seconds", 2, "CAE-ADMM", "JPEG 2000")
+    assert CLAIMS["admm-seconds"].published == f"{ours / theirs:.2f} ({ours:g} s against {theirs:g} s a picture)"
+    assert float(CLAIMS["admm-keep"].value) == 100 - printed(ADMM, "training", "all", "elements_kept")
 
 
 @pytest.fixture(scope="module")
-def now() -> dict[str, verdicts.Verdict]:
-    return {verdict.key: verdict for verdict in verdicts.weigh_all()}
+def now() -> dict[str, Verdict]:
+    return {verdict.key: verdict for verdict in claims.weigh_all()}
 
 
-@pytest.fixture
-def empty(kept) -> dict[str, verdicts.Verdict]:
-    """What remains without any record."""
-    return {verdict.key: verdict for verdict in verdicts.weigh_all()}
+def test_claims_weigh_to_what_was_agreed_on(now):
+    agreed = json.loads(claims.agreed().read_text())
+    assert {key: verdict.status for key, verdict in now.items()} == agreed, "run `python -m reproduce verify --update`"
 
 
-def test_claims_are_those_agreed_on_and_have_a_key_each(now):
-    """What each comes to: test_goldens.py."""
-    agreed = json.loads((RESULTS / "verdicts.json").read_text())
-    assert {key: verdict.verdict for key, verdict in now.items()} == agreed, "run `sparsecomp verify --update`"
-    assert sorted(CLAIMS) == sorted(now) and Counter(CLAIMS).most_common(1)[0][1] == 1
-    for key, v in now.items():
-        assert v.paper and v.claim and v.published and v.tolerance and v.why and "nan" not in v.ours, key
-        assert (v.ours == "–") == (v.verdict == verdicts.NOT_RUN), key
+@pytest.mark.parametrize("key", CLAIMS)
+def test_claim_is_shown_with_its_reason_and_preset(key, now):
+    found = now[key]
+    assert found.why and "nan" not in found.ours and (found.ours == "–") == (found.status == NOT_RUN)
+    ours = not CLAIMS[key].measure.startswith("baselines.") and key not in OF_NO_RECORD
+    assert (found.preset in SCALES) == (ours and found.status != NOT_RUN), "a preset of ours is named, no codec's"
 
 
-def test_claims_are_not_run_without_records_and_say_what_makes_them(empty):
-    for key, verdict in empty.items():
-        if key in OF_NO_RECORD:
-            assert verdict.verdict != verdicts.NOT_RUN, key
-        else:
-            assert (verdict.verdict, verdict.ours) == (verdicts.NOT_RUN, "–"), key
-            assert "`sparsecomp " in verdict.why or key in NOBODY_MEASURED | NO_COMMAND, key
-
-
-# How a claim is weighed -----------------------------------------------------------------------------------------------
-
-
-def claim(**changes) -> Claim:
-    made = Claim("k", "p", "c", "2", "1", lambda: 2.5, lambda ours: abs(ours - 2) <= 1, "{:.1f} dB", "because")
-    return replace(made, **changes)
-
-
-def missing() -> float:
-    raise LookupError("make it")
-
-
-@pytest.mark.parametrize(
-    ("measure", "expected"),
-    [
-        (lambda: 2.5, ("holds", "2.5 dB", "because")), (lambda: 4.0, ("differs", "4.0 dB", "because")),
-        (missing, ("not run", "–", "make it")),
-    ],
-)  # fmt: skip
-def test_claim_weighs_what_it_measures(measure, expected):
-    weighed = claim(measure=measure).weigh()
-    assert (weighed.verdict, weighed.ours, weighed.why) == expected
-
-
-def test_lost_is_what_held_and_no_longer_does():
-    held, fails = claim().weigh(), claim(measure=lambda: 9.0).weigh()
-    assert verdicts.lost([held], {"k": "holds"}) == [] == verdicts.lost([fails], {"k": "differs"})
-    assert verdicts.lost([held], {"k": "differs"}) == [], "what was gained is not lost"
-    assert verdicts.lost([fails], {"k": "holds"}) == ["k"] == verdicts.lost([], {"k": "holds"})
-
-
-def test_verify_compares_with_what_was_agreed_on(kept, monkeypatch):
-    with pytest.raises(ValueError, match="sparsecomp verify --update"):
-        verdicts.verify()
-    monkeypatch.setattr(verdicts, "weigh_all", lambda: [claim().weigh(), claim(key="o", measure=lambda: 9.0).weigh()])
-    now, lost = verdicts.weigh_all(), ["o"]
-    verdicts.write(now)
-    assert verdicts.verify() == (now, []) and [row["key"] for row in verdicts.table()] == ["k", "o"]
-    verdicts.kept().write_text(json.dumps({"k": "holds", "o": "holds"}))
-    assert verdicts.verify() == (now, lost)
+@pytest.mark.parametrize("key", [key for key, claim in CLAIMS.items() if claim.measure])
+def test_claim_without_records_is_not_run_and_says_what_makes_them(key, kept):
+    found = claims.weigh(CLAIMS[key], kept())
+    assert found.preset == "" and (found.status == NOT_RUN) == (key not in OF_NO_RECORD)
+    if found.status == NOT_RUN:
+        (study,) = re.findall(r"`python -m reproduce study (\w+)[^`]*`", found.why)
+        assert study in STUDIES

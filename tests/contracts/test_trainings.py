@@ -264,7 +264,7 @@ def test_load_refuses_what_is_not_its_checkpoint_and_changes_nothing(make, tmp_p
 
     def refused(message: str) -> None:
         data = path.read_bytes()
-        with pytest.raises(ValueError, match=f"{message}.*delete it to begin anew") as caught:
+        with pytest.raises(ValueError, match=f"{message}.*delete it to start again") as caught:
             run(training, checkpoint=path)
         assert "\n" not in str(caught.value) and path.read_bytes() == data
         assert plain([training.state(), training.plain()]) == before

@@ -95,25 +95,6 @@ def test_macs_paper_takes_every_layer_alone():
     assert complexity.macs_paper(linear, (10, 6)) == 10 * 3 * 2
 
 
-def test_relative_latency_is_that_of_pairs(monkeypatch):
-    """Over five pairs the machine becomes ten times as slow, and a always takes twice as long as b, but for once."""
-    now, calls = [0.0], []
-
-    def call(name: str, seconds: float) -> None:
-        slower = 10 ** (len(calls) // 2 / 4)  # the same for both calls of a pair
-        calls.append(name)
-        now[0] += seconds * slower * (3 if len(calls) == 3 else 1)  # the third call is b's, in the second pair
-
-    monkeypatch.setattr(complexity.time, "perf_counter", lambda: now[0])
-    for repeats, warmup, expected in ((5, 0, (2, 2, 2)), (2, 1, (1, 4 / 3, 5 / 3)), (1, 0, (2, 2, 2))):
-        calls.clear()
-        found = complexity.relative_latency(
-            lambda: call("a", 2e-6), lambda: call("b", 1e-6), repeats=repeats, warmup=warmup
-        )  # fmt: skip
-        assert "".join(calls) == "abbaabbaab"[: 2 * (repeats + warmup)]
-        assert found == pytest.approx(expected) and found._fields == ("lower", "median", "upper")
-
-
 @pytest.mark.parametrize(
     ("call", "wrong"),
     [
@@ -124,8 +105,6 @@ def test_relative_latency_is_that_of_pairs(monkeypatch):
         (lambda: complexity.macs_per_pixel(nn.Linear(2, 3), (1, 2), pixels=0), "pixels"),
         (lambda: complexity.count_macs(nn.Bilinear(2, 2, 2), (1, 2)), "module.*Bilinear"),
         (lambda: complexity.macs_paper(nn.Sequential(nn.Bilinear(2, 2, 2)), (1, 2)), "module.*Bilinear"),
-        (lambda: complexity.relative_latency(list, list, repeats=0), "repeats"),
-        (lambda: complexity.relative_latency(list, list, warmup=-1), "warmup"),
     ],
 )
 def test_complexity_refuses(call, wrong):

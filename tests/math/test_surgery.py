@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 from torch import nn
 
-from sparsecomp.complexity import count_macs, macs_paper, relative_latency
+from reproduce.bench import relative_latency
+from sparsecomp.complexity import count_macs, macs_paper
 from sparsecomp.models.sparse_cae import Encoder, Shape
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.surgery import prune, report

@@ -19,23 +19,24 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from sparsecomp import codecs, data, metrics, network_weights, results
+from reproduce import records, sparse_weights
+from reproduce.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
+from reproduce.figures import STANDARD, STYLE
+from sparsecomp import codecs, data, metrics, network_weights
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import BudgetError
 from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.codecs.trained import read_symbols
-from sparsecomp.coding import latents, sparse_weights
+from sparsecomp.coding import latents
 from sparsecomp.coding.container import layout, unpack
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
-from sparsecomp.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
-from sparsecomp.figures import STANDARD, STYLE
 from sparsecomp.models.inference import to_input
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.models.siren import Architecture, layers
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.profiles import LOONIE, FitBudget
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
+from sparsecomp.training.configs import LOONIE, FitBudget
 from sparsecomp.training.double_descent import Constraint, project, second_start
 
 Crop = tuple[int, int, int, int]  # top, left, height, width
@@ -47,10 +48,10 @@ SIZES = ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
 
 
 def kept_file(name: str) -> bytes:
-    """A file of the study `gallery` at profile laptop; a `LookupError` says how to make one that is missing."""
-    path = results.folder() / "runs" / "gallery" / "files" / "laptop" / name
+    """A file of the study `gallery` at preset laptop; a `LookupError` says how to make one that is missing."""
+    path = records.runs_folder() / "gallery" / "files" / "laptop" / name
     if not path.is_file():
-        command = "sparsecomp study gallery --profile laptop --out results/runs"
+        command = "python -m reproduce study gallery --preset laptop --out results/runs"
         raise LookupError(f"{name} is missing: make it with `{command}`")
     return path.read_bytes()
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from sparsecomp.drawings import Figure
-from sparsecomp.results import RunRecord
-from sparsecomp.verdicts import weigh_all
+from reproduce.claims import weigh_all
+from reproduce.drawings import Figure
+from reproduce.records import Records, RunRecord
 
 # One colour and one marker for a codec in every figure; distinguishable without colour (Okabe & Ito 2008).
 STYLE = {
@@ -28,23 +28,31 @@ STYLE = {
 }
 OTHERS = {"struempler2021": ("Strümpler 2021", "<"), "mscn": ("MSCN", ">"), "recombiner": ("RECOMBINER", "h")}
 STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
-SHORT = ("paper", "claim", "published", "ours", "verdict")
+SHORT = ("paper", "claim", "published", "ours", "preset", "status")
+LONG = ("claim", "where", "published", "ours", "preset", "status", "why")
 LABELS = {"psnr": "PSNR in dB", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "bpp": "bits per pixel"}
 
 
-def provenance(records: list[RunRecord]) -> str:
-    """One line under a figure: profile, pictures, device and commit of what it shows."""
+def provenance(records: list[RunRecord], of: str = "") -> str:
+    """One line under a figure: preset, pictures, device and commit of what it shows.
+
+    ``of`` says which pictures it shows, where they are not those that the records measured.
+    """
     pictured = [r for r in records if "picture" in r.rows[0]]
     budgets = [r.config.get("fit", r.config.get("descent")) for r in records]
     said = {
-        "profile": sorted({r.config["profile"] for r in records}),
-        "pictures": sorted({f"{len({row['picture'] for row in r.rows})} of {r.config['data']}" for r in pictured}),
+        "preset": sorted({r.config["profile"] for r in records}),
+        "pictures": [of] if of else sorted({f"{_pictures(r)} of {r.config['data']}" for r in pictured}),
         "steps": sorted({f"{budget['steps']:,}" for budget in budgets if budget}),
         "coordinates": sorted({r.config["coordinates"] for r in records if "coordinates" in r.config}),
         "device": sorted({r.environment["device"] for r in records}),
         "commit": sorted({(r.environment["commit"] or "unknown")[:8] for r in records}),
     }
     return " · ".join(f"{name}: {', '.join(values)}" for name, values in said.items() if values)
+
+
+def _pictures(record: RunRecord) -> int:
+    return len({row["picture"] for row in record.rows})
 
 
 class Table(pd.DataFrame):
@@ -59,6 +67,11 @@ class Table(pd.DataFrame):
             return self.to_html(index=False, border=0, justify="left")
 
 
+def laptop(records: Records | None = None) -> Records:
+    """The records that a figure shows: those given, or this clone's of the preset laptop."""
+    return Records(preset="laptop") if records is None else records
+
+
 def new_figure() -> tuple[Figure, object]:
     figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
@@ -68,8 +81,11 @@ def new_figure() -> tuple[Figure, object]:
     return figure, axes
 
 
-def sign(figure: Figure, records: list[RunRecord]) -> None:
-    lines = textwrap.wrap(provenance(records), 118, break_long_words=False)  # a longer line would squeeze the figure
+def sign(figure: Figure, records: list[RunRecord], of: str = "") -> None:
+    """Write `provenance` below a figure."""
+    lines = textwrap.wrap(
+        provenance(records, of), 118, break_long_words=False
+    )  # a longer line would squeeze the figure
     figure.supxlabel("\n".join(lines), fontsize=7, color="#666666", x=0.99, ha="right")
 
 
@@ -90,11 +106,11 @@ def pictures(
     return figure
 
 
-def verdict_table(paper: str | None = None, keys: str = "") -> Table:
-    """What holds: claim, published value, ours, verdict; of one paper with tolerance and reason, or of all in short.
+def verdict_table(paper: str | None = None, keys: str = "", records: Records | None = None) -> Table:
+    """What holds: claim, published number, ours, status; of one paper with the reason, or of all in short.
 
     ``keys`` is how the keys of the claims begin that are shown.
     """
-    rows = [v for v in weigh_all() if paper in (None, v.paper) and v.key.startswith(keys)]
-    columns = ("claim", "published", "ours", "tolerance", "verdict", "why") if paper else SHORT
-    return Table([{name: getattr(row, name) for name in columns} for row in rows])
+    rows = [v.row() for v in weigh_all(records) if paper in (None, v.claim.paper) and v.key.startswith(keys)]
+    columns = LONG if paper else SHORT
+    return Table([{name: row[name] for name in columns} for row in rows])

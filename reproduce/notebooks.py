@@ -1,4 +1,4 @@
-"""Running a chapter with parameters of one's own: what ``sparsecomp run`` does, by papermill.
+"""Running a chapter with parameters of one's own: what ``python -m reproduce run`` does, by papermill.
 
 A chapter's only source is its ``.py`` file (jupytext's percent format). papermill reads ``.ipynb`` alone, so one is
 made in a throw-away folder; papermill only warns of a parameter that a notebook does not have, so they are compared

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsecomp import codecs, data, metrics, results
+from reproduce.drawings import Figure
+from reproduce.figures.base import LABELS, STYLE, Table, laptop, new_figure, pictures, sign
+from reproduce.papers import sparse_cae as numbers
+from reproduce.papers.baselines import baselines, curve
+from reproduce.records import Records, RunRecord, published
+from sparsecomp import codecs, data, metrics
 from sparsecomp.codecs.trained import Cae
-from sparsecomp.drawings import Figure
-from sparsecomp.figures.base import LABELS, STYLE, Table, new_figure, pictures, sign
 from sparsecomp.models.pretrained import Models, Stored, default_models
-from sparsecomp.results import RunRecord
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
-from sparsecomp.studies.autoencoders import MODELS
-from sparsecomp.verdicts import autoencoders as numbers
-from sparsecomp.verdicts.networks import baselines, curve
 
 # Every constraint: its name, colour and marker.
 CONSTRAINTS = {
@@ -44,14 +43,15 @@ def name_of(label: str) -> str:
     return NAMES.get(label, small)
 
 
-def macs_over_density() -> Figure:
+def macs_over_density(records: Records | None = None) -> Figure:
     """Figure 2: multiply-accumulates of the projected encoder over the density, relative to the dense one.
 
     Left as the paper counts, layer by layer; right what surgery leaves. One trained encoder, projected; no second
     descent.
     """
+    records = laptop(records)
     figure = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
-    record = results.record("cae_density", profile="laptop")
+    record = records.one("cae_density")
     for axes, (column, title) in zip(
         figure.subplots(1, 2, sharey=True),
         (("macs_paper", "as the paper counts"), ("macs", "after surgery")),
@@ -59,10 +59,18 @@ def macs_over_density() -> Figure:
     ):
         for kind in PROJECTIONS:
             name, colour, marker = CONSTRAINTS[kind]
-            _line(axes, numbers.density(kind), column, "-", colour, marker, name)
+            _line(axes, numbers.density(records, kind), column, "-", colour, marker, name)
         for kind in ("bilevel_l11", "bilevel_l1inf"):
             name, colour, marker = CONSTRAINTS[kind]
-            _line(axes, numbers.density(kind, coupled=True), column, "--", colour, marker, f"{name}, stream coupled")
+            _line(
+                axes,
+                numbers.density(records, kind, coupled=True),
+                column,
+                "--",
+                colour,
+                marker,
+                f"{name}, stream coupled",
+            )
         axes.set(title=title, xlabel="density 1 - S", xlim=(0, 1), ylim=(0, 1.05))
         axes.grid(color="#e4e4e4", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -78,13 +86,14 @@ def _line(axes: object, rows: list[dict], column: str, style: str, colour: str, 
     axes.plot(*zip(*points, strict=True), style, color=colour, marker=marker, ms=4, lw=1.4, label=name)
 
 
-def cae_rate_distortion(metric: str = "psnr") -> Figure:
+def cae_rate_distortion(metric: str = "psnr", records: Records | None = None) -> Figure:
     """Figures 3 (``"psnr"``) and 4 (``"ssim"``): quality over the rate of files, Kodak, S near 83 %.
 
     One model a line, its step varied, as the paper's lines must have been made; means over 24 pictures.
     """
+    records = laptop(records)
     figure, axes = new_figure()
-    used = [numbers.dense(), *(numbers.sparse(kind) for kind in numbers.CONSTRAINTS)]
+    used = [numbers.dense(records), *(numbers.sparse(records, kind) for kind in numbers.CONSTRAINTS)]
     for record, kind in zip(used, ("dense", *numbers.CONSTRAINTS), strict=True):
         name, colour, marker = CONSTRAINTS[kind]
         axes.plot(
@@ -101,67 +110,75 @@ def _with_sparsity(name: str, record: RunRecord) -> str:
     return f"{name}, S = {100 * found:.1f} %" if found else name
 
 
-def cae_high_rates(metric: str = "psnr") -> Figure:
+def cae_high_rates(metric: str = "psnr", records: Records | None = None) -> Figure:
     """Figure 6: all dense models together, l1,1, and JPEG and JPEG 2000 as fairly as here, to 5 bits per pixel."""
+    records = laptop(records)
     figure, axes = new_figure()
-    used = [numbers.dense(label) for label in MODELS]
+    used = [numbers.dense(records, label) for label in numbers.MODELS]
     name, colour, marker = CONSTRAINTS["dense"]
     axes.plot(
-        *numbers.hull(metric), "-", color=colour, marker=marker, ms=4, lw=1.5, label="dense models, the best of four"
+        *numbers.hull(records, metric),
+        "-",
+        color=colour,
+        marker=marker,
+        ms=4,
+        lw=1.5,
+        label="dense models, the best of four",
     )
-    sparse = numbers.sparse("bilevel_l11")
+    sparse = numbers.sparse(records, "bilevel_l11")
     name, colour, marker = CONSTRAINTS["bilevel_l11"]
     axes.plot(*sparse.curve(metric), "-", color=colour, marker=marker, ms=5, lw=1.5, label=_with_sparsity(name, sparse))
     for label in ("jpeg", "jpeg2000"):
         name, colour, marker = STYLE[label]
-        axes.plot(*curve(label, metric, high=True), "-", color=colour, marker=marker, ms=4, lw=1.2, label=name)
+        axes.plot(*curve(records, label, metric, high=True), "-", color=colour, marker=marker, ms=4, lw=1.2, label=name)
     axes.set(xlabel=LABELS["bpp"], ylabel=LABELS[metric], xlim=(0, 5))
     axes.legend(frameon=False, fontsize=9)
-    sign(figure, [*used, sparse, *baselines("jpeg", high=True), *baselines("jpeg2000", high=True)])
+    sign(figure, [*used, sparse, *baselines(records, "jpeg", high=True), *baselines(records, "jpeg2000", high=True)])
     return figure
 
 
-def cae_table() -> Table:
+def cae_table(records: Records | None = None) -> Table:
     """Table I: sparsity, MACs, memory and loss of the paper's constraints, with the printed numbers in brackets."""
+    records = laptop(records)
     rows = []
     for kind, printed_as in numbers.CONSTRAINTS.items():
-        record = numbers.sparse(kind)
-        published = results.published("sparse_cae", where="Table I", series=printed_as)
-        printed = {row["metric"]: row["value"] for row in published}
-        loss, spread = numbers.over_seeds(kind, numbers.relative_loss)
-        counted = numbers.macs_saved(kind, accounting="macs_paper")
+        record = numbers.sparse(records, kind)
+        printed = {row["metric"]: row["value"] for row in published("sparse_cae", where="Table I", series=printed_as)}
+        loss, spread = numbers.over_seeds(records, kind, numbers.relative_loss)
+        counted = numbers.macs_saved(records, kind, accounting="macs_paper")
         rows.append({
             "constraint": CONSTRAINTS[kind][0],
             "S %": f"{100 * record.result['sparsity']:.2f} ({printed['sparsity']:g})",
             "fewer MACs %, paper's count": f"{counted:.0f} ({printed['macc_reduction']:g})",
-            "after surgery": f"{numbers.macs_saved(kind):.0f}",
-            "less memory %": f"{numbers.memory_saved(kind):.1f} ({printed['memory_reduction']:g})",
+            "after surgery": f"{numbers.macs_saved(records, kind):.0f}",
+            "less memory %": f"{numbers.memory_saved(records, kind):.1f} ({printed['memory_reduction']:g})",
             "relative loss dB": _with_spread(loss, spread) + f" ({printed['relative_loss']:g})",
-            **_at_rate(kind),
+            **_at_rate(records, kind),
         })  # fmt: skip
     return Table(rows)
 
 
-def cae_variants_table() -> Table:
+def cae_variants_table(records: Records | None = None) -> Table:
     """Every second descent and every control: what it saves, and what it loses. ± is the deviation over seeds."""
-    results.some("cae_sparse")
+    records = laptop(records)
+    records.some("cae_sparse")
     rows = []
-    for label in numbers.labels():
-        record = numbers.sparse(label, numbers.seeds_of(label)[0])
+    for label in numbers.labels(records):
+        record = numbers.sparse(records, label, numbers.seeds_of(records, label)[0])
         try:
-            speed = numbers.speedup(label)
+            speed = numbers.speedup(records, label)
             quicker = f"{speed['speedup']:.2f} ({speed['lower']:.2f} to {speed['upper']:.2f})"
         except LookupError:
             quicker = "–"
         rows.append({
             "second descent": name_of(label),
             "S %": f"{100 * record.result.get('sparsity', 0):.1f}",
-            "fewer MACs %": f"{round(numbers.macs_saved(label))}",
-            "less memory %": f"{round(numbers.memory_saved(label))}",
+            "fewer MACs %": f"{round(numbers.macs_saved(records, label))}",
+            "less memory %": f"{round(numbers.memory_saved(records, label))}",
             "times as fast": quicker,
             "steps": f"{record.config['descent']['steps'] * (1 + _went_on(record)):,}",
-            "relative loss dB": _with_spread(*numbers.over_seeds(label, numbers.relative_loss)),
-            **_at_rate(label),
+            "relative loss dB": _with_spread(*numbers.over_seeds(records, label, numbers.relative_loss)),
+            **_at_rate(records, label),
         })  # fmt: skip
     known = [row for row in rows if row["dB at the same bytes"] != "–"]
     known.sort(key=lambda row: -float(row["dB at the same bytes"].split()[0]))
@@ -172,11 +189,11 @@ def _went_on(record: RunRecord) -> bool:
     return record.config["constraint"] is not None and record.config["constraint"]["restart"] == "trained"
 
 
-def _at_rate(label: str) -> dict[str, str]:
+def _at_rate(records: Records, label: str) -> dict[str, str]:
     """The difference at equal bytes over the seeds, and the rates that it is a mean over."""
     try:
-        low, high = numbers.at_rate(label, numbers.seeds_of(label)[0]).overlap
-        told = _with_spread(*numbers.over_seeds(label, numbers.loss_at_rate))
+        low, high = numbers.at_rate(records, label, numbers.seeds_of(records, label)[0]).overlap
+        told = _with_spread(*numbers.over_seeds(records, label, numbers.loss_at_rate))
     except LookupError:
         return {"dB at the same bytes": "–", "over bpp": "no rates in common"}
     return {"dB at the same bytes": told, "over bpp": f"{low:.1f} to {high:.1f}"}
@@ -198,10 +215,11 @@ def surgery_table(stored: Stored) -> Table:
     return Table(rows)
 
 
-def cae_training() -> Figure:
+def cae_training(records: Records | None = None) -> Figure:
     """PSNR of validation pictures over the steps of both descents, rounded at the middle step."""
+    records = laptop(records)
     figure, axes = new_figure()
-    used = [numbers.dense(), *(numbers.sparse(label) for label in ("bilevel_l11", "trained restart"))]
+    used = [numbers.dense(records), *(numbers.sparse(records, label) for label in ("bilevel_l11", "trained restart"))]
     for record, colour in zip(used, ("#000000", "#0072B2", "#CC79A7"), strict=True):
         history = record.result["history"]
         label = record.config["label"]
@@ -209,27 +227,34 @@ def cae_training() -> Figure:
         axes.plot(history["step"], history["psnr"], color=colour, lw=1.5, label=shown)
     axes.set(xlabel="step", ylabel=f"{LABELS['psnr']}, validation")
     axes.legend(frameon=False, fontsize=9)
-    sign(figure, used)
+    scored = used[0].config["validation"]
+    sign(figure, used, f"{scored['pictures']} of {scored['data']}, validation")
     return figure
 
 
-def cae_pictures(bpp: float = 2.25, side: int = 128, models: Models | None = None) -> Figure:
+def cae_pictures(
+    bpp: float = 2.25, side: int = 128, models: Models | None = None, records: Records | None = None
+) -> Figure:
     """Figure 5 (and, near 4.28 bpp, 7): dense, l1,1 and l1,inf at about one rate, as files; ``side`` pixels of them.
 
     Of Kodak's kodim23, or of the astronaut where Kodak is not at hand.
     """
+    records = laptop(records)
     name, (row, column) = ("kodim23", (190, 470)) if data.available("kodak") else ("astronaut", (128, 228))
     original = (data.kodak if name == "kodim23" else data.bundled)()[name]
     crop, models = (row - side // 2, column - side // 2, side, side), models or default_models()
     panels = {f"{name}, original\n24 bpp": original}
-    for kind, record in (("dense", numbers.dense()), *((k, numbers.sparse(k)) for k in ("bilevel_l11", "l1inf"))):
+    for kind, record in (
+        ("dense", numbers.dense(records)),
+        *((k, numbers.sparse(records, k)) for k in ("bilevel_l11", "l1inf")),
+    ):
         if models.find(record.result["file"]).key != record.result["model"]:
             raise LookupError(f"the model {record.result['file']} is not the one of its record")
         file = Cae(model=record.result["file"], models=models).at_bpp(original, bpp)
         decoded = codecs.decode(file, models=models)
         psnr = metrics.psnr(reference=original, reconstruction=decoded)
         rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
-        saved = "" if kind == "dense" else f", {numbers.macs_saved(kind):.0f} % fewer MACs"
+        saved = "" if kind == "dense" else f", {numbers.macs_saved(records, kind):.0f} % fewer MACs"
         panels[f"{CONSTRAINTS[kind][0]}{saved}\n{rate:.2f} bpp, {psnr:.2f} dB"] = decoded
     return pictures(panels, columns=4, crop=crop)
 

@@ -1,4 +1,4 @@
-"""Speed on this machine: what ``sparsecomp bench fit`` and ``sparsecomp bench projections`` measure.
+"""Speed on this machine: what ``python -m reproduce bench fit`` and ``python -m reproduce bench projections`` measure.
 
 The first is how much faster `fast` and `loonie` fit than `reference`. The time that `reference` (COIN's own way, in
 plain PyTorch) needs to a PSNR is the number of steps it needs, which is the same on every machine and comes from a
@@ -21,16 +21,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sparsecomp import data, results
+from reproduce import records
+from sparsecomp import data
+from sparsecomp.checks import whole
 from sparsecomp.codecs.network import Loonie
 from sparsecomp.models.siren import Architecture
-from sparsecomp.profiles import REFERENCE, FitBudget, as_dict, sparsity_at
 from sparsecomp.sparsify.projections import PROJECTIONS, radius_for_sparsity
 from sparsecomp.training import kernel
+from sparsecomp.training.configs import REFERENCE, FitBudget, as_dict, sparsity_at
 from sparsecomp.training.constrained_fit import ConstrainedFit
 from sparsecomp.training.fit import Method, SirenTraining, fit, one_thread_of_torch
 
@@ -81,7 +84,7 @@ class Bench:
 def bench_fit(seed: int = 0) -> Bench:
     """Measure the table on kodim15, or on the bundled chelsea where Kodak is not at hand; about a minute."""
     if data.available("kodak"):
-        rows = results.published("coin", where="course of a fit, kodim15")
+        rows = records.published("coin", where="course of a fit, kodim15")
         course = {int(row["x"]): row["value"] for row in rows}
         return measure("kodim15", data.kodak()["kodim15"], course, "of the official code", seed=seed)
     return measure("chelsea", data.load_picture("chelsea"), CHELSEA_COURSE, "of this library", seed=seed)
@@ -211,8 +214,8 @@ def write(bench: Bench, out: Path, seed: int) -> Path:
         "loonie_bpp": LOONIE_BPP, "course": bench.course,
     }  # fmt: skip
     name = f"fit-{bench.picture}-{bench.threads}-threads"
-    environment = results.environment("cpu")
-    return results.write(results.RunRecord("bench", name, config, rows, round(bench.wall_seconds, 1), environment), out)
+    environment = records.environment("cpu")
+    return records.write(records.RunRecord("bench", name, config, rows, round(bench.wall_seconds, 1), environment), out)
 
 
 # Projections ----------------------------------------------------------------------------------------------------------
@@ -275,7 +278,7 @@ def bench_projections(seed: int = 0, *, shape: tuple[int, ...] = SHAPE, rounds: 
             call()
             times[name].append(1e3 * (time.perf_counter() - begun))
     each = {name: float(np.median(taken[1:])) for name, taken in times.items()}  # the first warms up
-    printed = results.published("sparse_cae", metric="projection_ms") if shape == SHAPE else []
+    printed = records.published("sparse_cae", metric="projection_ms") if shape == SHAPE else []
     released = {row["series"]: row["value"] for row in printed}
     rows = []
     for name, project in PROJECTIONS.items():
@@ -300,6 +303,59 @@ def write_projections(bench: ProjectionBench, out: Path, seed: int) -> Path:
     }  # fmt: skip
     spent = sum(row.milliseconds for row in bench.rows) / 1e3
     name = f"projections-{bench.threads}-threads"
-    return results.write(
-        results.RunRecord("bench", name, config, rows, round(spent, 3), results.environment("cpu")), out
+    return records.write(
+        records.RunRecord("bench", name, config, rows, round(spent, 3), records.environment("cpu")), out
     )
+
+
+# Two calls, in turn ------------------------------------------------------------------------------------------------
+
+
+class Quartiles(NamedTuple):
+    """A quarter of the values are below `lower`, half below `median`, three quarters below `upper`."""
+
+    lower: float
+    median: float
+    upper: float
+
+
+def relative_latency(
+    a: Callable[[], object], b: Callable[[], object], *, repeats: int = 9, warmup: int = 1
+) -> Quartiles:
+    """How many times as long as one call of `b` a call of `a` takes: quartiles of the ratios of pairs of calls.
+
+    The two are called in turn, first a then b, then b then a, and so on. What else a machine does slows both calls of a
+    pair, and hardly changes their ratio, where two latencies measured one after the other would differ. Above 1, `b` is
+    the quicker one: ``relative_latency(dense, pruned)`` is a speed-up.
+
+    Parameters
+    ----------
+    a, b : functions without arguments; work queued on a CUDA device is waited for.
+    repeats : pairs, >= 1. The lower and upper quartile say how far to trust the median.
+    warmup : pairs before them that are not measured, >= 0.
+
+    Raises
+    ------
+    ValueError : if `repeats` or `warmup` is out of range.
+    """
+    whole("repeats", repeats, 1)
+    whole("warmup", warmup, 0)
+    ratios = []
+    for pair in range(warmup + repeats):
+        if pair % 2:
+            of_b, of_a = _seconds(b), _seconds(a)
+        else:
+            of_a, of_b = _seconds(a), _seconds(b)
+        ratios.append(of_a / max(of_b, 1e-9))
+    measured = torch.tensor(ratios[warmup:], dtype=torch.float64)
+    return Quartiles(*measured.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist())
+
+
+def _seconds(fn: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
+    start = time.perf_counter()
+    fn()
+    wait()
+    return time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""The reproduction of three papers: studies, records, verdicts, figures. It runs from a clone."""

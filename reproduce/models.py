@@ -1,0 +1,97 @@
+"""Plans that train a model first: one record, and one model beside the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reproduce.pictures import PicturePlan, fingerprint, pictures
+from reproduce.records import thin
+from reproduce.runner import Request
+from sparsecomp.models.pretrained import WEIGHTS
+from sparsecomp.training.loop import Training
+
+VALIDATION = 8  # pictures that are scored while a model trains
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlan(PicturePlan):
+    """One training, and what is measured of it.
+
+    Parameters
+    ----------
+    label : str
+    out : Path
+        Of the records; the model goes beside them.
+    train_on, validate_on : str
+        Sets of pictures.
+    search : bool
+        May the codec choose the model by itself?
+    """
+
+    label: str
+    out: Path
+    train_on: str
+    validate_on: str
+    search: bool
+
+    def config(self) -> dict:
+        """What it adds to the configuration: which pictures were trained on and scored."""
+        on, scored = pictures(self.train_on), pictures(self.validate_on, VALIDATION)
+        return super().config() | {
+            "label": self.label,
+            "train": {"data": _said(self.train_on), "pictures": len(on), "sha256": fingerprint(self.train_on)},
+            "validation": {
+                "data": self.validate_on, "pictures": len(scored), "sha256": fingerprint(self.validate_on, VALIDATION),
+            },
+        }  # fmt: skip
+
+    @property
+    def model_file(self) -> Path:
+        """Where its model goes: ``results/models`` beside ``results/runs``, else ``models`` in the records' folder."""
+        return models_folder(self.out) / f"{self.name}.safetensors"
+
+    def seconds(self, rows: list[dict], trained: dict | None, spent: float) -> float:
+        """Of the training, pauses left out."""
+        return (trained or {})["seconds"]
+
+    def told(self, piece: str, rows: list[dict]) -> str:
+        """Of the training its scores."""
+        known = ("psnr", "ssim", "estimated_bpp", "sparsity", "zeros")
+        scores = [f"{key} {rows[0][key]:.4g}" for key in known if "history" in rows[0] and key in rows[0]]
+        return f"{self.name} {piece}: {', '.join(scores) or f'{len(rows)} rows'}"
+
+
+def name_of(family: str, label: str, seed: int, train_on: str, preset: str) -> str:
+    """The name of a training's record and model."""
+    plain = label.replace(",", "").replace(" ", "-").replace("_", "-")
+    trained_on = "" if train_on.startswith("bsds500/") else f"-{_said(train_on)}"
+    return f"{family}-{plain}-seed-{seed}{trained_on}-{preset}"
+
+
+def sets(request: Request) -> dict[str, str]:
+    """To train on and to score: BSDS500 where other pictures are measured, the bundled ones where these are."""
+    bundled = request.pictures_of == "bundled"
+    train_on, validate_on = ("bundled", "bundled") if bundled else ("bsds500/train", "bsds500/val")
+    return {"train_on": str(request.train_on or train_on), "validate_on": validate_on}
+
+
+def _said(name: str) -> str:
+    """A set's name; of a folder its last part alone, because its place on one machine says nothing."""
+    return name if name.startswith("bsds500/") else Path(name).name
+
+
+def models_folder(out: Path) -> Path:
+    """Where the models of records in a folder go."""
+    return out.parent / "models" if out.name == "runs" else out / "models"
+
+
+def kept(path: Path) -> Path:
+    """The file of a model that a study made: where it went, or the package's weights if it was moved there."""
+    return path if path.exists() else WEIGHTS / path.name
+
+
+def history_of(training: Training) -> dict:
+    """The scorings of a training as columns."""
+    names = tuple(training.history[-1])
+    return thin([[point[name] for name in names] for point in training.history], names)

@@ -1,0 +1,729 @@
+"""CAE-ADMM (Zhao & Liao 2019): presets, plans, and measures of claims.
+
+Every training is one record, and one model in ``models/`` beside the folder of records: codes that are pruned, codes
+whose entropy is estimated, and codes that are left alone.
+
+A rate is the length of a file. What the released code calls "bpp" stands beside it under its own name, nats. Curves are
+compared by their mean vertical distance over the rates that both have (`metrics.bd_psnr`: by pchip, over the logarithm
+of the rate), in the unit of the quality: SSIM and MS-SSIM as they are, from 0 to 1, and not in dB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reproduce.models import VALIDATION, ModelPlan, history_of, kept, name_of, sets
+from reproduce.papers import baselines
+from reproduce.papers.baselines import TRAINED_ON
+from reproduce.pictures import pictures, row_of
+from reproduce.records import Curve, Records, RunRecord, published, thin
+from reproduce.runner import Plan, Request, Work
+from sparsecomp import complexity, data, metrics
+from sparsecomp.checks import InputError
+from sparsecomp.codecs import evaluate, get_codec
+from sparsecomp.codecs.trained import latent_of, pruned, read_symbols
+from sparsecomp.coding import integer_latents
+from sparsecomp.coding.container import unpack
+from sparsecomp.metrics import BD
+from sparsecomp.models import pretrained
+from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
+from sparsecomp.models.pretrained import Models
+from sparsecomp.sparsify import admm
+from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
+from sparsecomp.training.latent_pruning import CodeTraining
+from sparsecomp.training.loop import run
+
+# Presets --------------------------------------------------------------------------------------------------------------
+
+# What is trained, by label: Zhao & Liao's pruning at several shares, Theis et al.'s estimate at several prices. Beside
+# them what the released code makes of pruning, and nothing at all, with all channels and with half of them. Each sees
+# the same crops in the same order, and begins with the same first values, but for the one with half the channels.
+BEFORE, AFTER = "unpruned", "keep 10"  # of Table 1
+PRUNED = {"keep 40": 0.4, "keep 20": 0.2, "keep 10": 0.1, "keep 5": 0.05}
+ESTIMATED = {"lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambda 1000": 1000.0}
+# Beside the released code's rho of 0.1 and updates every 100 steps, at the paper's share. 256 steps are an epoch.
+VARIED: dict[str, dict] = {"rho 0.03": {"rho": 0.03}, "rho 0.3": {"rho": 0.3}, "every 256": {"interval": 256}}
+RELEASED = Pruning(z_update="released", state="data_set", penalty="norm")
+LABELS = (BEFORE, *PRUNED, *VARIED, *ESTIMATED, "released", "16 channels")
+HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
+SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
+NEAR = 0.6  # bpp of Table 2
+PATCH = 128  # pixels, along one side, of the patches that the released code measures by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How much work a preset is.
+
+    Attributes
+    ----------
+    descent : CodeDescent
+        How an autoencoder is trained.
+    pruning : Pruning
+        How ADMM prunes its code.
+    width, depth : int
+        Filters of its residual stream; residual blocks of encoder and decoder each.
+    pictures : int
+        How many are measured.
+    labels : tuple of str
+        What is trained.
+    seeds : int
+        Of `HEADLINE`.
+    search : bool
+        May the codecs choose the models by themselves?
+    mixed : int, optional
+        How many pictures of each part of the mixed set; by default all.
+    """
+
+    descent: CodeDescent
+    pruning: Pruning = Pruning()
+    width: int = 128
+    depth: int = 15
+    pictures: int = 24
+    labels: tuple[str, ...] = LABELS
+    seeds: int = 2
+    search: bool = True
+    mixed: int | None = None
+
+
+# Chosen on eight validation pictures of BSDS500 at 800 or 1,000 steps, in trials that were not kept: with no price on
+# the code Muon over Adam, and the rate of 0.01, 0.02 and 0.04; with an estimate of the entropy, that batch
+# normalisations settle; with pruning, rho of 0.02, 0.03, 0.1 and 0.5. Nothing else was tuned for one of them alone.
+DESCENT = CodeDescent(steps=4000)
+PRESETS = {
+    "smoke": Preset(
+        descent=replace(DESCENT, steps=16, warmup=4, batch=2, codes=8, mse_steps=4, settle=8, score_every=8),
+        pruning=Pruning(interval=1),
+        width=16,
+        depth=1,
+        pictures=1,
+        labels=("unpruned", "keep 10", "lambda 400", "released"),
+        seeds=1,
+        search=False,
+        mixed=1,
+    ),
+    "laptop": Preset(descent=DESCENT, width=64, depth=2),
+    "paper-fast": Preset(descent=replace(DESCENT, steps=30_000, batch=16), pruning=Pruning(interval=500)),
+    # 300 epochs, ADMM's updates every 20 of them, batch and rate are the paper's; 1,600 crops, eight a picture, make
+    # its epoch, because codes of new random crops would have no Z and U to come back to.
+    "paper": Preset(
+        descent=CodeDescent(
+            steps=15_000,
+            lr=4e-3,
+            optimiser="adam",
+            schedule="plateau",
+            warmup=0,
+            weight_decay=1e-10,
+            batch=32,
+            codes=1600,
+            mse_steps=50,
+            settle=15_000,
+        ),
+        pruning=Pruning(interval=1000),
+    ),
+}
+
+
+# Plans ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodePlan(ModelPlan):
+    """One training, and its files at several shares of the code.
+
+    Parameters
+    ----------
+    descent : CodeDescent
+    shape : Shape
+    shares : tuple of float
+        Of the code that a file keeps; 1 is the code as the encoder makes it.
+    pruning : Pruning, optional
+    lam : float
+        Price of an estimated bit per pixel.
+    """
+
+    descent: CodeDescent
+    shape: Shape
+    shares: tuple[float, ...]
+    pruning: Pruning | None = None
+    lam: float = 0.0
+
+    @property
+    def codec(self) -> str:
+        """Theis et al.'s where an entropy is estimated; else Zhao & Liao's, pruned or not."""
+        return "cae-theis" if self.lam else "cae-admm"
+
+    def config(self) -> dict:
+        """What it adds to the configuration."""
+        return super().config() | {
+            "codec": self.codec, "descent": as_dict(self.descent), "shape": as_dict(self.shape),
+            "pruning": as_dict(self.pruning) if self.pruning else None, "lam": self.lam,
+        }  # fmt: skip
+
+    def train(self, work: Work) -> dict:
+        """Train one model, store it, and say what became of it."""
+        training = CodeTraining(
+            CaeAdmm(self.shape, self.seed), pictures(self.train_on), pictures(self.validate_on, VALIDATION),
+            self.descent, pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device,
+        )  # fmt: skip
+        run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
+        pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
+        score = training.score()
+        counts = integer_latents.counts_of(sum(integer_latents.histogram_of(code) for code in training.codes()))
+        about = {
+            "codec": self.codec, "label": self.label, "seed": self.seed, "lam": self.lam, "steps": self.descent.steps,
+            "keep": self.pruning.keep if self.pruning else 1.0, "search": self.search, "profile": self.preset,
+        }  # fmt: skip
+        pretrained.save(self.model_file, training.model.cpu(), counts, about)
+        stored, side = pretrained.load(self.model_file), 8 * SCALE
+        code = (1, self.shape.latent, 8, 8)
+        return {
+            "model": stored.key, "file": self.model_file.stem, "seconds": round(training.seconds, 1),
+            "psnr": round(score["psnr"], 4), "estimated_bpp": round(score["estimated_bpp"], 4),
+            **{name: round(score[name], 5) for name in ("ssim", "ms_ssim", "zeros")}, "skipped": training.skipped,
+            "macs": complexity.macs_per_pixel(stored.model.encoder, (1, 3, side, side), pixels=side**2),
+            "macs_decoder": complexity.macs_per_pixel(stored.model.decoder, code, pixels=side**2),
+            "history": history_of(training),
+            "admm": thin(training.residuals, ("step", "primal", "dual", "zeros")),
+        }  # fmt: skip
+
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """One picture at every share of its code."""
+        picture, models, rows = self.shown()[piece], Models(self.model_file), []
+        stored = models.find(self.model_file)
+        code = latent_of(stored, picture)
+        for share in self.shares:
+            keep = None if share == 1 else share
+            measured = evaluate(get_codec(self.codec, model=str(self.model_file), models=models, keep=keep), picture)
+            symbols = code if keep is None else pruned(code, share)
+            estimate = integer_latents.bits(symbols, stored.counts, integer_latents.threshold_of(symbols))
+            row = {"picture": piece, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
+            rows.append(row | _by_patches(picture, measured.reconstruction))
+        return rows
+
+
+def plans(request: Request) -> list[CodePlan]:
+    """One record a training: pruned, estimated, as the released code does it, and neither.
+
+    Rows are pictures at several shares of the code kept.
+    """
+    preset, chosen = PRESETS[request.preset], sets(request)
+    base = preset.pruning
+    changes: dict[str, dict] = {
+        BEFORE: {},
+        **{label: {"pruning": replace(base, keep=keep), "search": preset.search} for label, keep in PRUNED.items()},
+        **{label: {"lam": lam, "search": preset.search} for label, lam in ESTIMATED.items()},
+        **{label: {"pruning": replace(base, **of)} for label, of in VARIED.items()},
+        "released": {"pruning": replace(RELEASED, keep=base.keep, rho=0.1, interval=base.interval)},
+        "16 channels": {"shape": Shape(preset.width, 16, preset.depth)},
+    }
+    found = []
+    for seed in range(request.seed, request.seed + preset.seeds):
+        for label in preset.labels if seed == request.seed else HEADLINE:
+            options: dict = {"shape": Shape(preset.width, 32, preset.depth), "search": False} | changes[label]
+            if seed != request.seed:
+                options["search"] = False
+            found.append(CodePlan(
+                study="cae_admm", name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
+                preset=request.preset, seed=seed, device=request.device, count=preset.pictures, out=request.out,
+                pictures_of=request.pictures_of or "kodak", descent=preset.descent,
+                shares=_shares(label, options.get("pruning"), seed == request.seed), **options, **chosen,
+            ))  # fmt: skip
+    return found
+
+
+def _shares(label: str, pruning: Pruning | None, first: bool) -> tuple[float, ...]:
+    """All of the unpruned model and of the headline's first seed; else the code as it is, and at its own share."""
+    if first and label in (BEFORE, *HEADLINE):
+        return SHARES
+    return (1.0, pruning.keep) if first and pruning and label in PRUNED else (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedPlan(Plan):
+    """A row of Table 1 or 2: a codec at one setting on the mixed set.
+
+    The paper's mixed set holds Urban100 and Manga109; here it is Kodak and the test pictures of BSDS500. What is near
+    0.6 bpp is chosen on validation pictures, one setting for all pictures. Seconds are of one thread, from picture to
+    file to picture, with as many rows side by side as there are workers; run it on a machine that has nothing else to
+    do.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        The sets.
+    count : int, optional
+        How many pictures of each; all by default.
+    """
+
+    label: str
+    codec: str
+    options: dict
+    parts: tuple[str, ...]
+    count: int | None
+
+    def config(self) -> dict:
+        """All that decides the result."""
+        options = dict(self.options)
+        if "model" in options:
+            options["model"] = pretrained.load(Path(options["model"])).key
+        shown = self.shown()
+        return {
+            "profile": self.preset, "seed": self.seed, "device": torch.device(self.device).type,
+            "data": "mixed" if len(self.parts) > 1 else self.parts[0], "pictures": len(shown),
+            "data_sha256": data.fingerprint(shown), "codec": self.codec, "label": self.label, "options": options,
+        }  # fmt: skip
+
+    def shown(self) -> dict[str, np.ndarray]:
+        """The pictures, by set and name."""
+        return {f"{part}/{key}": picture for part in self.parts for key, picture in pictures(part, self.count).items()}
+
+    def pieces(self) -> tuple[str, ...]:
+        """One: seconds of one row are comparable."""
+        return ("all",)
+
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """A row a picture."""
+        models = Models(self.options["model"]) if "model" in self.options else None
+        shown, rows = self.shown(), []
+        own = get_codec(self.codec, **self.options, **({"models": models} if models else {}))
+        own.encode(next(iter(shown.values())))  # a first call pays for what is loaded once
+        for name, picture in shown.items():
+            work.seconds_left()
+            measured = evaluate(own, picture)
+            row = {"picture": name, "setting": 1.0} | row_of(measured, 8 * measured.bytes)
+            if models:
+                row |= _of_code(read_symbols(unpack(measured.data), models)[1])
+            rows.append(row | _by_patches(picture, measured.reconstruction))
+        return rows
+
+    def result(self, rows: list[dict], trained: dict | None, work: Work) -> dict:
+        """How many rows ran at once."""
+        return {"side_by_side": work.side_by_side}
+
+    def seconds(self, rows: list[dict], trained: dict | None, spent: float) -> float:
+        """Of encoding and decoding alone: what SSIM takes is no part of the row."""
+        return sum(map(seconds, rows))
+
+
+def mixed_plans(request: Request) -> list[MixedPlan]:
+    """Tables 1 and 2: codes before and after pruning, and codecs near 0.6 bpp with their seconds; one record a row."""
+    preset, of = PRESETS[request.preset], request.pictures_of
+    parts = ("kodak", "bsds500/test") if of in (None, "mixed") else (of,)
+    request = replace(request, pictures_of="kodak" if len(parts) > 1 else of)
+    return [
+        MixedPlan(
+            study="cae_admm_mixed", name=f"{label}-{request.preset}".replace(" ", "-"), preset=request.preset,
+            seed=request.seed, device=request.device, label=label, codec=codec, options=options, parts=parts,
+            count=preset.mixed,
+        )
+        for label, (codec, options) in _table_rows(request).items()
+    ]  # fmt: skip
+
+
+def _table_rows(request: Request) -> dict[str, tuple[str, dict]]:
+    """For each row of the two tables a codec and its options."""
+    needed = (BEFORE, *PRUNED, *ESTIMATED)
+    plain = {
+        plan.label: kept(plan.model_file)
+        for plan in plans(request)
+        if plan.seed == request.seed and plan.label in needed
+    }
+    if absent := [path.stem for path in plain.values() if not path.exists()]:
+        raise InputError(f"there is no model {absent[0]}: make it first, with `python -m reproduce study cae_admm`")
+    scored = list(pictures(sets(request)["validate_on"], VALIDATION).values())
+    rows: dict[str, tuple[str, dict]] = {label: ("cae-admm", {"model": str(plain[label])}) for label in (BEFORE, AFTER)}
+    for codec, labels in (("cae-admm", PRUNED), ("cae-theis", ESTIMATED)):
+        found = [_near(str(plain[label]), scored) for label in labels if label in plain]
+        rows[f"{codec} near 0.6"] = codec, max(found, key=lambda one: one[0])[1]
+    quality = min(range(5, 96), key=lambda q: abs(_mean_bpp("jpeg", {"quality": q}, scored) - NEAR))
+    rows["jpeg"] = "jpeg", {"quality": quality}
+    rows["jpeg2000"] = "jpeg2000", {"rate": NEAR}
+    rows["jpeg2000 no transform"] = "jpeg2000", {"rate": NEAR, "colour_transform": False}
+    return rows
+
+
+def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
+    """The share of a model's code whose files are nearest to 0.6 bpp in the mean; SSIM, and the codec's options.
+
+    A model that does not come within 10 % counts as the worst.
+    """
+    stored = pretrained.load(Path(model))
+    codes = [latent_of(stored, picture) for picture in scored]
+    pixels = [picture.shape[0] * picture.shape[1] for picture in scored]
+
+    def rate(share: float) -> float:
+        shorter = [pruned(code, share) for code in codes]
+        return float(np.mean([integer_latents.bits(code, stored.counts, integer_latents.threshold_of(code)) / n
+                              for code, n in zip(shorter, pixels, strict=True)]))  # fmt: skip
+
+    share = min((round(0.9**k, 5) for k in range(40)), key=lambda share: abs(rate(share) - NEAR))
+    options = {"model": model} | ({} if share == 1 else {"keep": share})
+    if abs(rate(share) / NEAR - 1) > 0.1:
+        return 0.0, options
+    pairs = [(picture, stored.decode(pruned(code, share), *picture.shape[:2]))
+             for code, picture in zip(codes, scored, strict=True)]  # fmt: skip
+    return float(np.mean([metrics.ssim(reference=a, reconstruction=b) for a, b in pairs])), options
+
+
+def _mean_bpp(codec: str, options: dict, scored: list[np.ndarray]) -> float:
+    own = get_codec(codec, **options)
+    return float(np.mean([8 * len(own.encode(picture)) / (picture.shape[0] * picture.shape[1]) for picture in scored]))
+
+
+# The released code's way of measuring ---------------------------------------------------------------------------------
+
+
+def _of_code(symbols: np.ndarray) -> dict:
+    """What a row says of a code: its share of zeros, and the released code's "bpp"."""
+    return {"zeros": round(float((symbols == 0).mean()), 5), "nats": round(released_bpp(symbols), 5)}
+
+
+def _by_patches(reference: np.ndarray, reconstruction: np.ndarray) -> dict:
+    """What a row says of SSIM by patches: null where it is not defined."""
+    measured = patch_ssim(reference, reconstruction)
+    return {"ssim_patches": None if measured is None else round(measured, 5)}
+
+
+def released_bpp(symbols: np.ndarray) -> float:
+    """What the released code prints as "bpp": the entropy, in nats, of a patch's symbols, over its pixels; the mean of
+    all patches of 128 x 128.
+
+    All channels of a patch go into one histogram of its own, which no file would hold. For a code int ``(C, h, w)``
+    patches are 16 x 16 places; what is left at the borders makes smaller ones, weighed by their size.
+    """
+    side, nats = PATCH // SCALE, 0.0
+    channels, rows, columns = symbols.shape
+    for top, left in product(range(0, rows, side), range(0, columns, side)):
+        patch = symbols[:, top : top + side, left : left + side]
+        counts = np.unique(patch, return_counts=True)[1]
+        nats -= float(counts @ np.log(counts / counts.sum()))
+    return nats / (rows * columns * SCALE**2)
+
+
+def patch_ssim(reference: np.ndarray, reconstruction: np.ndarray) -> float | None:
+    """SSIM as the released code has it: of patches of 128 x 128, and their mean, so that no window crosses a border.
+
+    Patches that the picture's borders cut are left out; a picture smaller than one patch is measured whole.
+    None where SSIM is not defined (`metrics.ssim`).
+    """
+    height, width, _ = reference.shape
+    if min(height, width) < PATCH:
+        return metrics.ssim(reference=reference, reconstruction=reconstruction)
+    tops, lefts = range(0, height - PATCH + 1, PATCH), range(0, width - PATCH + 1, PATCH)
+    return float(np.mean([
+        metrics.ssim(reference=reference[top : top + PATCH, left : left + PATCH],
+                     reconstruction=reconstruction[top : top + PATCH, left : left + PATCH])
+        for top, left in product(tops, lefts)
+    ]))  # fmt: skip
+
+
+# Numbers out of records -----------------------------------------------------------------------------------------------
+
+BITS = 1 / math.log(2)  # in a nat
+FAMILIES = {"pruned": tuple(PRUNED), "estimated": tuple(ESTIMATED), "unpruned": (BEFORE,)}
+FILES = ("all", "code", "share")
+
+
+def made(records: Records, **where: object) -> list[RunRecord]:
+    """The trainings that count: measured on Kodak, trained on BSDS500, not on a folder of a reader's own."""
+    found = records.find("cae_admm", data="kodak", **where)
+    return [r for r in found if r.config["train"]["data"] == TRAINED_ON]
+
+
+def training(records: Records, label: str, seed: int = 0) -> RunRecord:
+    """The record of one training; `LookupError` where it is missing."""
+    return _one(made(records, label=label, seed=seed), f"{label}, seed {seed}", "cae_admm")
+
+
+def mixed(records: Records, label: str) -> RunRecord:
+    """The record of one row of Tables 1 and 2: Kodak and the test pictures of BSDS500."""
+    found = records.find("cae_admm_mixed", data="mixed", label=label)
+    ours = {r.result["model"] for r in made(records)} | {None}
+    return _one([r for r in found if r.config["options"].get("model") in ours], label, "cae_admm_mixed")
+
+
+def _one(found: list[RunRecord], what: str, study: str) -> RunRecord:
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} records of {what}, where one is needed: `python -m reproduce study {study}`")
+    return found[0]
+
+
+def labels(records: Records) -> list[str]:
+    """What trainings there are, in the order of `LABELS`."""
+    there = {r.config["label"] for r in made(records)}
+    return [label for label in LABELS if label in there]
+
+
+def seeds_of(records: Records, label: str) -> list[int]:
+    """From which seeds a label was trained."""
+    return sorted(r.config["seed"] for r in made(records, label=label))
+
+
+def updates(record: RunRecord) -> int:
+    """How often ADMM updated Z and U (a history is thinned above 200)."""
+    return len(record.result["admm"]["step"])
+
+
+def over_seeds(records: Records, label: str, column: str) -> tuple[float, float]:
+    """Mean over the seeds of a label, its codes as the encoder makes them, and the standard deviation (nan for one)."""
+    values = [training(records, label, seed).mean(column, setting=1.0) for seed in seeds_of(records, label)]
+    if not values:
+        raise LookupError(f"no records of {label}: make them with `python -m reproduce study cae_admm`")
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+# Tables 1 and 2 -------------------------------------------------------------------------------------------------------
+
+
+def seconds(row: dict) -> float:
+    """From picture to file to picture."""
+    return row["encode_seconds"] + row["decode_seconds"]
+
+
+def interval(record: RunRecord, column: str | Callable[[dict], float], unit: float = 1.0) -> tuple[float, float]:
+    """Mean over pictures and half of its 95 % interval, ``1.96 s / sqrt(n)`` with s their standard deviation."""
+    of = column if callable(column) else lambda row: row[column]
+    values = unit * np.array([of(row) for row in record.rows], dtype=float)
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def printed(series: str, metric: str, where: str) -> float:
+    """One number of Table 1 or 2 as the paper prints it."""
+    (row,) = published("cae_admm", where=where, series=series, metric=metric)
+    return row["value"]
+
+
+def saved(before: float, after: float) -> float:
+    """Per cent that ``after`` is less than ``before``."""
+    return 100 * (1 - after / before)
+
+
+def rate_saved(records: Records, column: str = "bpp") -> float:
+    """Per cent that pruning takes off the mean rate on the mixed set: of files ("bpp"), or as "nats"."""
+    return saved(*(mixed(records, label).mean(column) for label in (BEFORE, AFTER)))
+
+
+def zeros_gained(records: Records) -> float:
+    """Points by which pruning raises the share of zeros on the mixed set."""
+    before, after = (mixed(records, label).mean("zeros") for label in (BEFORE, AFTER))
+    return 100 * (after - before)
+
+
+def near(records: Records, label: str) -> RunRecord:
+    """A row of Table 2; `LookupError` where its files are not within 10 % of 0.6 bpp."""
+    record = mixed(records, label)
+    if abs(record.mean("bpp") / NEAR - 1) > 0.1:
+        raise LookupError(f"the files of {label} have {record.mean('bpp'):.3f} bpp on the mixed set, not about {NEAR}")
+    return record
+
+
+def ssim_over(records: Records, other: str, of: str = "cae-admm near 0.6") -> float:
+    """Mean difference in SSIM near 0.6 bpp over the same pictures."""
+    ours, theirs = ({row["picture"]: row["ssim"] for row in near(records, label).rows} for label in (of, other))
+    if set(ours) != set(theirs):
+        raise LookupError(f"the records of {of} and {other} are of different pictures")
+    return float(np.mean([ours[name] - theirs[name] for name in ours]))
+
+
+def time_over(records: Records, other: str) -> float:
+    """Our mean time from picture to file to picture near 0.6 bpp over another codec's, one thread each."""
+    ours, theirs = (interval(near(records, label), seconds)[0] for label in ("cae-admm near 0.6", other))
+    return ours / theirs
+
+
+# Figure 2 -------------------------------------------------------------------------------------------------------------
+
+
+def family(records: Records, name: str, metric: str = "ssim", files: str = "all", seed: int = 0) -> Curve:
+    """Mean quality over mean rate of files on Kodak, both rising: no point that a smaller file equals.
+
+    Parameters
+    ----------
+    name : {"pruned", "estimated", "unpruned", "jpeg", "jpeg2000"}
+        The models of `FAMILIES` together, or a standard codec as fairly as in chapter 00.
+    metric : str
+        A column of the rows.
+    files : {"all", "code", "share"}
+        Of our models: at every share of the code that was measured; the code as the encoder makes it; or of what was
+        pruned as many entries as its training aimed at.
+    """
+    if name not in FAMILIES:
+        return baselines.curve(records, name, metric)
+    members = (only(training(records, label, seed), files) for label in FAMILIES[name])
+    return Curve.rising(*(record.curve(metric) for record in members))
+
+
+def only(record: RunRecord, files: str) -> RunRecord:
+    """The record with the rows of some files alone, see `family`."""
+    if files not in FILES:
+        raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
+    if files == "all":
+        return record
+    if files == "share" and not record.config["pruning"]:
+        raise LookupError(f"{record.name} was not pruned in training, so it aimed at no share of a code")
+    share = record.config["pruning"]["keep"] if files == "share" else 1.0
+    return replace(record, rows=[row for row in record.rows if row["setting"] == share])
+
+
+def difference(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> BD:
+    """Mean vertical distance of two families' curves at equal bytes, above 0 where the first is better; and its rates.
+
+    ``files`` is of the first one; of estimated models it is "code" beside "code" and "share", else every file counts.
+    """
+    return family(records, of, metric, files).better(family(records, over, metric, _files_of(over, files)))
+
+
+def bytes_more(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> BD:
+    """Per cent of bytes more (below 0: fewer) at equal quality, see `difference`; and over which qualities."""
+    return family(records, of, metric, files).longer(family(records, over, metric, _files_of(over, files)))
+
+
+def _files_of(over: str, files: str) -> str:
+    return "code" if over == "estimated" and files != "all" else "all"
+
+
+def above(records: Records, label: str, over: str, metric: str = "ssim", seed: int = 0) -> float:
+    """How far one training's codes, as its encoder makes them, lie above a family's curve at their own rate.
+
+    The curve of estimated models is of codes as their encoders make them, too; of others every file counts.
+    """
+    record = only(training(records, label, seed), "code")
+    files = "code" if over == "estimated" else "all"
+    return record.mean(metric) - family(records, over, metric, files).at(record.mean("bpp"), over)
+
+
+def headline(records: Records, metric: str = "ssim") -> tuple[float, float]:
+    """ "keep 10" against "lambda 400" over the seeds that both have, at equal bytes: mean and standard deviation.
+
+    Of each seed the difference of how far the two lie above the curve of the estimated models of the first seed.
+    """
+    pruned, estimated = HEADLINE
+    shared = sorted(set(seeds_of(records, pruned)) & set(seeds_of(records, estimated)))
+    if len(shared) < 2:
+        raise LookupError(
+            f"{len(shared)} seeds of {pruned} and {estimated}, where two are needed: "
+            "`python -m reproduce study cae_admm`"
+        )
+    each = [
+        above(records, pruned, "estimated", metric, s) - above(records, estimated, "estimated", metric, s)
+        for s in shared
+    ]
+    return float(np.mean(each)), float(np.std(each, ddof=1))
+
+
+def comparator(series: str, metric: str = "ssim") -> Curve:
+    """A curve of Figure 2 as its authors digitised it from Theis et al. 2017."""
+    rows = published("cae_admm", where="Fig. 2", series=series, metric=metric)
+    return Curve.of((row["x"], row["value"]) for row in rows)
+
+
+def points(metric: str = "ssim", bits: bool = False) -> list[tuple[float, float]]:
+    """The paper's own points of Figure 2, but the two that its authors dropped; rates as printed, or nats in bits."""
+    rows = published("cae_admm", where="Fig. 2", series="CAE-ADMM", metric=metric, setting="")
+    return [(row["x"] * (BITS if bits else 1), row["value"]) for row in rows]
+
+
+def points_over(curve: Curve, metric: str = "ssim", bits: bool = False) -> float:
+    """Mean of how far the paper's own points lie above a curve, of those that it has rates for."""
+    inside = [(rate, value) for rate, value in points(metric, bits) if curve.rates[0] <= rate <= curve.rates[-1]]
+    if not inside:
+        raise LookupError(f"no printed point lies between {curve.rates[0]:.3f} and {curve.rates[-1]:.3f} bpp")
+    return float(np.mean([value - curve.at(rate) for rate, value in inside]))
+
+
+# What the released code does ------------------------------------------------------------------------------------------
+
+
+def nats_to_files(records: Records, label: str = "cae-admm near 0.6") -> float:
+    """Bits per pixel of files over what the released code prints as "bpp", on the mixed set."""
+    return mixed(records, label).mean("bpp") / mixed(records, label).mean("nats")
+
+
+def patches_to_whole(records: Records, label: str = "cae-admm near 0.6") -> float:
+    """How much higher SSIM is as the mean over patches of 128 x 128 than of whole pictures.
+
+    On Kodak, whose pictures are whole patches: elsewhere it would tell what the borders are like, which are left out.
+    """
+    rows = [row for row in mixed(records, label).rows if row["picture"].startswith("kodak/")]
+    if not rows:
+        raise LookupError(f"the record of {label} has no picture of Kodak")
+    return float(np.mean([row["ssim_patches"] - row["ssim"] for row in rows]))
+
+
+def lost_in_use(records: Records, label: str, share: float = 0.1) -> float:
+    """SSIM that a training's codes lose when only a share of them is kept in use, on Kodak."""
+    record = training(records, label)
+    if not {1.0, share} <= {row["setting"] for row in record.rows}:
+        raise LookupError(f"{label} was not measured with {share} of its code kept")
+    return record.mean("ssim", setting=1.0) - record.mean("ssim", setting=share)
+
+
+def overlap(records: Records, keep: float | None = None, codes: int = 16) -> float:
+    """Per cent of the l largest entries that the released code keeps: of normal codes, as large as a crop's."""
+    keep = printed("all", "elements_kept", "training") / 100 if keep is None else keep
+    v = torch.randn(codes, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    right, found = admm.top_l(v, keep) != 0, admm.released(v, keep) != 0
+    return 100 * float((right & found).sum() / right.sum())
+
+
+def released_gains(records: Records) -> tuple[float, float]:
+    """What the released code's pruning changes on Kodak: per cent off the rate of files, and points more zeros."""
+    before, after = (only(training(records, label), "code") for label in (BEFORE, "released"))
+    return saved(before.mean("bpp"), after.mean("bpp")), 100 * (after.mean("zeros") - before.mean("zeros"))
+
+
+# Measures of claims beside those above --------------------------------------------------------------------------------
+
+
+def on_mixed(records: Records, label: str, column: str) -> float:
+    """Mean of a column over the mixed set; zeros in per cent."""
+    return mixed(records, label).mean(column) * (100 if column == "zeros" else 1)
+
+
+def ssim_near(records: Records, label: str) -> float:
+    """Mean SSIM of a row of Table 2."""
+    return near(records, label).mean("ssim")
+
+
+def curves(records: Records, of: str, over: str, metric: str = "ssim") -> float:
+    """`difference` in the unit of the quality."""
+    return difference(records, of, over, metric).value
+
+
+def at_points(records: Records, metric: str, bits: bool) -> float:
+    """How far our pruned models lie above the paper's own points, at their rates; SSIM by patches, as there."""
+    column = "ssim_patches" if metric == "ssim" else metric
+    return -points_over(family(records, "pruned", column), metric, bits)
+
+
+def theis_points(records: Records, metric: str, bits: bool) -> float:
+    """How far the paper's own points lie above its curve of the original CAE."""
+    return points_over(comparator("Theis et al. 2017", metric), metric, bits)
+
+
+def families_at(records: Records, of: str, over: str, bpp: float) -> float:
+    """Difference in SSIM of two families at a rate of files."""
+    return family(records, of).at(bpp, of) - family(records, over).at(bpp, over)
+
+
+def released_rate(records: Records) -> float:
+    """Per cent that pruning as released takes off the rate of files on Kodak."""
+    return released_gains(records)[0]
+
+
+def released_zeros(records: Records) -> float:
+    """Points by which pruning as released raises the share of zeros on Kodak."""
+    return released_gains(records)[1]
+
+
+def bears(records: Records, of: str, over: str) -> float:
+    """SSIM that one training's codes lose less than another's when 10 % of them are kept in use."""
+    return lost_in_use(records, over) - lost_in_use(records, of)

@@ -1,0 +1,383 @@
+"""Plans, and the one runner that makes records of them.
+
+A plan is frozen data: what is trained, on what, and how it is measured. It makes one record. Its work comes in pieces,
+usually one a picture, which may run side by side; each is kept as soon as it is done, in
+``<out>/<study>/.partial/<record>/``. So stopping costs nothing: press Ctrl-C, or give ``max_seconds``, and the same
+call goes on, to the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import pickle
+import shutil
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from reproduce import records
+from reproduce.records import RunRecord
+from sparsecomp.checks import InputError
+from sparsecomp.files import write_atomic
+from sparsecomp.training import kernel
+from sparsecomp.training.loop import Paused
+
+TRAINING = "training"  # the piece that comes before all others of a plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a study is asked for.
+
+    Parameters
+    ----------
+    preset : str
+    out : Path
+        Where records are and go; models lie beside them.
+    device : str
+        Where networks are trained.
+    seed : int
+    pictures_of : str, optional
+        The pictures that are measured; by default the study's own.
+    train_on : Path, optional
+        A folder of pictures to train autoencoders on, in place of BSDS500.
+    """
+
+    preset: str
+    out: Path
+    device: str = "cpu"
+    seed: int = 0
+    pictures_of: str | None = None
+    train_on: Path | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a piece of work may use.
+
+    Attributes
+    ----------
+    out : Path
+        Records go to ``out/<study>/``.
+    checkpoints : Path
+        A folder of the plan's own, for what is half done; it goes when the record is written.
+    deadline : float, optional
+        When to pause, as `time.monotonic` has it: one clock for all processes of a machine.
+    side_by_side : int
+        How many pieces run at once.
+    report : callable
+        Gets a line now and then.
+    """
+
+    out: Path
+    checkpoints: Path
+    deadline: float | None = None
+    side_by_side: int = 1
+    report: Callable[[str], None] = print
+
+    def seconds_left(self) -> float | None:
+        """Time until the deadline; `Paused` if it is over, None without one."""
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Paused("the time given is over")
+        return left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(ABC):
+    """One record to be made.
+
+    Parameters
+    ----------
+    study, name : str
+        Place of the record: ``<out>/<study>/<name>-<hash of config()>.json``.
+    preset, device : str
+        For the record; ``device`` is where networks are trained.
+    seed : int
+    """
+
+    study: str
+    name: str
+    preset: str
+    seed: int = 0
+    device: str = "cpu"
+
+    @abstractmethod
+    def config(self) -> dict:
+        """All that decides the result; the record's name has its hash."""
+
+    @abstractmethod
+    def pieces(self) -> Sequence[str]:
+        """The pieces of its work, in the order of the record's rows."""
+
+    @abstractmethod
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """Do one piece and give its rows; `Paused` where time ends before it is done."""
+
+    def train(self, work: Work) -> dict | None:
+        """What comes before all pieces, if anything: its dict becomes the record's ``result``."""
+        return None
+
+    def on_device(self, piece: str) -> bool:
+        """Does a piece run on a GPU, so that it cannot share it with others?"""
+        return self.device != "cpu" and piece == TRAINING
+
+    def result(self, rows: list[dict], trained: dict | None, work: Work) -> dict:
+        """The record's ``result``."""
+        return trained or {}
+
+    def seconds(self, rows: list[dict], trained: dict | None, spent: float) -> float:
+        """The record's wall time; ``spent`` is that of the last call of every piece."""
+        return spent
+
+    def told(self, piece: str, rows: list[dict]) -> str:
+        """One line about a piece that is done."""
+        return f"{self.name} {piece}: {len(rows)} rows"
+
+    def path(self, out: Path) -> Path:
+        """Where its record lies, or will."""
+        return records.path_of(out, self.study, self.name, self.config())
+
+
+def run(
+    plans: Iterable[Plan],
+    out: Path,
+    *,
+    workers: int = 1,
+    max_seconds: float | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    commit: str | None = None,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Make the records of some plans that are not there yet; give the paths of all.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of one thread each; in turn, and here, for 1. What needs a GPU takes turns in this process, while the
+        others do what needs none.
+    max_seconds : float, optional
+        Pause after so much time: nothing new begins, and `Paused` is raised when what runs has stopped.
+    only : str, optional
+        Only the plans whose names contain this.
+    dry_run : bool
+        Say which records are there and which would be made, and make none.
+    commit : str, optional
+        The code's commit, where there is no git.
+
+    Raises
+    ------
+    Paused
+        After ``max_seconds``.
+    ValueError
+        If another process makes records of the same study, two plans have one record, or ``only`` fits no plan.
+    """
+    plans = [plan for plan in plans if only is None or only in plan.name]
+    if not plans:
+        raise InputError(f"only={only!r} is in the name of no plan")
+    paths = {plan.path(out): plan for plan in plans}
+    if len(paths) < len(plans):
+        raise InputError("two plans have the same record")
+    left = {path: plan for path, plan in paths.items() if not path.exists()}
+    if dry_run or len(left) < len(paths):
+        for path, plan in paths.items():
+            if dry_run or path not in left:
+                report(f"{plan.name}: the record is {'to be made' if path in left else 'there'}")
+    if left and not dry_run:
+        with _locked({path.parent for path in left}):
+            _Run(left, out, workers, max_seconds, commit, report).run()
+    return list(paths)
+
+
+@contextmanager
+def _locked(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep a second writer of the same study out; the lock goes with the process, whatever ends it."""
+    with ExitStack() as stack:
+        for folder in sorted(folders):
+            (folder / ".partial").mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(folder / ".partial" / "lock", timeout=0))
+            except Timeout:
+                raise InputError(f"study {folder.name!r} is being made by another process in {folder}") from None
+        yield
+
+
+class _Run:
+    """One call of `run`: what is to be done, what is done, and what failed."""
+
+    def __init__(
+        self, plans: dict[Path, Plan], out: Path, workers: int, max_seconds: float | None, commit: str | None,
+        report: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.plans, self.workers, self.commit, self.report = plans, workers, commit, report
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self.work = {path: Work(out, path.parent / ".partial" / path.stem, deadline, workers, report) for path in plans}
+        self.done: dict[Path, dict[str, dict]] = {path: self._kept(path) for path in plans}
+        self.queue: deque[tuple[Path, str]] = deque()
+        self.turns: deque[tuple[Path, str]] = deque()  # pieces that need the GPU
+        self.failed: list[Exception] = []
+        self.paused = False
+
+    def run(self) -> None:
+        for path in self.plans:
+            for piece in self._next(path):
+                self._waiting(*piece).append(piece)
+        if self.workers == 1:
+            while self._more():
+                self._here((self.queue or self.turns).popleft())
+        else:
+            self._side_by_side()
+        for error in self.failed:
+            if not isinstance(error, Paused):
+                raise error
+        if self.paused:
+            raise Paused("the time limit was reached")
+
+    def _waiting(self, path: Path, piece: str) -> deque[tuple[Path, str]]:
+        return self.turns if self.plans[path].on_device(piece) else self.queue
+
+    def _more(self) -> bool:
+        return bool(self.queue or self.turns) and not self.paused
+
+    def _here(self, which: tuple[Path, str]) -> None:
+        path, piece = which
+        self._settle(path, piece, _Task(self.plans[path], self.work[path], piece))
+
+    def _side_by_side(self) -> None:
+        running: dict[Future, tuple[Path, str]] = {}
+        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+            while running or self._more():
+                while self.queue and len(running) < self.workers and not self.paused:
+                    path, piece = self.queue.popleft()
+                    quiet = replace(self.work[path], report=_say_nothing)
+                    running[pool.submit(in_worker, _Task(self.plans[path], quiet, piece))] = path, piece
+                done = [future for future in running if future.done()]
+                if self.turns and not self.paused:
+                    self._here(self.turns.popleft())
+                elif running and not done:
+                    done = list(wait(running, return_when=FIRST_COMPLETED).done)
+                for future in done:
+                    self._settle(*running.pop(future), future.result)
+
+    def _settle(self, path: Path, piece: str, result: Callable[[], dict]) -> None:
+        """Keep what a piece gave, and write the record if it was the last."""
+        plan = self.plans[path]
+        try:
+            found = result()
+            self._keep(path, piece, found)
+            self.report(plan.told(piece, found["rows"] if piece != TRAINING else [found["result"]]))
+            if piece == TRAINING:
+                for following in reversed(self._next(path)):
+                    self._waiting(*following).appendleft(following)  # what is begun is finished first
+            if len(self.done[path]) == len(self._all(path)):
+                self._finish(path)
+        except Paused as error:
+            self.paused = True
+            self.failed.append(error)
+        except Exception as error:  # the others go on: their results may have taken hours
+            self.failed.append(error)
+
+    def _all(self, path: Path) -> list[str]:
+        plan = self.plans[path]
+        trains = type(plan).train is not Plan.train
+        return [TRAINING] * trains + list(plan.pieces())
+
+    def _next(self, path: Path) -> list[tuple[Path, str]]:
+        """The pieces that may begin now: the training, or all others after it."""
+        left = [piece for piece in self._all(path) if piece not in self.done[path]]
+        return [(path, piece) for piece in (left[:1] if left[:1] == [TRAINING] else left)]
+
+    def _file(self, path: Path, piece: str) -> Path:
+        return self.work[path].checkpoints / f"{piece.replace('/', '_')}.json"
+
+    def _kept(self, path: Path) -> dict[str, dict]:
+        files = {piece: self._file(path, piece) for piece in self._all(path)}
+        return {piece: json.loads(file.read_text()) for piece, file in files.items() if file.exists()}
+
+    def _keep(self, path: Path, piece: str, found: dict) -> None:
+        try:
+            text = json.dumps(found, allow_nan=False)
+        except ValueError as error:
+            raise InputError(
+                f"{self.plans[path].name} {piece}: a number is not finite, so no record holds it"
+            ) from error
+        self.work[path].checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._file(path, piece), text.encode())
+        self.done[path][piece] = json.loads(text)
+
+    def _finish(self, path: Path) -> None:
+        plan, done = self.plans[path], self.done[path]
+        rows = [row for piece in plan.pieces() for row in done[piece]["rows"]]
+        environment = records.environment(plan.device, self.commit) | {"backend": kernel.resolve("auto", plan.device)}
+        trained = done.get(TRAINING, {}).get("result")
+        seconds = plan.seconds(rows, trained, sum(found["seconds"] for found in done.values()))
+        result = plan.result(rows, trained, self.work[path])
+        record = RunRecord(plan.study, plan.name, plan.config(), rows, round(seconds, 1), environment, result=result)
+        records.write(record, self.work[path].out)
+        shutil.rmtree(self.work[path].checkpoints)
+        self.report(f"{plan.name}: record written")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One piece, here or in another process."""
+
+    plan: Plan
+    work: Work
+    piece: str
+
+    def __call__(self) -> dict:
+        self.work.seconds_left()  # nothing begins after the deadline
+        self.work.checkpoints.mkdir(parents=True, exist_ok=True)
+        begun = time.perf_counter()
+        if self.piece == TRAINING:
+            found = {"result": self.plan.train(self.work)}
+        else:
+            found = {"rows": self.plan.measure(self.work, self.piece)}
+        return found | {"seconds": time.perf_counter() - begun}
+
+
+def _say_nothing(line: str) -> None:
+    """A worker's report: the run says what is done."""
+
+
+# Processes ------------------------------------------------------------------------------------------------------------
+
+
+def in_worker(task: Callable[[], object]) -> object:
+    """Run a task; its error is made such that it reaches the process that waits for the result.
+
+    An exception whose pickle cannot be read back would break the pool, and with it all other tasks.
+    """
+    try:
+        return task()
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            kind = InputError if isinstance(error, InputError) else RuntimeError
+            raise kind(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+def one_thread() -> None:
+    """What a worker begins with: one thread, Ctrl-C left to the process that started it, and an end when that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that goes on
+    torch.set_num_threads(1)
