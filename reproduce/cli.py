@@ -71,6 +71,8 @@ def study(
     from sparsecomp.training.loop import Paused
 
     one_of("study", name, STUDIES)
+    if of is not None:
+        one_of("data", of, ("kodak", "bundled"))
     if of is not None and name in OWN_PICTURES:
         raise InputError(f"study {name} has its own pictures: leave out --data {of}")
     if train_on is not None and not name.startswith("cae"):

@@ -1,4 +1,4 @@
-"""Figures and tables of Sparse CAE, from the records of `studies.autoencoders`."""
+"""Figures and tables of Sparse CAE, from the records of `papers.sparse_cae`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = {
 
 
 def name_of(label: str) -> str:
-    """A label of `studies.autoencoders.SPARSE` as a reader should see it; *going on*: from the trained weights."""
+    """A label of `papers.sparse_cae.SPARSE` as a reader should see it; *going on*: from the trained weights."""
     small = f"control: {label}" if label.startswith("small") else CONSTRAINTS.get(label, (label,))[0]
     return NAMES.get(label, small)
 

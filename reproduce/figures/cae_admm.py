@@ -1,4 +1,4 @@
-"""Figures and tables of CAE-ADMM, from the records of `studies.cae_admm`."""
+"""Figures and tables of CAE-ADMM, from the records of `papers.cae_admm`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DIGITISED = {"Theis et al. 2017": "-", "Toderici et al. 2017": "--", "JPEG": ":"
 
 
 def name_of(label: str) -> str:
-    """A label of `studies.cae_admm` as a reader should see it."""
+    """A label of `papers.cae_admm` as a reader should see it."""
     if label in PRUNED:
         return f"pruned to {100 * PRUNED[label]:g} %"
     if label in VARIED:

@@ -437,7 +437,9 @@ def speed_plans(request: Request) -> list[SpeedPlan]:
     of = request.pictures_of or "kodak"
     found = Records(request.out, preset=request.preset).find("cae_sparse", data=of, seed=request.seed)
     if not found:
-        raise InputError("there are no records of cae_sparse: make them first")
+        raise InputError(
+            "there are no records of cae_sparse: make them first, with `python -m reproduce study cae_sparse`"
+        )
     folder = models_folder(request.out)
     models = {r.config["label"]: (kept(folder / f"{r.result['file']}.safetensors"), r.result["model"]) for r in found}
     return [SpeedPlan(
