@@ -27,6 +27,8 @@ class ModelPlan(PicturePlan):
         Sets of pictures.
     search : bool
         May the codec choose the model by itself?
+    scored : int
+        Pictures of ``validate_on`` that are scored while the model trains.
     """
 
     label: str
@@ -34,15 +36,16 @@ class ModelPlan(PicturePlan):
     train_on: str
     validate_on: str
     search: bool
+    scored: int = VALIDATION
 
     def config(self) -> dict:
         """What it adds to the configuration: which pictures were trained on and scored."""
-        on, scored = pictures(self.train_on), pictures(self.validate_on, VALIDATION)
+        on, scored = pictures(self.train_on), pictures(self.validate_on, self.scored)
         return super().config() | {
             "label": self.label,
             "train": {"data": _said(self.train_on), "pictures": len(on), "sha256": fingerprint(self.train_on)},
             "validation": {
-                "data": self.validate_on, "pictures": len(scored), "sha256": fingerprint(self.validate_on, VALIDATION),
+                "data": self.validate_on, "pictures": len(scored), "sha256": fingerprint(self.validate_on, self.scored),
             },
         }  # fmt: skip
 

@@ -44,9 +44,9 @@ TINY = {
         rates=(0.6,),
         **dict.fromkeys(("fit", "file", "gates", "magnitude", "parts", "search"), QUICK),
     ),
-    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2),
+    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, scored=8),
     cae_admm: replace(
-        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, mixed=2
+        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, scored=8, mixed=2
     ),
 }  # fmt: skip
 FEW = {label: sparse_cae.SPARSE[label] for label in ("l1", *sparse_cae.HEADLINE)}

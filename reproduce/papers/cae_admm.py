@@ -11,7 +11,8 @@ of the rate), in the unit of the quality: SSIM and MS-SSIM as they are, from 0 t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -78,6 +79,8 @@ class Preset:
         Of `HEADLINE`.
     search : bool
         May the codecs choose the models by themselves?
+    scored : int
+        Validation pictures that are scored while a model trains.
     mixed : int, optional
         How many pictures of each part of the mixed set; by default all.
     """
@@ -90,6 +93,7 @@ class Preset:
     labels: tuple[str, ...] = LABELS
     seeds: int = 2
     search: bool = True
+    scored: int = VALIDATION
     mixed: int | None = None
 
 
@@ -107,6 +111,7 @@ PRESETS = {
         labels=("unpruned", "keep 10", "lambda 400", "released"),
         seeds=1,
         search=False,
+        scored=1,
         mixed=1,
     ),
     "laptop": Preset(descent=DESCENT, width=64, depth=2),
@@ -170,7 +175,7 @@ class CodePlan(ModelPlan):
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""
         training = CodeTraining(
-            CaeAdmm(self.shape, self.seed), pictures(self.train_on), pictures(self.validate_on, VALIDATION),
+            CaeAdmm(self.shape, self.seed), pictures(self.train_on), pictures(self.validate_on, self.scored),
             self.descent, pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device,
         )  # fmt: skip
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
@@ -233,6 +238,7 @@ def plans(request: Request) -> list[CodePlan]:
             found.append(CodePlan(
                 study="cae_admm", name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
                 preset=request.preset, seed=seed, device=request.device, count=preset.pictures, out=request.out,
+                scored=preset.scored,
                 pictures_of=request.pictures_of or "kodak", descent=preset.descent,
                 shares=_shares(label, options.get("pruning"), seed == request.seed), **options, **chosen,
             ))  # fmt: skip
@@ -343,7 +349,7 @@ def _table_rows(request: Request) -> dict[str, tuple[str, dict]]:
     for codec, labels in (("cae-admm", PRUNED), ("cae-theis", ESTIMATED)):
         found = [_near(str(plain[label]), scored) for label in labels if label in plain]
         rows[f"{codec} near 0.6"] = codec, max(found, key=lambda one: one[0])[1]
-    quality = min(range(5, 96), key=lambda q: abs(_mean_bpp("jpeg", {"quality": q}, scored) - NEAR))
+    quality = _nearest(range(95, 4, -1), lambda quality: _mean_bpp("jpeg", {"quality": quality}, scored))
     rows["jpeg"] = "jpeg", {"quality": quality}
     rows["jpeg2000"] = "jpeg2000", {"rate": NEAR}
     rows["jpeg2000 no transform"] = "jpeg2000", {"rate": NEAR, "colour_transform": False}
@@ -364,13 +370,19 @@ def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
         return float(np.mean([integer_latents.bits(code, stored.counts, integer_latents.threshold_of(code)) / n
                               for code, n in zip(shorter, pixels, strict=True)]))  # fmt: skip
 
-    share = min((round(0.9**k, 5) for k in range(40)), key=lambda share: abs(rate(share) - NEAR))
+    share = _nearest([round(0.9**k, 5) for k in range(40)], rate)
     options = {"model": model} | ({} if share == 1 else {"keep": share})
     if abs(rate(share) / NEAR - 1) > 0.1:
         return 0.0, options
     pairs = [(picture, stored.decode(pruned(code, share), *picture.shape[:2]))
              for code, picture in zip(codes, scored, strict=True)]  # fmt: skip
     return float(np.mean([metrics.ssim(reference=a, reconstruction=b) for a, b in pairs])), options
+
+
+def _nearest(settings: Sequence[float], rate: Callable[[float], float]) -> float:
+    """The setting whose rate is nearest to 0.6 bpp; rates fall along the settings."""
+    below = bisect_left(settings, True, key=lambda setting: rate(setting) <= NEAR)
+    return min(settings[max(0, below - 1) : below + 1], key=lambda setting: abs(rate(setting) - NEAR))
 
 
 def _mean_bpp(codec: str, options: dict, scored: list[np.ndarray]) -> float:

@@ -58,6 +58,8 @@ class Preset:
         Of the dense model for high rates, and of `HEADLINE`.
     search : bool
         May the codec choose the models by itself?
+    scored : int
+        Validation pictures that are scored while a model trains.
     steps : tuple of int, optional
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
     grid : tuple of float
@@ -69,6 +71,7 @@ class Preset:
     pictures: int = 24
     seeds: int = 3
     search: bool = True
+    scored: int = VALIDATION
     steps: tuple[int, ...] | None = None
     grid: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
 
@@ -85,6 +88,7 @@ PRESETS = {
         pictures=1,
         seeds=1,
         search=False,
+        scored=1,
         steps=STEPS[::4],
         grid=(0.5, 0.83),
     ),
@@ -185,7 +189,7 @@ class DescentPlan(ModelPlan):
             model, masks = second_start(first, projected, self.constraint, self.seed), projected.masks
             found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
         training = CaeTraining(
-            model, pictures(self.train_on), pictures(self.validate_on, VALIDATION), self.descent, seed=self.seed,
+            model, pictures(self.train_on), pictures(self.validate_on, self.scored), self.descent, seed=self.seed,
             masks=masks, device=self.device,
         )  # fmt: skip
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
@@ -257,7 +261,8 @@ def _dense(request: Request, label: str, seed: int) -> DescentPlan:
     return DescentPlan(
         study="cae", name=name_of("cae", label, seed, chosen["train_on"], request.preset), preset=request.preset,
         seed=seed, device=request.device, pictures_of=request.pictures_of or "kodak", count=preset.pictures,
-        label=label, out=request.out, search=preset.search and seed == request.seed, descent=descent,
+        label=label, out=request.out, search=preset.search and seed == request.seed, scored=preset.scored,
+        descent=descent,
         shape=Shape(preset.width), steps=steps_of(preset, descent, every=seed == request.seed), **chosen,
     )  # fmt: skip
 
