@@ -160,6 +160,7 @@ def execute() -> None:
     known = {record.hashkey for record in cache.list_cache_records()}
     pages = {page: read_page(page) for page in pages_with_code()}
     new = [page for page, notebook in pages.items() if cache.create_hashed_notebook(notebook)[1] not in known]
+    new.sort(key=lambda page: page.stat().st_size, reverse=True)  # the longest first: no core waits for it at the end
     failed = {}
     from reproduce.records import cores
 
