@@ -89,7 +89,7 @@ print(f"l1,1 norm {by_filter:.4f}, l1 norm of all weights {v.abs().sum():.4f}")
 # $$ t = P_{\ell_1}\bigl((\lVert v_i \rVert_1)_i; \eta\bigr), \qquad w_i = P_{\ell_1}(v_i; t_i) . $$
 #
 # The result is in the $\ell_1$ ball, and a filter with a small norm has $t_i = 0$ and goes as a whole. It is not the
-# nearest point. The paper's equation (2) says what it is instead: the filters' norms shall be as near as they can, and
+# nearest point. The paper's equation (2) says what it is instead: the filters' norms are as near as they can be, and
 # the weights count with a factor $\varepsilon$ after them; Algorithm 1 is the answer as $\varepsilon$ goes to 0. One of
 # its authors later calls such maps *bilevel* {cite:p}`bilevel`; so does this book. By hand, with two filters of two
 # weights:

@@ -15,12 +15,12 @@
 # # CAE-ADMM: few numbers in each code
 #
 # **The question.** L0onie's network is sparse, and so is the encoder of Sparse CAE. In CAE-ADMM {cite:p}`cae_admm`
-# the networks stay dense, and what shall be sparse is the code of each picture: at most one number in ten is not
-# zero. The network that it builds on learns an estimate of its own rate and trains against it {cite:p}`theis2017`.
+# the networks stay dense, and the code of each picture is sparse: at most one number in ten differs from zero. The
+# network that it builds on learns an estimate of its own rate and trains against it {cite:p}`theis2017`.
 # Here nothing estimates a rate. The code is pruned while the networks learn, by the alternating direction method of
-# multipliers {cite:p}`boyd`, and that shall make the file short. Three questions, then. Does this method bring a code
-# to few numbers, and to the right ones? Does the code that was released do what the paper says? And what does a zero
-# save, once a code is in a file?
+# multipliers {cite:p}`boyd`, which is meant to make the file short. Three questions, then. Does this method bring a
+# code to few numbers, and to the right ones? Does the code that was released do what the paper says? And what does a
+# zero save, once a code is in a file?
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -65,7 +65,7 @@ draw = torch.Generator().manual_seed(seed)
 #
 # Not all numbers of a code count alike. Here is one that nobody trained, the cosine transform of blocks of 8 × 8
 # pixels that JPEG has {cite:p}`jpeg`. It holds as many numbers as the picture does; in the middle a tenth of them is
-# left, those of largest magnitude. On the right it is a tenth, too, and how it was chosen is told below.
+# left, those of largest magnitude. On the right it is a tenth, too, and the text below says how it was chosen.
 
 # %%
 drawings.pruned_code(detail, keep)

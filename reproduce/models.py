@@ -58,7 +58,7 @@ class ModelPlan(PicturePlan):
         """Of the training, pauses left out."""
         return (trained or {})["seconds"]
 
-    def told(self, piece: str, rows: list[dict]) -> str:
+    def summary(self, piece: str, rows: list[dict]) -> str:
         """Of the training its scores."""
         known = ("psnr", "ssim", "estimated_bpp", "sparsity", "zeros")
         scores = [f"{key} {rows[0][key]:.4g}" for key in known if "history" in rows[0] and key in rows[0]]

@@ -12,7 +12,7 @@ import torch
 
 from reproduce.runner import Plan
 from sparsecomp import data
-from sparsecomp.checks import one_of, whole
+from sparsecomp.checks import refuse, whole
 
 
 def spread(names: list[str], count: int) -> list[str]:
@@ -28,11 +28,12 @@ def pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
     """A set: "kodak", "bundled", "bsds500/SPLIT" or a folder; ``count`` of it, evenly spread."""
     if name.startswith("bsds500/"):
         every = data.bsds500(name.split("/")[1])
+    elif name in ("kodak", "bundled"):  # before folders: the current one may hold another kodak/
+        every = {"kodak": data.kodak, "bundled": data.bundled}[name]()
     elif "/" in name or Path(name).is_dir():
         every = data.folder(name)
     else:
-        one_of("data", name, ("kodak", "bundled"))
-        every = {"kodak": data.kodak, "bundled": data.bundled}[name]()
+        refuse("data", "one of kodak, bundled", name)
     return {key: every[key] for key in spread(sorted(every), count or len(every))}
 
 

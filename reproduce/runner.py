@@ -144,7 +144,7 @@ class Plan(ABC):
         """The record's wall time; ``spent`` is that of the last call of every piece."""
         return spent
 
-    def told(self, piece: str, rows: list[dict]) -> str:
+    def summary(self, piece: str, rows: list[dict]) -> str:
         """One line about a piece that is done."""
         return f"{self.name} {piece}: {len(rows)} rows"
 
@@ -188,7 +188,7 @@ def run(
         If another process makes records of the same study, two plans have one record, or ``only`` fits no plan.
     """
     plans = [plan for plan in plans if only is None or only in plan.name]
-    if not plans:
+    if only is not None and not plans:
         raise InputError(f"only={only!r} is in the name of no plan")
     paths = {plan.path(out): plan for plan in plans}
     if len(paths) < len(plans):
@@ -200,6 +200,8 @@ def run(
                 report(f"{plan.name}: the record is {'to be made' if path in left else 'there'}")
     if left and not dry_run:
         with _locked({path.parent for path in left}):
+            # Whoever held the lock before may have made some of them.
+            left = {path: plan for path, plan in left.items() if not path.exists()}
             _Run(left, out, workers, max_seconds, commit, report).run()
     return list(paths)
 
@@ -235,8 +237,11 @@ class _Run:
 
     def run(self) -> None:
         for path in self.plans:
-            for piece in self._next(path):
+            left = self._next(path)
+            for piece in left:
                 self._waiting(*piece).append(piece)
+            if not left:  # the last call ended between the last piece and the record
+                self._finish(path)
         if self.workers == 1:
             while self._more():
                 self._here((self.queue or self.turns).popleft())
@@ -280,7 +285,7 @@ class _Run:
         try:
             found = result()
             self._keep(path, piece, found)
-            self.report(plan.told(piece, found["rows"] if piece != TRAINING else [found["result"]]))
+            self.report(plan.summary(piece, found["rows"] if piece != TRAINING else [found["result"]]))
             if piece == TRAINING:
                 for following in reversed(self._next(path)):
                     self._waiting(*following).appendleft(following)  # what is begun is finished first

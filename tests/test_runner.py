@@ -16,7 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from reproduce import records
+from reproduce import records, runner
 from reproduce.runner import Plan, Work, in_worker, run
 from sparsecomp.checks import InputError, whole
 from sparsecomp.training.loop import Paused
@@ -106,6 +106,33 @@ class OnDevice(Squares):
 def test_run_finishes_what_it_began_before_it_begins_another(tmp_path):
     run([Trained(), Trained(name="other", seed=1)], tmp_path)
     assert [line.split()[0] for line in done(tmp_path)] == ["trained"] * 4 + ["other"] * 4
+
+
+def test_run_writes_the_record_of_pieces_that_are_all_kept(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", lambda *a: bug())
+        with pytest.raises(ZeroDivisionError):
+            run([Squares()], tmp_path)
+    run([Squares()], tmp_path)
+    assert len(only_record(tmp_path).rows) == 3 and len(done(tmp_path)) == 3, "nothing is done again"
+
+
+def test_run_makes_no_record_again_that_the_writer_before_it_made(tmp_path, monkeypatch):
+    """The other writer ends between the look for records and the lock."""
+    real = runner._locked
+
+    def locked(folders):
+        monkeypatch.setattr(runner, "_locked", real)
+        run([Squares()], tmp_path)
+        return real(folders)
+
+    monkeypatch.setattr(runner, "_locked", locked)
+    run([Squares()], tmp_path)
+    assert len(done(tmp_path)) == 3 and only_record(tmp_path)
+
+
+def bug() -> None:
+    raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -7,6 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_studies import HEIGHT, PICTURES, SHOWN, WIDTH, files, forget, plans, run, tiny
 
 from reproduce import records
@@ -163,3 +164,13 @@ def test_pack_holds_everything_in_parts(monkeypatch, tmp_path):
         archive.extractall(tmp_path / "there", filter="data")
     content = {name: body for name, (_, body) in files(tmp_path / "there").items()}
     assert content == {f"coin/{name}": body for name, (_, body) in files(out / "coin").items()} and len(content) == 2
+
+
+def test_pictures_of_a_known_set_are_not_taken_from_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "bundled").mkdir()
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "photos" / "black.png")
+    monkeypatch.chdir(tmp_path)
+    pictures.cache_clear()
+    assert len(pictures("bundled")) > 1 and set(pictures("photos")) == {"black"}
+    pictures.cache_clear()

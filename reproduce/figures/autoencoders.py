@@ -193,10 +193,10 @@ def _at_rate(records: Records, label: str) -> dict[str, str]:
     """The difference at equal bytes over the seeds, and the rates that it is a mean over."""
     try:
         low, high = numbers.at_rate(records, label, numbers.seeds_of(records, label)[0]).overlap
-        told = _with_spread(*numbers.over_seeds(records, label, numbers.loss_at_rate))
+        text = _with_spread(*numbers.over_seeds(records, label, numbers.loss_at_rate))
     except LookupError:
         return {"dB at the same bytes": "–", "over bpp": "no rates in common"}
-    return {"dB at the same bytes": told, "over bpp": f"{low:.1f} to {high:.1f}"}
+    return {"dB at the same bytes": text, "over bpp": f"{low:.1f} to {high:.1f}"}
 
 
 def _with_spread(mean: float, deviation: float) -> str:

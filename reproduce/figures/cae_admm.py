@@ -240,14 +240,14 @@ def admm_table1(records: Records | None = None) -> Table:
     rows = []
     for series, label in (("before pruning", numbers.BEFORE), ("after pruning", numbers.AFTER)):
         record = numbers.mixed(records, label)
-        told = {metric: numbers.printed(series, metric, "Table 1") for metric in ("bpp", "bpp_ci95")}
+        values = {metric: numbers.printed(series, metric, "Table 1") for metric in ("bpp", "bpp_ci95")}
         zeros = {metric: numbers.printed(series, metric, "Table 1") for metric in ("zeros", "zeros_ci95")}
         rows.append({
             "code": series,
             "bpp of the file": _with_interval(numbers.interval(record, "bpp"), 3),
             "nats, the released code's bpp": _with_interval(numbers.interval(record, "nats"), 3),
             "these in bits": _with_interval(numbers.interval(record, "nats", numbers.BITS), 3),
-            "bpp as printed": _with_interval(told.values(), 3),
+            "bpp as printed": _with_interval(values.values(), 3),
             "zeros %": _with_interval(numbers.interval(record, "zeros", 100), 2),
             "zeros % as printed": _with_interval(zeros.values(), 2),
             "SSIM": _with_interval(numbers.interval(record, "ssim"), 3),
@@ -304,10 +304,12 @@ def _printed_row(series: str | None) -> dict[str, str]:
     columns = {"bpp": "bpp", "ssim": "SSIM", "seconds": "seconds"}
     if series is None:
         return {f"{name} as printed": "–" for name in columns.values()}
-    told = {metric: numbers.printed(series, metric, "Table 2") for metric in columns}
+    values = {metric: numbers.printed(series, metric, "Table 2") for metric in columns}
     half = {metric: numbers.printed(series, f"{metric}_ci95", "Table 2") for metric in ("ssim", "seconds")}
     return {
-        f"{name} as printed": _with_interval((told[metric], half[metric]), 3) if metric in half else f"{told[metric]:g}"
+        f"{name} as printed": _with_interval((values[metric], half[metric]), 3)
+        if metric in half
+        else f"{values[metric]:g}"
         for metric, name in columns.items()
     }
 
@@ -340,8 +342,8 @@ def admm_variants_table(records: Records | None = None) -> Table:
 
 def _over_seeds(records: Records, label: str, column: str, digits: int, unit: float = 1.0) -> str:
     mean, deviation = numbers.over_seeds(records, label, column)
-    told = f"{unit * mean:.{digits}f}"
-    return told if np.isnan(deviation) else f"{told} ± {unit * deviation:.{digits}f}"
+    text = f"{unit * mean:.{digits}f}"
+    return text if np.isnan(deviation) else f"{text} ± {unit * deviation:.{digits}f}"
 
 
 def admm_nats_table(records: Records | None = None) -> Table:

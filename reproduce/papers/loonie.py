@@ -277,7 +277,7 @@ class FitPlan(PicturePlan):
         """Of all fits, pauses left out."""
         return sum(row["encode_seconds"] for row in rows)
 
-    def told(self, piece: str, rows: list[dict]) -> str:
+    def summary(self, piece: str, rows: list[dict]) -> str:
         """Rate, quality and time of what was fitted."""
         row = rows[0]
         return f"{self.name} {piece}: {row['bpp']:.4f} bpp, {row['psnr']:.2f} dB, {row['encode_seconds']:.0f} s"
