@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reproduce import figures
+from reproduce import plot
+from reproduce.papers import cae_admm, loonie, sparse_cae
+from reproduce.records import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- end -->"
@@ -12,16 +14,34 @@ BEGIN, END = "<!-- made by `make readme` from results/runs: begin -->", "<!-- en
 
 def table() -> str:
     """The tables of COIN, of L0onie on all of Kodak, of Sparse CAE (its Table I), and of CAE-ADMM, in Markdown."""
-    loonie = figures.loonie_table()
-    coin = figures.coin_table().drop(columns=["SSIM", "s to encode"])
-    admm = figures.admm_variants_table().drop(columns=["nats, the released code's bpp", "updates of ADMM"])
-    whole = [coin, loonie[loonie["pictures"] == 24], figures.cae_table(), admm]
-    return "\n\n".join(map(markdown, whole))
+    records = Records(preset="laptop")
+    whole = [row for row in loonie.methods_table(records).rows if row["pictures"] == 24]
+    return "\n\n".join((
+        markdown(loonie.coin_table(records).rows, leave_out=("SSIM", "s to encode")),
+        markdown(whole),
+        markdown(sparse_cae.table_1(records).rows),
+        markdown(cae_admm.variants_table(records).rows, leave_out=("nats, the released code's bpp", "updates of ADMM")),
+    ))  # fmt: skip
 
 
-def markdown(rows: figures.Table) -> str:
-    lines = [list(rows.columns), ["---"] * rows.shape[1], *rows.astype(str).values.tolist()]
+def markdown(rows: list[dict], leave_out: tuple[str, ...] = ()) -> str:
+    """Rows as a table in Markdown, without some columns."""
+    rows = [{name: str(cell) for name, cell in row.items() if name not in leave_out} for row in rows]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def picture() -> plot.Figure:
+    """Our files against published ones, as in the chapter on L0onie, others' points hollow."""
+    shown = loonie.files_against_published(Records(preset="laptop"))
+    figure, axes = plot.panels()
+    for row in shown.rows:
+        look = {"mfc": "none", "ls": "--"} if "printed" in row else {"ms": 17, "ls": "none"} if "whole" in row else {}
+        axes.plot(row["x"], row["y"], label=row["name"], **plot.style(row["series"], **look))
+    axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+    axes.legend(frameon=False, fontsize=8)
+    plot.sign(figure, shown.records)
+    return figure
 
 
 def filled(text: str) -> str:
@@ -31,7 +51,7 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme, picture = ROOT / "README.md", ROOT / "results" / "figures" / "rate-distortion.png"
+    readme, png = ROOT / "README.md", ROOT / "results" / "figures" / "rate-distortion.png"
     readme.write_text(filled(readme.read_text()))
-    picture.parent.mkdir(exist_ok=True)
-    picture.write_bytes(figures.loonie_files()._repr_png_())
+    png.parent.mkdir(exist_ok=True)
+    png.write_bytes(picture()._repr_png_())

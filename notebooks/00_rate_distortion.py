@@ -28,7 +28,7 @@ bpp = 0.3  # the budget of this chapter's examples, bits per pixel
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from reproduce import figures, widgets
+from reproduce import plot, tables, widgets
 from reproduce.papers import baselines
 from reproduce.records import Records
 from sparsecomp import codecs, data, metrics
@@ -58,7 +58,7 @@ panel = {
     f"{m.codec}: {m.bytes:,} bytes, {m.psnr:.2f} dB": m.reconstruction
     for m in pair.values()
 }
-figures.pictures({"original: 786,432 bytes": picture} | panel, crop=widgets.FACE)
+plot.pictures({"original: 786,432 bytes": picture} | panel, crop=widgets.FACE)
 
 # %%
 for measured in pair.values():
@@ -144,7 +144,7 @@ titles = {
     f"{name}: {psnr(shown):.1f} dB, SSIM {ssim[name]:.2f}": shown
     for name, shown in distorted.items()
 }
-figures.pictures(titles, columns=4, crop=widgets.FACE)
+plot.pictures(titles, columns=4, crop=widgets.FACE)
 
 # %%
 assert all(abs(psnr(shown) - 26) < 0.5 for shown in distorted.values())
@@ -160,8 +160,15 @@ assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 # colour transform unless told `mct=1`, so that the three channels are coded as if they had nothing to do with each
 # other. Papers have compared with that; CAE-ADMM's scripts do.
 
-# %%
-figures.colour_transform()
+# %% tags=["hide-input"]
+shown = baselines.colour_transform(records)
+figure, axes = plot.panels()
+plot.lines(axes, shown)
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+plot.zoom(axes, 2.0)
+axes.legend(frameon=False)
+plot.sign(figure, shown.records)
+figure
 
 # %%
 on, off = (baselines.baseline(records, label) for label in ("jpeg2000", "jpeg2000-no-transform"))
@@ -184,7 +191,7 @@ for transform in (True, False):
     two[
         f"transform {'on' if transform else 'off'}: {coded.bpp:.2f} bpp, {coded.psnr:.2f} dB"
     ] = coded.reconstruction
-figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
+plot.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 
 # %% [markdown]
 # The other decisions, all in [`sparsecomp.codecs.standard`](../book/reading.md): JPEG with optimised Huffman tables,
@@ -197,8 +204,15 @@ figures.pictures({"original": shown} | two, crop=(80, 200, 220, 300))
 # Means over the Kodak pictures {cite:p}`kodak`: at each setting of a codec, the mean of the rates and the mean of the
 # PSNRs.
 
-# %%
-figures.rate_distortion(coin=False, top=2.0)
+# %% tags=["hide-input"]
+shown = baselines.rate_distortion(records)
+figure, axes = plot.panels()
+plot.lines(axes, shown)
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+plot.zoom(axes, 2.0)
+axes.legend(frameon=False)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # JPEG XL lies below WebP here, and that is no slip of ours: its encoder spends bits for the eye, not for PSNR. The
@@ -215,7 +229,16 @@ assert (
     at["jpegxl", "psnr"] < at["webp", "psnr"]
     and at["jpegxl", "ms_ssim"] > at["webp", "ms_ssim"]
 )
-figures.rate_distortion("ms_ssim", coin=False, top=1.0)
+
+# %% tags=["hide-input"]
+shown = baselines.rate_distortion(records, "ms_ssim")
+figure, axes = plot.panels()
+plot.lines(axes, shown)
+axes.set(xlabel=plot.BPP, ylabel=plot.MS_SSIM)
+plot.zoom(axes, 1.0)
+axes.legend(frameon=False)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # Between two curves one can read the gap in two directions {cite:p}`bjontegaard`: rate saved at equal quality
@@ -223,13 +246,13 @@ figures.rate_distortion("ms_ssim", coin=False, top=1.0)
 # therefore belongs beside the number.
 
 # %%
-figures.bd_table().query("codec != 'COIN, ours'")
+plot.table(baselines.bd_table(records))
 
 # %% [markdown]
 # ## Verdict
 
 # %%
-figures.verdict_table("baselines")
+tables.verdict_table("baselines")
 
 # %% [markdown]
 # ## A widget

@@ -31,9 +31,9 @@ architecture = "5x20"  # depth x width of this chapter's own fit
 import numpy as np
 import torch
 
-from reproduce import figures, widgets
+from reproduce import bench, plot, tables, widgets
 from reproduce.papers import loonie
-from reproduce.records import Curve, Records, published
+from reproduce.records import Curve, Records
 from sparsecomp import codecs, data, metrics
 from sparsecomp.checks import one_of
 from sparsecomp.codecs.network import Coin
@@ -61,7 +61,7 @@ for steps in (1, 30, 100, 300):
     (fitted,) = fit([picture], chosen, few, seeds=[seed])
     drawn = siren.render(chosen, fitted.parameters.float(), 512, 512).numpy()
     panels[f"step {steps}: {fitted.psnr:.2f} dB"] = drawn
-figures.pictures(panels, columns=4)
+plot.pictures(panels, columns=4)
 
 # %% [markdown]
 # ## The equations
@@ -152,17 +152,31 @@ assert (
 # number of steps that a recorded course needs. `python -m reproduce bench fit` makes the table on your machine.
 
 # %%
-figures.bench_table()
+plot.table(bench.bench_table(records))
 
 # %% [markdown]
 # What the ingredients are worth, each taken away by itself: 10x28, 5,000 steps, three seeds, on two photographs that
 # the settings were chosen on. The table explains the choice; it is no test of it.
 
 # %%
-figures.ingredients_table()
+plot.table(loonie.ingredients_table(records))
 
-# %%
-figures.fit_course()
+# %% tags=["hide-input"]
+shown = loonie.fit_course(records)
+look = {
+    "picture": {"color": "#cccccc", "lw": 0.7, "zorder": 1},
+    "kodim15": {"color": "#0072B2", "lw": 1.8, "zorder": 3},
+    "mean": {"color": "#000000", "lw": 1.8},
+    "official": {"color": "#D55E00", "marker": "o", "ms": 4},
+}
+figure, axes = plot.panels()
+for row in shown.rows:
+    kind = row["kind"]
+    axes.plot(row["x"], row["y"], label=None if kind == "picture" else row["name"], **look[kind])
+axes.set(xlabel="step", ylabel=plot.PSNR, xscale="log")
+axes.legend(frameon=False, fontsize=9)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # A step of ours sees a twenty-fourth of the pixels that a step of the official code sees. Most of the gain comes
@@ -175,14 +189,23 @@ figures.fit_course()
 # All of Kodak. Our points are lengths of files, with coordinates per axis; the open circles are the numbers that
 # COIN's authors published, with theirs.
 
-# %%
-figures.rate_distortion()
+# %% tags=["hide-input"]
+shown = loonie.coin_rate_distortion(records)
+figure, axes = plot.panels()
+for row in shown.rows:
+    look = plot.printed() if "printed" in row else plot.style(row["series"])
+    axes.plot(row["x"], row["y"], label=row["name"], **look)
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+plot.zoom(axes, 1.3)
+axes.legend(frameon=False, fontsize=9)
+plot.sign(figure, shown.records)
+figure
 
 # %%
-figures.coin_table()
+plot.table(loonie.coin_table(records))
 
 # %%
-figures.bd_table().tail(1)
+plot.table(loonie.coin_bd(records))
 
 # %% [markdown]
 # ## Depth and width
@@ -191,8 +214,18 @@ figures.bd_table().tail(1)
 # searched for it. Here are the widest networks of each depth whose files are not over the budget, fitted with 5,000
 # steps each.
 
-# %%
-figures.depth_search()
+# %% tags=["hide-input"]
+shown = loonie.depth_search(records)
+figure, axes = plot.panels()
+for row, colour, marker in zip(shown.rows, ("#0072B2", "#D55E00"), "os", strict=True):
+    axes.plot(row["x"], row["y"], color=colour, marker=marker, label=row["name"])
+    for network, depth, psnr in zip(row["networks"], row["x"], row["y"], strict=True):
+        axes.annotate(network, (depth, psnr), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+axes.set(xlabel="depth (sine layers)", ylabel=plot.PSNR)
+axes.margins(y=0.15)
+axes.legend(frameon=False)
+plot.sign(figure, shown.records)
+figure
 
 # %%
 depths = {}
@@ -229,7 +262,6 @@ assert sum(depths[b, best[b]] - psnr > 0.5 for (b, _), psnr in depths.items()) =
 import tempfile
 from pathlib import Path
 
-from reproduce.figures.base import new_figure, sign
 from reproduce.runner import Request
 from reproduce.runner import run as make
 
@@ -238,21 +270,20 @@ make(loonie.coin_plans(request), request.out)
 made = Records(request.out, preset=preset).find("coin", data=pictures)
 
 # %%
-figure, axes = new_figure()
-printed = published("coin", where="Kodak mean", metric="psnr")
-axes.plot([row["x"] for row in printed], [row["value"] for row in printed], "o", mfc="none", label="published, Kodak")
+figure, axes = plot.panels()
+axes.plot(*zip(*loonie.coin_printed(), strict=True), **plot.printed(), label="published, Kodak")
 ours = Curve.of((record.mean("bpp"), record.mean("psnr")) for record in made)
 axes.plot(*ours, "s-", color="#0072B2", label=f"this run: {pictures}, preset {preset}")
-axes.set(xlabel="bits per pixel of the file", ylabel="PSNR in dB", xlim=(0, 1.3))
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR, xlim=(0, 1.3))
 axes.legend(frameon=False)
-sign(figure, made)
+plot.sign(figure, made)
 figure
 
 # %% [markdown]
 # ## Verdict
 
 # %%
-figures.verdict_table("COIN")
+tables.verdict_table("COIN")
 
 # %% [markdown]
 # COIN's way to its numbers, 50,000 full-batch steps, has not been repeated here: claims about speed or the course of

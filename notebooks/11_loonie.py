@@ -32,7 +32,7 @@ bpp = 0.1  # the budget of this chapter's own fits
 import numpy as np
 import torch
 
-from reproduce import drawings, figures, widgets
+from reproduce import plot, tables, widgets
 from reproduce.papers import loonie
 from reproduce.records import Curve, Records
 from sparsecomp import codecs, data, metrics, network_weights
@@ -59,8 +59,21 @@ picture = data.bundled()["astronaut"]
 #
 # $$ z = \min\bigl(1, \max(0, s(\zeta - \gamma) + \gamma)\bigr). $$
 
-# %%
-drawings.gate_distribution()
+# %% tags=["hide-input"]
+gates = HardConcrete()
+figure, panels = plot.panels(1, 3, size=(8.4, 2.8), sharey=True)
+for axes, log_alpha in zip(panels, (-2.0, 0.0, 2.0), strict=True):
+    start = torch.full((200_000,), log_alpha)
+    drawn = gates.sample(start, torch.Generator().manual_seed(seed)).numpy()
+    counts, edges = np.histogram(drawn[(drawn > 0) & (drawn < 1)], np.linspace(0, 1, 41))
+    axes.stairs(counts / len(drawn), edges, color="#0072B2", fill=True, alpha=0.4)
+    axes.bar([0, 1], [(drawn == 0).mean(), (drawn == 1).mean()], width=0.03, color="#D55E00")
+    median, opened = float(gates.median(start[0])), float(gates.open_probability(start[0]))
+    axes.axvline(median, color="#000000", ls="--", lw=1)
+    axes.set_title(f"log α = {log_alpha:g}\nP(open) = {opened:.2f}, median {median:.2f}", fontsize=9)
+    axes.set_xlabel("gate z")
+panels[0].set_ylabel("share of draws\n(orange: exactly 0 or 1)")
+figure
 
 # %% [markdown]
 # That a gate is open has a probability in closed form, smooth in $\log\alpha$, and the sum over all gates is the
@@ -123,8 +136,24 @@ assert abs(float(x) - 1) < 1e-3 and abs(float(game.value) - 4) < 1e-2
 # nothing for where it stands. That is an estimate of a rate, not the length of a file. Grey lines are pictures, the
 # blue one is their mean, the dashed one the budget.
 
-# %%
-figures.loonie_dynamics()
+# %% tags=["hide-input"]
+shown = loonie.dynamics(records)
+figure, panels = plot.panels(3, 1, size=(7.2, 6.6), sharex=True)
+labels = {
+    "rate": "16 bits a nonzero,\nper pixel (estimate)",
+    "lambda": "multiplier λ",
+    "psnr": plot.PSNR,
+}
+for axes, (column, label) in zip(panels, labels.items(), strict=True):
+    for row in shown.rows:
+        axes.plot(row["step"], row[column], color="#bbbbbb", lw=0.7)
+    mean = np.mean([row[column] for row in shown.rows], axis=0)
+    axes.plot(shown.rows[0]["step"], mean, color="#0072B2", lw=2)
+    axes.set_ylabel(label)
+panels[0].axhline(0.3, color="#D55E00", ls="--", lw=1)
+panels[2].set_xlabel("step")
+plot.sign(figure, shown.records)
+figure
 
 # %%
 record = loonie.loonie(records, "nonzeros")
@@ -149,11 +178,30 @@ assert all(row["estimated_bits"] <= 0.3 * 512 * 768 for row in record.rows)
 # weights of every hidden layer, train on. In the paper pruning has twice L0onie's steps; here all three have as many,
 # and half of pruning's are fine-tuning.
 
-# %%
-figures.loonie_rate_distortion("nonzeros")
+# %% tags=["hide-input"]
+shown = loonie.rate_distortion(records)
+figure, axes = plot.panels()
+plot.lines(axes, shown)
+axes.set(xlabel="16 bits a nonzero value, per pixel (an estimate)", ylabel=plot.PSNR)
+axes.legend(frameon=False, fontsize=9)
+plot.sign(figure, shown.records)
+figure
 
-# %%
-figures.loonie_histogram()
+# %% tags=["hide-input"]
+shown = loonie.psnr_of_pictures(records)
+figure, axes = plot.panels()
+for height, row in enumerate(shown.rows):
+    colour, mean = plot.style(row["series"])["color"], np.mean(row["psnr"])
+    counts, edges = np.histogram(row["psnr"], bins=np.arange(19, 37, 1.0))
+    axes.bar(edges[:-1] + 0.5, counts / 12, bottom=height, width=0.9, color=colour, alpha=0.35)
+    axes.plot(row["psnr"], np.full(len(row["psnr"]), height - 0.06), "|", color=colour, ms=9)
+    axes.plot([mean, mean], [height - 0.12, height + 0.7], color=colour, lw=2)
+    axes.annotate(f"{mean:.2f}", (mean, height + 0.72), ha="center", fontsize=9)
+names = [row["name"] for row in shown.rows]
+axes.set(xlabel=plot.PSNR, yticks=range(len(names)), yticklabels=names)
+axes.grid(visible=False, axis="y")
+plot.sign(figure, shown.records)
+figure
 
 # %%
 for tau in (0.07, 0.15, 0.3, 0.6):
@@ -190,8 +238,17 @@ assert abs(equal) < 0.2
 # and multiplier move faster than the paper's, because 5,000 steps must do for 50,000. Where the line is dotted, some
 # picture is over its budget still. Speed itself is judged at the preset `paper` only.
 
-# %%
-figures.loonie_race()
+# %% tags=["hide-input"]
+shown = loonie.race_course(records)
+figure, axes = plot.panels()
+for row, colour in zip(shown.rows, ("#0072B2", "#000000", "#888888"), strict=True):
+    over, psnr = np.array(row["over"]), np.array(row["y"])
+    axes.plot(row["x"], np.where(over, np.nan, psnr), color=colour, lw=1.8, label=row["name"])
+    axes.plot(row["x"], np.where(over, psnr, np.nan), ":", color=colour, lw=1.8)
+axes.set(xlabel="work of training, 10¹² multiply-accumulates a picture", ylabel=plot.PSNR)
+axes.legend(frameon=False)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # ## Positions must be paid for
@@ -222,7 +279,15 @@ for tau in (0.07, 0.15, 0.3, 0.6):
     share = loonie.position_share(records, tau)
     print(f"at {tau} the files are {share:.1f} % longer than what the paper counts")
     assert share > 5
-figures.loonie_rate_distortion("file")
+
+# %% tags=["hide-input"]
+shown = loonie.rate_distortion(records, "file")
+figure, axes = plot.panels()
+plot.lines(axes, shown)
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+axes.legend(frameon=False, fontsize=9)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # ## A file that is worth its bytes
@@ -293,15 +358,27 @@ for part, size in layout(measured.data):
 assert 0.95 * bpp <= measured.bpp <= bpp
 assert measured.psnr > dense.psnr
 
-# %%
-figures.loonie_files()
+# %% tags=["hide-input"]
+shown = loonie.files_against_published(records)
+figure, axes = plot.panels()
+for row in shown.rows:
+    look = plot.style(row["series"])
+    if "printed" in row:
+        look |= {"mfc": "none", "ls": "--", "lw": 1}
+    if "whole" in row:
+        look |= {"ms": 17, "ls": "none"}
+    axes.plot(row["x"], row["y"], label=row["name"], **look)
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
+axes.legend(frameon=False, fontsize=8)
+plot.sign(figure, shown.records)
+figure
 
 # %% [markdown]
 # The eight pictures of the line are harder than all twenty-four, whose mean is the large star. From the bundled
 # photograph, files side by side:
 
 # %%
-figures.loonie_reconstructions()
+plot.pictures(loonie.reconstructions(records), crop=(10, 146, 192, 160))
 
 # %% [markdown]
 # ## What each part does
@@ -311,7 +388,7 @@ figures.loonie_reconstructions()
 # without the positional features, and then with gates beside the quantisation.
 
 # %%
-figures.loonie_parts_table()
+plot.table(loonie.parts_table(records))
 
 # %%
 parts = {
@@ -359,7 +436,7 @@ assert np.mean(given_away) < 0.8
 # ## The numbers
 
 # %%
-figures.loonie_table()
+plot.table(loonie.methods_table(records))
 
 # %% [markdown]
 # The column of multiply-accumulates tells what gates on single weights do not give: a scattered zero saves no
@@ -380,7 +457,6 @@ figures.loonie_table()
 import tempfile
 from pathlib import Path
 
-from reproduce.figures.base import new_figure, sign
 from reproduce.runner import Request
 from reproduce.runner import run as make
 
@@ -389,24 +465,24 @@ make(loonie.loonie_plans(request), request.out)
 made = Records(request.out, preset=preset).find("loonie", data=pictures)
 
 # %%
-figure, axes = new_figure()
-for label in ("file", "nonzeros", "magnitude", "dense"):
+figure, axes = plot.panels()
+for label in loonie.METHODS:
     own = [record for record in made if record.config["label"] == label]
-    name, colour, marker = figures.STYLE[label]
-    axes.plot(*Curve.of((r.mean("bpp"), r.mean("psnr")) for r in own), marker + "-", color=colour, ms=8, label=name)
-axes.set(xlabel="bits per pixel of the file", ylabel="PSNR in dB")
+    points = Curve.of((r.mean("bpp"), r.mean("psnr")) for r in own)
+    axes.plot(*points, label=loonie.NAMES[label], **plot.style(label, ms=8))
+axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
 axes.legend(frameon=False)
-sign(figure, made)
+plot.sign(figure, made)
 figure
 
 # %% [markdown]
 # ## Verdict
 
 # %%
-figures.verdict_table("L0onie")
+tables.verdict_table("L0onie")
 
 # %%
-figures.verdict_table("our files")
+tables.verdict_table("our files")
 
 # %% [markdown]
 # ## A widget

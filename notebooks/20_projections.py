@@ -25,15 +25,18 @@ seed = 0
 sparsity = 0.83  # the share of zeros of the paper's Table I
 
 # %% tags=["hide-input"]
+import numpy as np
 import torch
 
-from reproduce import drawings, figures, widgets
+from reproduce import bench, drawings, plot, widgets
+from reproduce.records import Records
 from sparsecomp.checks import one_of
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
 from sparsecomp.training.configs import PRESETS
 
 one_of("preset", preset, PRESETS)
-names = drawings.PROJECTION_NAMES
+names = bench.PROJECTION_NAMES
+records = Records(preset="laptop")
 
 # %% [markdown]
 # ## The nearest point of a ball
@@ -129,7 +132,17 @@ drawings.balls(seed)
 # %%
 found = {name: radius_for_sparsity([v], sparsity, name) for name in names}
 left = {name: PROJECTIONS[name](v, found[name][0]) for name in names}
-drawings.layers({"the layer": v} | {names[name]: w for name, w in left.items()})
+
+# %% tags=["hide-input"]
+layers = {"the layer": v} | {names[name]: w for name, w in left.items()}
+largest = max(float(w.abs().max()) for w in layers.values())
+figure, panels = plot.panels(2, 3, size=(8.4, 5.8))
+for axes, (title, w) in zip(panels.flat, layers.items(), strict=True):
+    zeros, gone = (float(of.double().mean()) for of in (w == 0, (w == 0).all(1)))
+    axes.imshow(drawings.layer_picture(w, largest), interpolation="nearest")
+    axes.set_title(f"{title}\nzeros {zeros:.0%}, dead filters {gone:.0%}", fontsize=9)
+    axes.axis("off")
+figure
 
 # %%
 dead = {name: float((w == 0).all(1).double().mean()) for name, w in left.items()}
@@ -163,7 +176,7 @@ for pair in (("l1", "bilevel_l11"), ("l1inf", "bilevel_l1inf")):
         assert distance[0] < distance[1] and float(gone[0][:-1]) < float(gone[1][:-1])
 columns = ["ball", "radius, share of norm", "Euclidean: distance", "bilevel: distance"]
 columns += ["Euclidean: dead", "bilevel: dead"]
-figures.Table(rows, columns=columns)
+plot.Table(rows, columns=columns)
 
 # %% [markdown]
 # Bilevel $\ell_{1,\infty}$ needs one pass for the maxima and one to clip. The exact projection must know, for every
@@ -175,8 +188,23 @@ figures.Table(rows, columns=columns)
 # Here Newton's method runs for $\theta$ and all $\mu_i$ at once {cite:p}`chu`. The exact projection is gentle: it
 # keeps many filters, clipped low. The bilevel one keeps few, and these nearly whole.
 
-# %%
-drawings.projection_courses(v)
+# %% tags=["hide-input"]
+figure, panels = plot.panels(1, 3, size=(8.4, 3.4), sharey=True)
+shares = np.linspace(0.01, 1, 60)
+for name, title in names.items():
+    landed = [PROJECTIONS[name](v, share * ball_norm(v, name)) for share in shares]
+    courses = {
+        "share of zeros": [float((w == 0).double().mean()) for w in landed],
+        "share of dead filters": [float((w == 0).all(1).double().mean()) for w in landed],
+        "distance to v, over |v|": [float((w - v).norm() / v.norm()) for w in landed],
+    }
+    look = plot.style(name, marker="", ls="--" if name.startswith("bilevel") else "-")
+    for axes, (what, course) in zip(panels, courses.items(), strict=True):
+        axes.plot(shares, course, label=title, **look)
+        axes.set(title=what, xlabel="radius, share of the norm")
+handles = panels[0].get_legend_handles_labels()
+figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+figure
 
 # %% [markdown]
 # ## Nearest, for a number of zeros
@@ -196,7 +224,7 @@ for name, w in left.items():
 columns = ["projection", "dead filters", "distance", "distance of v, masked"]
 assert distance["bilevel_l11"] < distance["l1"]
 assert distance["bilevel_l1inf"] < min(distance["l1inf"], distance["l21"])
-figures.Table(rows, columns=columns)
+plot.Table(rows, columns=columns)
 
 # %% [markdown]
 # At 83 % zeros both bilevel maps are *nearer* to this layer than the projections they are not. They reach that many
@@ -243,7 +271,7 @@ for name, project in PROJECTIONS.items():
 # 1 finds no weak one, and does what $\ell_1$ does.)
 
 # %%
-figures.projections_table()
+plot.table(bench.projections_table(records))
 
 # %% [markdown]
 # ## Verdict

@@ -38,7 +38,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from reproduce import drawings, figures, widgets
+from reproduce import drawings, plot, tables, widgets
 from reproduce.papers import cae_admm as numbers
 from reproduce.records import Records, published
 from sparsecomp import codecs, complexity, data, metrics
@@ -67,11 +67,17 @@ draw = torch.Generator().manual_seed(seed)
 # pixels that JPEG has {cite:p}`jpeg`. It holds as many numbers as the picture does; in the middle a tenth of them is
 # left, those of largest magnitude. On the right it is a tenth, too, and the text below says how it was chosen.
 
-# %%
-drawings.pruned_code(detail, keep)
+# %% tags=["hide-input"]
+code = drawings.block_dct(detail)
+shown = {f"all {code.numel():,} numbers\nof the code": detail}
+for update, how in ((top_l, "the largest"), (released, "chosen as in the released code")):
+    left = drawings.from_block_dct(update(code, keep))
+    psnr = metrics.psnr(reference=detail, reconstruction=left)
+    shown[f"{kept(keep, code.numel()):,}, {how}\n{psnr:.2f} dB"] = left
+plot.pictures(shown)
 
 # %%
-code, lost = drawings.block_dct(detail), {}
+lost = {}
 for name, update in Z_UPDATES.items():
     left = update(code, keep)
     shown = drawings.from_block_dct(left)
@@ -162,8 +168,19 @@ widgets.two_sets()
 # ever rests. Watch the green arrow there: $U$ grows until its tip is beyond the dotted diagonal, the projection takes
 # the other axis, and the account begins to fill up again.
 
-# %%
-drawings.residuals()
+# %% tags=["hide-input"]
+steps = np.arange(1, 61)
+figure, both = plot.panels(1, 2, size=(8.4, 3.2), sharey=True)
+for axes, where in zip(both, drawings.SETS, strict=True):
+    for rho, colour in zip(drawings.RHOS, (drawings.GREEN, drawings.BLUE, drawings.ORANGE), strict=True):
+        split, _ = drawings.alternate(where, rho, len(steps))
+        primal, dual = np.maximum(split.history, 1e-8).T  # what is smaller is drawn at 1e-8
+        axes.semilogy(steps, primal, color=colour, lw=1.5, label=f"ρ = {rho:g}, primal")
+        axes.semilogy(steps, dual, "--", color=colour, lw=1.2, label=f"ρ = {rho:g}, dual")
+    axes.set(title=f"the {where}", xlabel="step")
+both[0].set_ylabel("residual")
+figure.legend(*both[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+figure
 
 # %% [markdown]
 # One can say when a point can be a point of rest. The entry $j$ that is dropped has $U_j = -\partial_j d / \rho$, and
@@ -470,10 +487,30 @@ assert zeros["pruned"] > zeros["not pruned"]
 
 # %% [markdown]
 # Whether a training came to rest, the residuals tell: root mean squares over the entries of all codes, in units of
-# one step of the code.
+# one step of the code. The upper row compares the four shares. The lower row compares other settings at 10 %, and the
+# released choices; its residuals are on a logarithmic scale.
 
-# %%
-figures.admm_residuals()
+# %% tags=["hide-input"]
+shown = numbers.residuals(records)
+course = {row["series"]: row for row in shown.rows}
+panels = {"primal": "primal residual", "dual": "dual residual", "zeros": "share of zeros"}
+colours = {
+    "keep 40": "#9ecae1", "keep 20": "#4292c6", "keep 10": "#000000", "keep 5": "#D55E00",
+    "rho 0.03": "#E69F00", "rho 0.3": "#009E73", "every 256": "#CC79A7", "released": "#888888",
+}  # fmt: skip
+figure, both = plot.panels(2, 3, size=(9.6, 5.4), sharex=True)
+for row, labels in zip(both, (numbers.PRUNED, ("keep 10", *numbers.VARIED, "released")), strict=True):
+    for axes, (column, title) in zip(row, panels.items(), strict=True):
+        for label in labels:
+            of = course[label]
+            axes.plot(of["step"], of[column], color=colours[label], lw=1.4, label=of["name"])
+        axes.set(title=title, yscale="log" if "released" in labels and column != "zeros" else "linear")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+for axes in both[1]:
+    axes.set_xlabel("step")
+config = shown.records[0].config
+plot.sign(figure, shown.records, f"{config['descent']['codes']:,} training crops of {config['train']['data']}")
+figure
 
 # %%
 course = {
@@ -507,18 +544,42 @@ assert all(
 # Every training on Kodak, 24 pictures, the codes as the encoder makes them. ± is the deviation over two seeds; rows
 # without it have one.
 
-# %%
-figures.admm_variants_table()
+# %% tags=["hide-input"]
+plot.table(numbers.variants_table(records))
 
 # %% [markdown]
 # Figure 2. Our points are files. The paper's own points stand there twice, as printed and, if they are nats, in bits;
 # grey is what its authors compare with.
 
-# %%
-figures.admm_rate_distortion("ssim")
+# %% tags=["hide-input"]
+def figure_2(metric, right=3.0):
+    shown = numbers.rate_distortion(records, metric)
+    looks = {"code": {"zorder": 4}, "share": {"ls": "--", "ms": 4}, "all": {"ls": ":", "ms": 3}, "standard": {"ms": 4}}
+    greys, colours = iter(("-", "--", ":", "-.")), iter(("#009E73", "#882255"))
+    figure, axes = plot.panels(size=(7.2, 6.0))
+    for row in shown.rows:
+        kind, x, y, name = row["kind"], row["x"], row["y"], row["name"]
+        if kind == "printed":
+            axes.plot(x, y, label=name, zorder=5, **plot.printed(next(colours)))
+        elif kind == "compared":
+            axes.plot(x, y, next(greys), color="#999999", lw=1, label=name, zorder=1)
+        elif len(x) == 1:  # one training: its name stands beside the point
+            up = -16 if row["series"] == "released" else 8
+            axes.plot(x, y, **plot.style(row["series"], zorder=4))
+            axes.annotate(name, (x[0], y[0]), (0, up), textcoords="offset points", ha="center", fontsize=8)
+        else:
+            axes.plot(x, y, label=name, **plot.style(row["series"], **looks[kind]))
+    plot.zoom(axes, right, min(min(row["y"]) for row in shown.rows if row["kind"] in ("code", "printed")))
+    axes.set(xlabel=plot.BPP, ylabel=plot.LABELS[metric])
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    plot.sign(figure, shown.records)
+    return figure
 
-# %%
-figures.admm_rate_distortion("ms_ssim")
+
+figure_2("ssim")
+
+# %% tags=["hide-input"]
+figure_2("ms_ssim")
 
 # %% [markdown]
 # **The fair question.** At equal bytes, does pruning the code beat training its entropy? Mean vertical distances of
@@ -527,8 +588,8 @@ figures.admm_rate_distortion("ms_ssim")
 # model, of 10 %, and of $\lambda = 400$; their own share of the other pruned ones. The last row is one share against
 # one price, for each of two seeds, both measured from the curve of the first.
 
-# %%
-figures.admm_fair_table()
+# %% tags=["hide-input"]
+plot.table(numbers.fair_table(records))
 
 # %%
 code = numbers.difference(records, "pruned", "estimated", files="code")
@@ -575,9 +636,9 @@ assert numbers.lost_in_use(records, "lambda 400") < numbers.lost_in_use(records,
 # the size of the network and its training, not the code.)
 
 # %%
-plain = numbers.only(numbers.training(records, "unpruned"), "code")
+plain = numbers.training(records, "unpruned", files="code")
 for label in ("16 channels", "lambda 50"):
-    other = numbers.only(numbers.training(records, label), "code")
+    other = numbers.training(records, label, files="code")
     saved = numbers.saved(plain.mean("bpp"), other.mean("bpp"))
     lost = plain.mean("ssim") - other.mean("ssim")
     print(f"{label}: {saved:.0f} % fewer bytes, {lost:.4f} of SSIM lost")
@@ -592,7 +653,7 @@ assert plain.mean("ssim") < numbers.family(records, "jpeg2000").at(0.7)
 
 # %%
 for label in ("rho 0.03", "keep 10", "rho 0.3", "every 256"):
-    record = numbers.only(numbers.training(records, label), "code")
+    record = numbers.training(records, label, files="code")
     print(
         f"{label:10s}{record.mean('zeros'):.1%} zeros, {record.mean('bpp'):.3f} bpp, "
         f"SSIM {record.mean('ssim'):.4f}, "
@@ -600,7 +661,7 @@ for label in ("rho 0.03", "keep 10", "rho 0.3", "every 256"):
     )
     assert -0.03 < numbers.above(records, label, "estimated") < -0.01
 strong, few = (
-    numbers.only(numbers.training(records, label), "code") for label in ("rho 0.3", "keep 5")
+    numbers.training(records, label, files="code") for label in ("rho 0.3", "keep 5")
 )
 assert strong.mean("bpp") < few.mean("bpp") and strong.mean("ssim") > few.mean("ssim")
 
@@ -617,8 +678,8 @@ assert strong.mean("bpp") < few.mean("bpp") and strong.mean("ssim") > few.mean("
 # here: Kodak and 175 test pictures of BSDS500, of 481 × 321, stand in. Before and after are two trainings from the
 # same start, without and with the pruning schedule; ± is half of a 95 % interval over the pictures.
 
-# %%
-figures.admm_table1()
+# %% tags=["hide-input"]
+plot.table(numbers.table_1(records))
 
 # %%
 files, nats = numbers.rate_saved(records), numbers.rate_saved(records, "nats")
@@ -638,16 +699,16 @@ assert files > 80 and nats > 75 and numbers.zeros_gained(records) > 65
 
 # %%
 for label in ("unpruned", "released", "keep 10"):
-    record = numbers.only(numbers.training(records, label), "code")
+    record = numbers.training(records, label, files="code")
     print(
         f"{label:10s}{record.mean('zeros'):6.1%} zeros, {record.mean('bpp'):.3f} bpp, "
         f"SSIM {record.mean('ssim'):.4f}"
     )
 
 # %%
-fewer, more = numbers.released_gains(records)
+fewer, more = numbers.released_rate(records), numbers.released_zeros(records)
 free, released_code = (
-    numbers.only(numbers.training(records, label), "code") for label in ("unpruned", "released")
+    numbers.training(records, label, files="code") for label in ("unpruned", "released")
 )
 lost = free.mean("ssim") - released_code.mean("ssim")
 moved = released_code.result["admm"]["dual"][-1] / 0.1
@@ -668,8 +729,8 @@ assert fewer > 40 and 15 < more < 25 and lost < 0.006 and moved < 0.05
 # pictures, and as the mean over patches of 128 × 128; and JPEG 2000 with and without its colour transform, which
 # Pillow leaves off unless told otherwise. Means over the mixed set.
 
-# %%
-figures.admm_nats_table()
+# %% tags=["hide-input"]
+plot.table(numbers.nats_table(records))
 
 # %%
 after = numbers.mixed(records, "keep 10")
@@ -695,8 +756,8 @@ assert numbers.mixed(records, "jpeg2000").mean("ssim") > 0.1 + numbers.mixed(rec
 # of its code that is kept in use. Seconds are from picture to file to picture, one thread of a CPU each; the paper's
 # are of its network alone, on two GPUs.
 
-# %%
-figures.admm_table2()
+# %% tags=["hide-input"]
+plot.table(numbers.table_2(records))
 
 # %% [markdown]
 # The paper's order is CAE-ADMM, JPEG, JPEG 2000. With files, and with JPEG 2000 called fairly, it is JPEG 2000, then
@@ -716,8 +777,11 @@ assert 23 < work < 25 and 5 < numbers.time_over(records, "jpeg2000") < 8
 # %% [markdown]
 # Figure 3, files of at most 0.3 bpp:
 
-# %%
-figures.admm_pictures(0.3)
+# %% tags=["hide-input"]
+shown = numbers.details(records, bpp=0.3)
+figure = plot.pictures(shown, columns=2)
+plot.sign(figure, shown.records, shown.rows[0]["of"])
+figure
 
 # %% [markdown]
 # Figure 4, the code before and after. Every square is a channel, black is zero, blue above, orange below. Two
@@ -725,8 +789,17 @@ figures.admm_pictures(0.3)
 # empty. At the bottom the code is pruned to 10 % in use: of the many entries of magnitude 1 the first stay, so that
 # whole channels go. (Among equals any choice is a projection; this one is the same every time.)
 
-# %%
-figures.admm_codes()
+# %% tags=["hide-input"]
+shown = numbers.codes(records)
+channels, height, width = shown.rows[0]["code"].shape
+size = -(-channels // 8) * (height + 2), 8 * (width + 2)  # eight channels side by side
+figure, panels = plot.panels(len(shown.rows), size=(7.2, 0.3 + len(shown.rows) * (0.3 + 7.0 * size[0] / size[1])))
+for axes, row in zip(panels, shown.rows, strict=True):
+    axes.imshow(drawings.code_map(row["code"], size), interpolation="nearest")
+    axes.set_title(row["title"], fontsize=10)
+    axes.axis("off")
+plot.sign(figure, shown.records, shown.rows[0]["of"])
+figure
 
 # %% [markdown]
 # ## The experiment
@@ -743,7 +816,6 @@ figures.admm_codes()
 import tempfile
 from pathlib import Path
 
-from reproduce.figures.base import new_figure, sign
 from reproduce.runner import Request
 from reproduce.runner import run as make
 
@@ -752,15 +824,17 @@ wanted = ("unpruned", *numbers.HEADLINE)
 make([plan for plan in numbers.plans(request) if plan.label in wanted and plan.seed == seed], request.out)
 made = Records(request.out, preset=preset).find("cae_admm", data=pictures)
 
-# %%
-figure, axes = new_figure()
-for record, marker in zip(made, "oDs", strict=False):
-    axes.plot(*record.curve("ssim"), marker + "-", label=record.config["label"])
-printed = numbers.points("ssim")
-axes.plot(*zip(*printed, strict=True), "o", mfc="none", color="#777777", label="the paper's points, as printed, Kodak")
-axes.set(xlabel="bits per pixel of the file", ylabel="SSIM")
-axes.legend(frameon=False)
-sign(figure, made)
+# %% tags=["hide-input"]
+series = {label: name for name, labels in numbers.FAMILIES.items() for label in labels}
+figure, axes = plot.panels()
+for record in made:
+    label = record.config["label"]
+    axes.plot(*record.curve("ssim"), label=numbers.NAMES[label], **plot.style(series[label]))
+paper = zip(*numbers.points("ssim"), strict=True)
+axes.plot(*paper, label="the paper's points, as printed, Kodak", **plot.printed("#777777"))
+axes.set(xlabel=plot.BPP, ylabel=plot.SSIM)
+figure.legend(loc="outside upper center", ncols=2, frameon=False)
+plot.sign(figure, made)
 figure
 
 # %% [markdown]
@@ -772,16 +846,16 @@ figure
 # size and schedule, it costs some.
 
 # %%
-figures.verdict_table("CAE-ADMM")
+tables.verdict_table("CAE-ADMM")
 
 # %%
-figures.verdict_table("beyond the papers", keys="admm")
+tables.verdict_table("beyond the papers", keys="admm")
 
 # %% [markdown]
 # The models that a file can name:
 
-# %%
-figures.admm_models_table()
+# %% tags=["hide-input"]
+plot.table(numbers.models_table())
 
 # %% [markdown]
 # ## A widget

@@ -27,6 +27,8 @@ import numpy as np
 import torch
 
 from reproduce import records
+from reproduce.figure_data import Entry, FigureData
+from reproduce.records import Records
 from sparsecomp import data
 from sparsecomp.checks import whole
 from sparsecomp.codecs.network import Loonie
@@ -78,7 +80,7 @@ class Bench:
     def ratios(self, row: Row) -> list[float | None]:
         """How many times less than `reference` a row needs to each target."""
         pairs = zip(self.rows[0].seconds, row.seconds, strict=True)
-        return [None if seconds is None else reference / seconds for reference, seconds in pairs]
+        return [reference / seconds if reference and seconds else None for reference, seconds in pairs]
 
 
 def bench_fit(seed: int = 0) -> Bench:
@@ -359,3 +361,62 @@ def _seconds(fn: Callable[[], object]) -> float:
     fn()
     wait()
     return time.perf_counter() - start
+
+
+# Data of tables -------------------------------------------------------------------------------------------------------
+
+PROJECTION_NAMES = {
+    "l1": "l1 (= l1,1)",
+    "bilevel_l11": "bilevel l1,1 (Algorithm 1)",
+    "l21": "l2,1",
+    "l1inf": "l1,inf",
+    "bilevel_l1inf": "bilevel l1,inf",
+}
+
+
+def bench_table(records: Records) -> FigureData:
+    """Seconds to a PSNR on kodim15, 10x28: COIN's own way in PyTorch, the engine with and without its kernel.
+
+    The seconds of COIN's own way are extrapolated: three timed steps times the steps of a recorded course.
+    """
+    record = max(records.at(None).some("bench", data="kodim15"), key=lambda r: r.config["threads"])
+    rows = []
+    for row in record.rows:
+        shown = {
+            "mode": f"{row['mode']}, {row['backend']}" + (", extrapolated" if row["mode"] == "reference" else ""),
+            "optimiser": row["optimiser"],
+            "pixels a step": f"{row['pixels']:,}",
+            "ns a pixel and step": f"{row['nanoseconds']:,.0f}",
+        }
+        for reached in row["reached"]:
+            missed = reached["seconds"] is None
+            shown[f"s to {reached['target']:g} dB"] = "–" if missed else f"{reached['seconds']:,.1f}"
+            shown[f"ratio, {reached['target']:g} dB"] = "–" if missed else f"{reached['ratio']:.0f}x"
+        rows.append(shown | {"threads": record.config["threads"]})
+    return FigureData(rows, [record])
+
+
+def projections_table(records: Records) -> FigureData:
+    """Milliseconds of each projection of a 512x512x3x3 tensor, as multiples of a sort, and what it leaves."""
+    record = max(records.at(None).some("bench", data="normal"), key=lambda r: r.config["threads"])
+    rows = [
+        {
+            "projection": PROJECTION_NAMES[row["projection"]],
+            "ms": f"{row['milliseconds']:,.1f}",
+            "times a sort": f"{row['ratio']:.2f}",
+            "zeros": f"{100 * row['sparsity']:.1f} %",
+            "dead filters": f"{100 * row['dead']:.1f} %",
+            "distance to v, over |v|": f"{row['distance']:.3f}",
+            "over the Euclidean one, same radius": f"{row['over_euclidean']:.3f}" if row["over_euclidean"] else "–",
+            "released code, ms (shown, not counted)": f"{row['released']:,.0f}" if row["released"] else "–",
+            "threads": record.config["threads"],
+        }
+        for row in record.rows
+    ]
+    return FigureData(rows, [record])
+
+
+FIGURES = {
+    "projections": Entry("Speed of the projections", projections_table, "bench", "bench projections"),
+    "bench": Entry("Seconds to a PSNR", bench_table, "bench", "bench fit"),
+}

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduce.papers import baselines, cae_admm, loonie, sparse_cae
 from reproduce.records import RESULTS, Records
+from reproduce.studies import PAPERS
 from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
 
@@ -37,7 +37,6 @@ COMPARISONS: dict[str, Callable[[float, float, float], bool]] = {
     "at most": lambda ours, value, tolerance: ours <= value + tolerance,
     "above": lambda ours, value, tolerance: ours > value + tolerance,
 }
-PAPERS = {"baselines": baselines, "loonie": loonie, "sparse_cae": sparse_cae, "cae_admm": cae_admm}
 
 
 @dataclass(frozen=True)

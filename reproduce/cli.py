@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -105,7 +105,7 @@ def study(
 class _Pairs(TyperCommand):
     """typer knows no list of pairs: ``-p name value`` is read as ``-p name=value``."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         rest, joined = list(args), []
         while rest:
             joined.append(rest.pop(0))

@@ -1,39 +1,31 @@
 """Drawings that explain: figures that show no record, made of closed forms and seeded numbers alone.
 
-What shows a result is in `figures`, and has a record behind it.
+What shows a result is drawn in the chapters, from records.
 """
 
 from __future__ import annotations
 
 import copy
-import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib import figure as matplotlib_figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import nn
 
-from sparsecomp import data, metrics
+from reproduce.bench import PROJECTION_NAMES
+from reproduce.plot import Figure
+from sparsecomp import data
 from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.sparse_cae import SparseCAE
-from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, top_l
-from sparsecomp.sparsify.gates import HardConcrete
+from sparsecomp.sparsify.admm import Admm, top_l
 from sparsecomp.sparsify.lagrangian import Multipliers
-from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, project_l1
+from sparsecomp.sparsify.projections import PROJECTIONS, project_l1
 
-
-class Figure(matplotlib_figure.Figure):
-    """A matplotlib figure that a notebook shows without pyplot, and so without any global state."""
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=150, bbox_inches="tight")
-        return file.getvalue()
-
+Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 # The front page ------------------------------------------------------------------------------------------------------
 
@@ -72,28 +64,7 @@ def front() -> Figure:
     return figure
 
 
-# Chapter 11: gates, and the game --------------------------------------------------------------------------------------
-
-
-def gate_distribution() -> Figure:
-    """Draws of a hard-concrete gate for three ``log_alpha``: shares in 40 bins, and those that are exactly 0 or 1."""
-    gates, figure = HardConcrete(), Figure(figsize=(8.4, 2.6), layout="constrained", facecolor="white")
-    edges = np.linspace(0, 1, 41)
-    for axes, log_alpha in zip(figure.subplots(1, 3, sharey=True), (-2.0, 0.0, 2.0), strict=True):
-        drawn = gates.sample(torch.full((200_000,), log_alpha), torch.Generator().manual_seed(0)).numpy()
-        inside = drawn[(drawn > 0) & (drawn < 1)]
-        counts, _ = np.histogram(inside, edges)
-        axes.stairs(counts / len(drawn), edges, color="#0072B2", fill=True, alpha=0.4)
-        for end in (0, 1):
-            axes.bar(end, (drawn == end).mean(), width=0.03, color="#D55E00")
-        median = float(gates.median(torch.tensor(log_alpha)))
-        axes.axvline(median, color="#000000", ls="--", lw=1)
-        opened = float(gates.open_probability(torch.tensor(log_alpha)))
-        axes.set_title(f"log α = {log_alpha:g}: open with {opened:.2f}, median {median:.2f}", fontsize=9)
-        axes.set_xlabel("gate z")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("share of draws\n(orange: exactly 0 or 1)")
-    return figure
+# Chapter 11: the game --------------------------------------------------------------------------------------
 
 
 def duel(steps: int) -> Figure:
@@ -123,14 +94,6 @@ def duel(steps: int) -> Figure:
 
 # Chapter 20: projections ----------------------------------------------------------------------------------------------
 
-PROJECTION_NAMES = {
-    "l1": "l1 (= l1,1)",
-    "bilevel_l11": "bilevel l1,1 (Algorithm 1)",
-    "l21": "l2,1",
-    "l1inf": "l1,inf",
-    "bilevel_l1inf": "bilevel l1,inf",
-}
-COLOURS = {"l1": "#000000", "bilevel_l11": "#D55E00", "l21": "#009E73", "l1inf": "#0072B2", "bilevel_l1inf": "#56B4E9"}
 
 
 def seeded_layer(seed: int = 0, filters: int = 48, taps: int = 54) -> torch.Tensor:
@@ -197,45 +160,6 @@ def layer_picture(weights: torch.Tensor, largest: float, side: int = 3) -> np.nd
     return shown.round().astype(np.uint8).repeat(side, 0).repeat(side, 1)
 
 
-def layers(projected: Mapping[str, torch.Tensor]) -> Figure:
-    """Layers side by side, a row a filter, each with its shares of zeros and of dead filters (grey rows)."""
-    columns = 3
-    rows = -(-len(projected) // columns)
-    figure = Figure(figsize=(8.4, 2.9 * rows), layout="constrained", facecolor="white")
-    largest = max(float(w.abs().max()) for w in projected.values())
-    for axes, (title, w) in zip(figure.subplots(rows, columns, squeeze=False).flat, projected.items(), strict=False):
-        axes.imshow(layer_picture(w, largest), interpolation="nearest")
-        zeros, dead = float((w == 0).double().mean()), float((w == 0).all(1).double().mean())
-        axes.set_title(f"{title}\nzeros {zeros:.0%}, dead filters {dead:.0%}", fontsize=9)
-    for axes in figure.axes:
-        axes.axis("off")
-    return figure
-
-
-def projection_courses(v: torch.Tensor) -> Figure:
-    """Zeros, dead groups and distance over the radius, which is given as a share of the tensor's own norm."""
-    figure = Figure(figsize=(8.4, 3.2), layout="constrained", facecolor="white")
-    panels, shares = figure.subplots(1, 3, sharey=True), np.linspace(0.01, 1, 60)
-    for name, title in PROJECTION_NAMES.items():
-        landed = [PROJECTIONS[name](v, share * ball_norm(v, name)).flatten(1) for share in shares]
-        courses = (
-            [float((w == 0).double().mean()) for w in landed],
-            [float((w == 0).all(1).double().mean()) for w in landed],
-            [float((w - v.flatten(1)).norm() / v.norm()) for w in landed],
-        )
-        for axes, course in zip(panels, courses, strict=True):
-            line = "--" if name.startswith("bilevel") else "-"
-            axes.plot(shares, course, line, color=COLOURS[name], lw=1.6, label=title)
-    for axes, title in zip(panels, ("share of zeros", "share of dead filters", "distance to v, over |v|"), strict=True):
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("radius, share of the norm")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
-    )
-    return figure
-
-
 # Chapters 21 and 30: the networks -------------------------------------------------------------------------------------
 
 
@@ -251,7 +175,7 @@ def autoencoder(model: SparseCAE | CaeAdmm | None = None) -> Figure:
     side = 16 * (sparse_cae if gille else cae_admm).SCALE
     sizes = _sizes(model, side)
 
-    def macs(layer: nn.Module) -> float:
+    def macs(layer: Convolution) -> float:
         # A tap of a transposed convolution whose stride is its kernel reaches one place; all others read every tap.
         taps = 1 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
         return layer.in_channels * layer.out_channels * taps * sizes[layer] ** 2
@@ -268,7 +192,7 @@ def autoencoder(model: SparseCAE | CaeAdmm | None = None) -> Figure:
         for inside, told in _boxes(half):
             share, height, block = sum(map(macs, inside)) / total, sizes[inside[0]], len(inside) > 1
             x += 0 if after_block is None else 0.015 if block and after_block else 0.06
-            width = 0.07 if block else 0.04 + 0.05 * np.log2(inside[0].out_channels)
+            width = 0.07 if block else 0.04 + 0.05 * math.log2(inside[0].out_channels)
             colour = tuple(1 - share**0.5 * (1 - c) for c in (0.0, 0.45, 0.70))
             axes.add_patch(Rectangle((x, -height / 2), width, height, facecolor=colour, edgecolor="#555555", lw=0.8))
             if block:
@@ -300,23 +224,23 @@ def _percent(share: float) -> str:
 
 
 @torch.no_grad()
-def _sizes(model: SparseCAE | CaeAdmm, side: int) -> dict[nn.Module, float]:
+def _sizes(model: SparseCAE | CaeAdmm, side: int) -> dict[Convolution, float]:
     """Every convolution in the order in which it computes, and the side of its maps as a share of the picture's."""
-    sizes: dict[nn.Module, float] = {}
+    sizes: dict[Convolution, float] = {}
     for layer in model.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, Convolution):
             layer.register_forward_hook(lambda layer, _, output: sizes.update({layer: output.shape[-1] / side}))
     model.decoder(model.encoder(torch.zeros(1, 3, side, side)))
     return sizes
 
 
-def _boxes(module: nn.Module) -> list[tuple[list[nn.Module], str]]:
+def _boxes(module: nn.Module) -> list[tuple[list[Convolution], str]]:
     """The layers of every box, and what is said of it."""
-    boxes: list[tuple[list[nn.Module], str]] = []
+    boxes: list[tuple[list[Convolution], str]] = []
     for child in module.children():
         if isinstance(child, cae_admm.Block):
             boxes.append(([layer for layer in child.modules() if isinstance(layer, nn.Conv2d)], ""))
-        elif isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)):
+        elif isinstance(child, Convolution):
             k, stride = child.kernel_size[0], child.stride[0]
             scale = "" if stride == 1 else (f" ×{stride}" if isinstance(child, nn.ConvTranspose2d) else f" /{stride}")
             boxes.append(([child], f"{child.in_channels}→{child.out_channels}, {k}x{k}{scale}"))
@@ -353,25 +277,6 @@ def _cosines() -> torch.Tensor:
     cosines = torch.cos(torch.pi * (2 * i + 1) * k / 16) / 2
     cosines[0] /= 2**0.5
     return cosines
-
-
-CHOSEN = {"top_l": "the largest", "released": "chosen as in the released code"}
-
-
-def pruned_code(picture: np.ndarray, keep: float) -> Figure:
-    """A picture from a share of the numbers of its `block_dct`: the largest, and those the released code would take."""
-    figure = Figure(figsize=(8.4, 3.2), layout="constrained", facecolor="white")
-    code, panels = block_dct(picture), figure.subplots(1, 3)
-    panels[0].imshow(picture)
-    panels[0].set_title(f"all {code.numel():,} numbers\nof the code", fontsize=9)
-    for axes, (name, update) in zip(panels[1:], Z_UPDATES.items(), strict=True):
-        shown = from_block_dct(update(code, keep))
-        psnr = metrics.psnr(reference=picture, reconstruction=shown)
-        axes.imshow(shown)
-        axes.set_title(f"{kept(keep, code.numel()):,}, {CHOSEN[name]}\n{psnr:.2f} dB", fontsize=9)
-    for axes in panels:
-        axes.axis("off")
-    return figure
 
 
 HESSIAN = torch.tensor([[3.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -449,23 +354,6 @@ def alternating(where: str, steps: int, rhos: Sequence[float] = RHOS) -> Figure:
     return figure
 
 
-def residuals(steps: int = 60, rhos: Sequence[float] = RHOS) -> Figure:
-    """Primal and dual residuals of `alternate` on both sets, step by step; what is below 1e-8 is drawn there."""
-    figure = Figure(figsize=(8.4, 3.0), layout="constrained", facecolor="white")
-    for axes, where in zip(figure.subplots(1, 2, sharey=True), SETS, strict=True):
-        for rho, colour in zip(rhos, (GREEN, BLUE, ORANGE), strict=False):
-            course = np.maximum(alternate(where, rho, steps)[0].history, 1e-8)
-            axes.semilogy(range(1, steps + 1), course[:, 0], color=colour, lw=1.5, label=f"ρ = {rho:g}, primal")
-            axes.semilogy(range(1, steps + 1), course[:, 1], "--", color=colour, lw=1.2, label="dual")
-        axes.set_title(f"the {where}", fontsize=10)
-        axes.set_xlabel("step")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("residual")
-    drawn = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc="outside right center", frameon=False, fontsize=8)
-    return figure
-
-
 def code_map(symbols: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A code int ``(C, h, w)``, channel beside channel, as a picture uint8 of ``size``: zeros are black.
 
@@ -486,5 +374,5 @@ def code_map(symbols: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for number, channel in enumerate(coloured):
         top, left = number // across * size[0] // -(-channels // across), number % across * size[1] // across
         scaled = Image.fromarray(channel).resize((width, height), Image.Resampling.NEAREST)
-        canvas[top : top + height, left : left + width] = scaled
+        canvas[top : top + height, left : left + width] = np.asarray(scaled)
     return canvas

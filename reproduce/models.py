@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reproduce.pictures import PicturePlan, fingerprint, pictures
 from reproduce.records import thin
@@ -72,7 +73,7 @@ def name_of(family: str, label: str, seed: int, train_on: str, preset: str) -> s
     return f"{family}-{plain}-seed-{seed}{trained_on}-{preset}"
 
 
-def sets(request: Request) -> dict[str, str]:
+def sets(request: Request) -> dict[str, Any]:
     """To train on and to score: BSDS500 where other pictures are measured, the bundled ones where these are."""
     bundled = request.pictures_of == "bundled"
     train_on, validate_on = ("bundled", "bundled") if bundled else ("bsds500/train", "bsds500/val")

@@ -13,6 +13,7 @@ import torch
 from reproduce.runner import Plan
 from sparsecomp import data
 from sparsecomp.checks import refuse, whole
+from sparsecomp.codecs.base import Measurement
 
 
 def spread(names: list[str], count: int) -> list[str]:
@@ -75,7 +76,7 @@ class PicturePlan(Plan):
         }  # fmt: skip
 
 
-def row_of(measured: object, estimated_bits: int) -> dict:
+def row_of(measured: Measurement, estimated_bits: int) -> dict:
     """Plain numbers of a measurement, rounded to what is meaningful; the estimate stands beside the file and is no
     rate.
     """

@@ -17,12 +17,14 @@ import platform
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
 from sparsecomp import metrics
 from sparsecomp.checks import InputError
@@ -36,6 +38,8 @@ SCHEMA = 1
 HISTORY_POINTS = 200
 PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
 MAX_ROW_BYTES = 20_000  # a picture; histories are thinned so that a repository of records stays small
+# What PyTorch multiplies matrices of float32 in, on a GPU, by the name of its setting.
+PRECISIONS = {"highest": "float32", "high": "tf32", "medium": "bfloat16"}
 PACKAGES = ("sparsecomp", "torch", "numpy", "pillow", "scikit-image", "pytorch-msssim", "imagecodecs")
 
 
@@ -91,8 +95,8 @@ class RunRecord:
 
     def mean(self, column: str, **where: object) -> float:
         """Mean of a column over the rows that match; `ValueError` if there are none or a value is missing."""
-        values = [row.get(column) for row in self.rows if all(row.get(k) == v for k, v in where.items())]
-        if not values or any(v is None for v in values):
+        values: list[Any] = [row.get(column) for row in self.rows if all(row.get(k) == v for k, v in where.items())]
+        if not values or None in values:
             raise InputError(f"record {self.name}: no mean of {column!r} where {where or 'anything'}")
         return float(np.mean(values))
 
@@ -278,7 +282,7 @@ class Curve(NamedTuple):
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
-def thin(history: list[Sequence[float]], names: tuple[str, ...] = ("step", "psnr")) -> dict:
+def thin(history: Sequence[Sequence[float]], names: tuple[str, ...] = ("step", "psnr")) -> dict:
     """A history as columns of at most 200 points, evenly spaced, the last one always among them.
 
     A fit that has just collapsed may score -inf dB, which JSON cannot hold; no picture is under 0 dB, so 0 stands
@@ -291,8 +295,19 @@ def thin(history: list[Sequence[float]], names: tuple[str, ...] = ("step", "psnr
     return columns
 
 
+def device_name(device: str) -> str:
+    """The name of a device: of a GPU its model, of a CPU its processor, as far as the system names it."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def environment(device: str, commit: str | None = None) -> dict:
-    """Commit, versions and device for a record. ``commit`` is for machines that have the code but no git.
+    """Commit, versions, device and precision for a record. ``commit`` is for machines that have the code but no git.
 
     Without ``commit`` the commit is that of the repository whose top folder holds this package and which tracks it;
     else None. "clean" says whether its tracked files are as committed, None if the commit does not come from git.
@@ -324,6 +339,8 @@ def environment(device: str, commit: str | None = None) -> dict:
         "python": platform.python_version(),
         "versions": versions,
         "device": device,
+        "device_name": device_name(device),
+        "precision": PRECISIONS[torch.get_float32_matmul_precision()] if device != "cpu" else "float32",
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
 

@@ -350,10 +350,11 @@ class _Task:
         self.work.seconds_left()  # nothing begins after the deadline
         self.work.checkpoints.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
-        if self.piece == TRAINING:
-            found = {"result": self.plan.train(self.work)}
-        else:
-            found = {"rows": self.plan.measure(self.work, self.piece)}
+        training = self.piece == TRAINING
+        found: dict = (
+            {"result": self.plan.train(self.work)} if training
+            else {"rows": self.plan.measure(self.work, self.piece)}
+        )  # fmt: skip
         return found | {"seconds": time.perf_counter() - begun}
 
 

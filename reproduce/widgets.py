@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import ipywidgets
 import numpy as np
@@ -20,8 +21,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from reproduce import records, sparse_weights
-from reproduce.drawings import PROJECTION_NAMES, alternating, code_map, duel, layer_picture, seeded_layer
-from reproduce.figures import STANDARD, STYLE
+from reproduce.bench import PROJECTION_NAMES
+from reproduce.drawings import alternating, code_map, duel, layer_picture, seeded_layer
+from reproduce.papers.baselines import NAMES, STANDARD
 from sparsecomp import codecs, data, metrics, network_weights
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import BudgetError
@@ -106,19 +108,19 @@ def codec_budgets() -> ipywidgets.VBox:
     """The astronaut's face through five standard codecs, at a budget that the reader moves."""
     original = data.bundled()["astronaut"]
 
-    def frame(bpp: float, encode: Callable[[str], bytes]) -> ipywidgets.GridBox:
+    def frame(bpp: float) -> ipywidgets.GridBox:
         shown: dict[str, np.ndarray | None] = {ORIGINAL: original}
         for name in STANDARD:
             try:
-                file = encode(name)
+                file = kept_file(f"astronaut-{name}-{bpp:g}.spc")
             except LookupError:
-                shown[f"{STYLE[name][0]}\nno file of\nat most {bpp:g} bpp"] = None
+                shown[f"{NAMES[name]}\nno file of\nat most {bpp:g} bpp"] = None
                 continue
             decoded = codecs.decode(file)
-            shown[caption(STYLE[name][0], file, original, decoded)] = decoded
+            shown[caption(NAMES[name], file, original, decoded)] = decoded
         return tiles(shown)
 
-    frames = [frame(bpp, lambda name, bpp=bpp: kept_file(f"astronaut-{name}-{bpp:g}.spc")) for bpp in BUDGETS]
+    frames = [frame(bpp) for bpp in BUDGETS]
     return ipywidgets.VBox([sliding("budget, bpp", [f"{b:g}" for b in BUDGETS], frames, index=3), _live_codecs()])
 
 
@@ -130,15 +132,16 @@ def _live_codecs() -> ipywidgets.VBox:
     bar, shown = ipywidgets.IntProgress(max=len(STANDARD), layout={"width": "12rem"}), ipywidgets.VBox()
 
     def encode(_: object) -> None:
-        original, pictures, bar.value = data.bundled()[picture.value], {}, 0
+        original, bar.value = data.bundled()[picture.value], 0
+        pictures: dict[str, np.ndarray | None] = {}
         for name in STANDARD:
             try:
                 measured = codecs.evaluate(codecs.get_codec(name), original, budget.value)
-                pictures[caption(STYLE[name][0], measured.data, original, measured.reconstruction)] = (
+                pictures[caption(NAMES[name], measured.data, original, measured.reconstruction)] = (
                     measured.reconstruction
                 )
             except BudgetError as error:
-                pictures[f"{STYLE[name][0]}\nno file\nbelow {error.smallest:.3f} bpp"] = None
+                pictures[f"{NAMES[name]}\nno file\nbelow {error.smallest:.3f} bpp"] = None
             bar.value += 1
         shown.children = [tiles({ORIGINAL: original} | pictures, _middle(original))]
 
@@ -370,13 +373,14 @@ def dying_filters(
     frames = [
         _projected_frame(dense, Constraint("bilevel_l11", share), data.bundled()["astronaut"]) for share in SPARSITIES
     ]
-    frames.append(_encoder_frame(again.model, again.counts, dense.step, data.bundled()["astronaut"]))
+    frames.append(_encoder_frame(cast(SparseCAE, again.model), again.counts, dense.step, data.bundled()["astronaut"]))
     options = [f"{share:.0%}" for share in SPARSITIES] + ["83%, trained again"]
     return ipywidgets.VBox([sliding("zeros", options, frames, index=2), _live_filters(dense)])
 
 
 def _projected_frame(dense: Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE) -> ipywidgets.VBox:
-    left = second_start(dense.model, project(dense.model, constraint), replace(constraint, restart="trained"), 0)
+    first = cast(SparseCAE, dense.model)
+    left = second_start(first, project(first, constraint), replace(constraint, restart="trained"), 0)
     return _encoder_frame(left, dense.counts, dense.step, original, crop)
 
 

@@ -17,7 +17,8 @@ from unittest import mock
 
 import numpy as np
 
-from reproduce import claims, figures
+from reproduce import claims, tables
+from reproduce.records import Records
 from sparsecomp import codecs, data, network_weights
 from sparsecomp.codecs.base import codec_of
 from sparsecomp.codecs.trained import Trained, read_symbols
@@ -82,33 +83,20 @@ def verdict_rows() -> list[dict]:
 
 
 def figure_data() -> dict[str, list]:
-    """What each figure draws and each table says."""
-    return {key: figure(key) for key in figures.FIGURES}
+    """The data of each figure and table."""
+    return {key: figure(key) for key in tables.FIGURES}
 
 
-def figure(key: str) -> list:
-    """The numbers of one figure, with bundled photographs in its panels whether Kodak is at hand or not."""
+def figure(key: str) -> list[dict]:
+    """The data of one figure or table, with bundled photographs in its pictures whether Kodak is at hand or not."""
     with mock.patch.object(data, "available", return_value=False):
-        return drawn(figures.FIGURES[key].function())
+        rows = tables.FIGURES[key].function(Records(preset="laptop")).rows
+    return json.loads(json.dumps(rows, default=plain), parse_float=lambda text: float(f"{float(text):.6g}"))
 
 
-def drawn(figure: object) -> list:
-    """The numbers of a figure's lines, markers, bars and pictures, or the rows of a table."""
-    if hasattr(figure, "to_dict"):
-        return [[str(cell) for cell in row] for row in [list(figure.columns), *figure.values.tolist()]]
-    found: list = []
-    for axes in figure.axes:
-        found += [["line", *column(line.get_xdata()), *column(line.get_ydata())] for line in axes.lines]
-        found += [["bar", patch.get_x(), patch.get_height()] for patch in axes.patches if hasattr(patch, "get_height")]
-        found += [["points", *np.ma.filled(of.get_offsets(), np.nan).ravel().tolist()] for of in axes.collections]
-        # A picture by its size, mean and spread: its pixels may differ by 1.
-        found += [["picture", *image.get_array().shape, float(np.mean(image.get_array())),
-                   float(np.std(image.get_array()))] for image in axes.images]  # fmt: skip
-    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.6g}"))
-
-
-def column(values: object) -> list[float]:
-    return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan).tolist()
+def plain(value: np.ndarray) -> list[float]:
+    """An array by its shape, mean and spread: the pixels of a picture may differ by 1."""
+    return [*value.shape, float(value.mean()), float(value.std())]
 
 
 def write_json(name: str, make: Callable[[], object]) -> None:

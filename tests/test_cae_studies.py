@@ -70,7 +70,7 @@ def test_dense_plans_of_the_first_seed_may_be_chosen_by_the_codec(small, tmp_pat
 def test_sparse_plans_have_the_first_descent_of_their_own_seed(small, tmp_path):
     """Its model and its key, and all that the first descent had but for the constraint."""
     small.setattr(study, "_first", lambda request, seed: (tmp_path / f"first {seed}", f"key {seed}"))
-    small.setattr(study, "_small", lambda plan, preset: replace(plan, label=f"small {plan.label}"))
+    small.setattr(study, "_small", lambda plan, *_: replace(plan, label=f"small {plan.label}"))
     dense = {(p.label, p.seed): p for p in plans("cae", tmp_path, None, "laptop")}
     *planned, a, b = plans("cae_sparse", tmp_path, None, "laptop")
     assert [(p.label, p.seed) for p in planned] == [

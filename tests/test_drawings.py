@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from reproduce import drawings
-from sparsecomp import complexity, data, metrics
+from sparsecomp import complexity
 from sparsecomp.models import cae_admm
-from sparsecomp.sparsify.admm import Z_UPDATES, kept
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 
@@ -49,39 +48,11 @@ def test_layer_picture_is_grey_for_dead_rows_and_white_for_zeros():
     assert abs(shown[4, 0] - halfway).max() <= 1
 
 
-def test_layers_are_titled_with_their_zeros_and_dead_filters():
-    figure = drawings.layers({"this": torch.tensor([[0.0, 0.0], [1.0, 0.0]]), "that": torch.ones(2, 2)})
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles[:2] == ["this\nzeros 75%, dead filters 50%", "that\nzeros 0%, dead filters 0%"]
-
-
-def test_projection_courses_are_those_of_the_projections():
-    v = drawings.seeded_layer(1, 12, 10)
-    assert set(drawings.PROJECTION_NAMES) == set(drawings.COLOURS) == set(PROJECTIONS)
-    figure = drawings.projection_courses(v)
-    for name, title in drawings.PROJECTION_NAMES.items():
-        zeros, dead, distance = (
-            next(line for line in axes.lines if line.get_label() == title).get_xydata() for axes in figure.axes
-        )
-        share = zeros[20, 0]
-        w = PROJECTIONS[name](v, share * ball_norm(v, name))
-        assert zeros[20, 1] == pytest.approx(float((w == 0).double().mean()))
-        assert dead[20, 1] == pytest.approx(float((w == 0).all(1).double().mean()))
-        assert distance[20, 1] == pytest.approx(float((w - v).norm() / v.norm()), rel=1e-6)
-        assert distance[-1, 1] == 0 and zeros[-1, 1] == 0
-
-
 def test_duel_is_drawn_from_its_start_to_its_answer():
     left, right = drawings.duel(0).axes
     assert "x = 3.00, λ = 0.00" in left.get_title() and "x = 3.00, λ = 0.00" in right.get_title()
     left, right = drawings.duel(160).axes
     assert "x = 1.00, λ = 4" in left.get_title() and "x = 1.00, λ = 4" not in right.get_title()
-
-
-def test_gate_distribution_says_its_probabilities():
-    titles = [axes.get_title() for axes in drawings.gate_distribution().axes]
-    assert [title.split(":")[0] for title in titles] == ["log α = -2", "log α = 0", "log α = 2"]
-    assert "median 0.50" in titles[1]
 
 
 def layers_and_shares(figure: drawings.Figure) -> tuple[list[str], list[float]]:
@@ -137,16 +108,6 @@ def test_block_dct_is_orthonormal():
     assert flat[0, [0, 64, 128], 0, 0].tolist() == pytest.approx([800] * 3) and int((flat.abs() > 1e-9).sum()) == 3
 
 
-def test_pruned_code_is_told_with_its_quality():
-    detail = np.ascontiguousarray(data.bundled()["astronaut"][10:74, 130:194])
-    figure = drawings.pruned_code(detail, 0.1)
-    titles, code = [axes.get_title() for axes in figure.axes], drawings.block_dct(detail)
-    assert titles[0] == "all 12,288 numbers\nof the code"
-    for title, update in zip(titles[1:], Z_UPDATES.values(), strict=True):
-        psnr = metrics.psnr(reference=detail, reconstruction=drawings.from_block_dct(update(code, 0.1)))
-        assert title.startswith(f"{kept(0.1, 12288):,}, ") and title.endswith(f"\n{psnr:.2f} dB")
-
-
 def valley(x: np.ndarray) -> float:
     return float(x @ drawings.HESSIAN.numpy() @ x / 2 - drawings.SLOPE.numpy() @ x)
 
@@ -198,14 +159,6 @@ def test_alternating_draws_the_way_of_alternate():
         _, places = drawings.alternate(where, 0.5, 60)
         tips = places[:, 1] + places[:, 2]
         assert (places[:, :2] >= -0.5).all() and (tips <= high).all(), "the arrows end inside the panel"
-
-
-def test_residuals_are_those_of_alternate():
-    figure = drawings.residuals(30)
-    for axes, where in zip(figure.axes, drawings.SETS, strict=True):
-        for pair, rho in zip((axes.lines[:2], axes.lines[2:4], axes.lines[4:]), drawings.RHOS, strict=True):
-            history = np.maximum(drawings.alternate(where, rho, 30)[0].history, 1e-8)
-            assert all(np.array_equal(line.get_ydata(), history[:, place]) for place, line in enumerate(pair))
 
 
 def test_code_map_is_black_where_the_code_is_zero():

@@ -23,13 +23,16 @@ ORDER = [
     {"sparsecomp.report"},
     {"sparsecomp.cli"},
     {"reproduce.records", "reproduce.sparse_weights"},
+    {"reproduce.figure_data"},
     {"reproduce.runner", "reproduce.bench"},
     {"reproduce.pictures"},
     {"reproduce.models"},
     {"reproduce.papers.baselines"},
     {"reproduce.papers"},
     {"reproduce.claims", "reproduce.studies"},
-    {"reproduce.figures", "reproduce.drawings", "reproduce.widgets", "reproduce.notebooks"},
+    {"reproduce.plot"},
+    {"reproduce.tables", "reproduce.drawings", "reproduce.notebooks"},
+    {"reproduce.widgets"},
     {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}

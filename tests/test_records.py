@@ -248,8 +248,12 @@ def test_environment_has_the_commit_of_the_repository_that_tracks_the_package(tm
 
 def test_environment_names_device_versions_and_the_cores_it_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
-    found = records.environment("cuda")
-    assert found["device"] == "cuda" and found["versions"]["torch"] == torch.__version__
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    found, cpu = records.environment("cuda"), records.environment("cpu")
+    assert (found["device"], found["device_name"], found["precision"]) == ("cuda", "GPU at cuda", "tf32")
+    assert cpu["device_name"] not in ("", "cpu") and cpu["precision"] == "float32"
+    assert found["versions"]["torch"] == torch.__version__
     assert records.cores() == 3 and found["machine"].endswith(", 3 cores")
 
 

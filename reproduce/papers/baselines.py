@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reproduce.figure_data import Entry, FigureData, line
 from reproduce.pictures import PicturePlan, row_of
 from reproduce.records import Curve, Records, RunRecord
 from reproduce.runner import Request, Work
@@ -26,7 +27,7 @@ GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
 HIGH_GRIDS = {"jpeg": ("quality", (92, 94, 96, 97, 98)), "jpeg2000": ("rate", (2.5, 3.0, 3.5, 4.0, 4.5, 5.0))}
 # JPEG and AVIF with chroma at half resolution and, in a record of its own, at full: the better of the two is their
 # curve. JPEG 2000 also without its colour transform. High rates in records of their own.
-RUNS = (
+RUNS: tuple[tuple[str, str, dict, tuple[str, tuple[float, ...]]], ...] = (
     *((codec, codec, {}, GRIDS[codec]) for codec in GRIDS),
     *((f"{codec}-444", codec, {"subsampling": "4:4:4"}, GRIDS[codec]) for codec in ("jpeg", "avif")),
     ("jpeg2000-no-transform", "jpeg2000", {"colour_transform": False}, GRIDS["jpeg2000"]),
@@ -37,6 +38,15 @@ PICTURES = {"smoke": 1}  # of a set; of other presets all 24 of Kodak
 EVERY = {"smoke": slice(1, None, 4)}  # settings of a grid; of other presets all
 
 TRAINED_ON = "bsds500/train"  # what the autoencoders that count were trained on
+STANDARD = ("jpeg", "jpeg2000", "webp", "avif", "jpegxl")
+NAMES = {
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "jpeg2000-no-transform": "JPEG 2000, no colour transform",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "jpegxl": "JPEG XL",
+}
 SAMPLINGS = {"jpeg": ("jpeg", "jpeg-444"), "avif": ("avif", "avif-444")}  # of chroma, both: the better one counts
 
 
@@ -152,6 +162,8 @@ def plans(request: Request) -> list[StandardPlan]:
     ]  # fmt: skip
 
 
+STUDIES = {"baselines": plans}
+
 # Measures of claims ---------------------------------------------------------------------------------------------------
 
 
@@ -174,3 +186,42 @@ def ssim_below(records: Records, label: str, over: str, bpp: float, picture: str
     """SSIM that one standard codec has less than another, on one picture of Kodak at a rate."""
     theirs, ours = (curve(records, name, "ssim", [picture]).at(bpp, name) for name in (over, label))
     return theirs - ours
+
+
+# Data of figures and tables -------------------------------------------------------------------------------------------
+
+
+def rate_distortion(records: Records, metric: str = "psnr", labels: Sequence[str] = STANDARD) -> FigureData:
+    """Mean quality over mean rate on Kodak, a line a codec."""
+    rows = [line(label, NAMES[label], zip(*curve(records, label, metric), strict=True)) for label in labels]
+    return FigureData(rows, [record for label in labels for record in baselines(records, label)])
+
+
+def colour_transform(records: Records) -> FigureData:
+    """What JPEG 2000 loses when its colour transform is left off, as Pillow leaves it by default."""
+    return rate_distortion(records, labels=("jpeg", "jpeg2000", "jpeg2000-no-transform"))
+
+
+def bd_row(name: str, curve: Curve, anchor: Curve, against: str) -> dict[str, str]:
+    """BD-rate and BD-PSNR of one curve against another, each with the range that the two share."""
+    cells = ("–",) * 4  # fewer than four points are no curve
+    if len(curve.rates) >= 4:
+        saved, gained = curve.longer(anchor), curve.better(anchor)
+        overlaps = ("{:.1f} to {:.1f}".format(*saved.overlap), "{:.2f} to {:.2f}".format(*gained.overlap))
+        cells = (f"{saved.value:+.1f}", overlaps[0], f"{gained.value:+.2f}", overlaps[1])
+    columns = (f"BD-rate against {against}, %", "over dB", f"BD-PSNR against {against}, dB", "over bpp")
+    return {"codec": name} | dict(zip(columns, cells, strict=True))
+
+
+def bd_table(records: Records) -> FigureData:
+    """BD-rate and BD-PSNR of the standard codecs against JPEG on Kodak."""
+    labels, anchor = (*STANDARD[1:], "jpeg2000-no-transform"), curve(records, "jpeg")
+    rows = [bd_row(NAMES[label], curve(records, label), anchor, NAMES["jpeg"]) for label in labels]
+    return FigureData(rows, [record for label in ("jpeg", *labels) for record in baselines(records, label)])
+
+
+FIGURES = {
+    "baselines": Entry("Standard codecs on Kodak", rate_distortion, "baselines"),
+    "colour-transform": Entry("JPEG 2000's colour transform", colour_transform, "baselines"),
+    "bd": Entry("BD-rate and BD-PSNR", bd_table, "baselines"),
+}

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reproduce.figure_data import Entry, FigureData, line
 from reproduce.models import VALIDATION, ModelPlan, history_of, kept, name_of, sets
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
@@ -28,14 +30,14 @@ from reproduce.records import Curve, Records, RunRecord, published, thin
 from reproduce.runner import Plan, Request, Work
 from sparsecomp import complexity, data, metrics
 from sparsecomp.checks import InputError
-from sparsecomp.codecs import evaluate, get_codec
+from sparsecomp.codecs import BudgetError, decode, evaluate, get_codec
 from sparsecomp.codecs.trained import latent_of, pruned, read_symbols
 from sparsecomp.coding import integer_latents
 from sparsecomp.coding.container import unpack
 from sparsecomp.metrics import BD
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
-from sparsecomp.models.pretrained import Models
+from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify import admm
 from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
 from sparsecomp.training.latent_pruning import CodeTraining
@@ -52,7 +54,17 @@ ESTIMATED = {"lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambd
 # Beside the released code's rho of 0.1 and updates every 100 steps, at the paper's share. 256 steps are an epoch.
 VARIED: dict[str, dict] = {"rho 0.03": {"rho": 0.03}, "rho 0.3": {"rho": 0.3}, "every 256": {"interval": 256}}
 RELEASED = Pruning(z_update="released", state="data_set", penalty="norm")
-LABELS = (BEFORE, *PRUNED, *VARIED, *ESTIMATED, "released", "16 channels")
+NAMES = {  # of all that is trained
+    BEFORE: "neither pruned nor estimated",
+    **{label: f"pruned to {100 * keep:g} %" for label, keep in PRUNED.items()},
+    "rho 0.03": "pruned to 10 %, ρ = 0.03",
+    "rho 0.3": "pruned to 10 %, ρ = 0.3",
+    "every 256": "pruned to 10 %, updates every 256",
+    **{label: f"entropy estimated, λ = {lam:g}" for label, lam in ESTIMATED.items()},
+    "released": "pruned as the released code does",
+    "16 channels": "neither, 16 channels in place of 32",
+}
+LABELS = tuple(NAMES)
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
 SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
 NEAR = 0.6  # bpp of Table 2
@@ -181,7 +193,8 @@ class CodePlan(ModelPlan):
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
         pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
         score = training.score()
-        counts = integer_latents.counts_of(sum(integer_latents.histogram_of(code) for code in training.codes()))
+        histograms = torch.stack([integer_latents.histogram_of(code) for code in training.codes()])
+        counts = integer_latents.counts_of(histograms.sum(0))
         about = {
             "codec": self.codec, "label": self.label, "seed": self.seed, "lam": self.lam, "steps": self.descent.steps,
             "keep": self.pruning.keep if self.pruning else 1.0, "search": self.search, "profile": self.preset,
@@ -390,6 +403,8 @@ def _mean_bpp(codec: str, options: dict, scored: list[np.ndarray]) -> float:
     return float(np.mean([8 * len(own.encode(picture)) / (picture.shape[0] * picture.shape[1]) for picture in scored]))
 
 
+STUDIES = {"cae_admm": plans, "cae_admm_mixed": mixed_plans}
+
 # The released code's way of measuring ---------------------------------------------------------------------------------
 
 
@@ -441,6 +456,7 @@ def patch_ssim(reference: np.ndarray, reconstruction: np.ndarray) -> float | Non
 
 BITS = 1 / math.log(2)  # in a nat
 FAMILIES = {"pruned": tuple(PRUNED), "estimated": tuple(ESTIMATED), "unpruned": (BEFORE,)}
+FAMILIES |= {label: (label,) for label in ("released", "16 channels")}
 FILES = ("all", "code", "share")
 
 
@@ -450,9 +466,17 @@ def made(records: Records, **where: object) -> list[RunRecord]:
     return [r for r in found if r.config["train"]["data"] == TRAINED_ON]
 
 
-def training(records: Records, label: str, seed: int = 0) -> RunRecord:
-    """The record of one training; `LookupError` where it is missing."""
-    return _one(made(records, label=label, seed=seed), f"{label}, seed {seed}", "cae_admm")
+def training(records: Records, label: str, seed: int = 0, files: str = "all") -> RunRecord:
+    """The record of one training with the rows of some files alone, see `family`; `LookupError` where it is missing."""
+    record = _one(made(records, label=label, seed=seed), f"{label}, seed {seed}", "cae_admm")
+    if files not in FILES:
+        raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
+    if files == "all":
+        return record
+    if files == "share" and not record.config["pruning"]:
+        raise LookupError(f"{record.name} was not pruned in training, so it aimed at no share of a code")
+    share = record.config["pruning"]["keep"] if files == "share" else 1.0
+    return replace(record, rows=[row for row in record.rows if row["setting"] == share])
 
 
 def mixed(records: Records, label: str) -> RunRecord:
@@ -559,8 +583,8 @@ def family(records: Records, name: str, metric: str = "ssim", files: str = "all"
 
     Parameters
     ----------
-    name : {"pruned", "estimated", "unpruned", "jpeg", "jpeg2000"}
-        The models of `FAMILIES` together, or a standard codec as fairly as in chapter 00.
+    name : str
+        The models of `FAMILIES` together; or a standard codec, "jpeg" or "jpeg2000", as fairly as in chapter 00.
     metric : str
         A column of the rows.
     files : {"all", "code", "share"}
@@ -569,37 +593,32 @@ def family(records: Records, name: str, metric: str = "ssim", files: str = "all"
     """
     if name not in FAMILIES:
         return baselines.curve(records, name, metric)
-    members = (only(training(records, label, seed), files) for label in FAMILIES[name])
-    return Curve.rising(*(record.curve(metric) for record in members))
+    return Curve.rising(*_curves(records, name, metric, files, seed))
 
 
-def only(record: RunRecord, files: str) -> RunRecord:
-    """The record with the rows of some files alone, see `family`."""
-    if files not in FILES:
-        raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
-    if files == "all":
-        return record
-    if files == "share" and not record.config["pruning"]:
-        raise LookupError(f"{record.name} was not pruned in training, so it aimed at no share of a code")
-    share = record.config["pruning"]["keep"] if files == "share" else 1.0
-    return replace(record, rows=[row for row in record.rows if row["setting"] == share])
+def _curves(records: Records, name: str, metric: str, files: str, seed: int = 0) -> list[Curve]:
+    return [training(records, label, seed, files).curve(metric) for label in FAMILIES[name]]
 
 
-def difference(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> BD:
-    """Mean vertical distance of two families' curves at equal bytes, above 0 where the first is better; and its rates.
+def pair(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> tuple[Curve, Curve]:
+    """Two families' curves that are compared.
 
     ``files`` is of the first one; of estimated models it is "code" beside "code" and "share", else every file counts.
     """
-    return family(records, of, metric, files).better(family(records, over, metric, _files_of(over, files)))
+    theirs = "code" if over == "estimated" and files != "all" else "all"
+    return family(records, of, metric, files), family(records, over, metric, theirs)
+
+
+def difference(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> BD:
+    """Mean vertical distance of a `pair` at equal bytes, above 0 where the first is better; and over which rates."""
+    ours, theirs = pair(records, of, over, metric, files)
+    return ours.better(theirs)
 
 
 def bytes_more(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> BD:
-    """Per cent of bytes more (below 0: fewer) at equal quality, see `difference`; and over which qualities."""
-    return family(records, of, metric, files).longer(family(records, over, metric, _files_of(over, files)))
-
-
-def _files_of(over: str, files: str) -> str:
-    return "code" if over == "estimated" and files != "all" else "all"
+    """Per cent of bytes that the first of a `pair` needs more (below 0: fewer) at equal quality; and over which."""
+    ours, theirs = pair(records, of, over, metric, files)
+    return ours.longer(theirs)
 
 
 def above(records: Records, label: str, over: str, metric: str = "ssim", seed: int = 0) -> float:
@@ -607,7 +626,7 @@ def above(records: Records, label: str, over: str, metric: str = "ssim", seed: i
 
     The curve of estimated models is of codes as their encoders make them, too; of others every file counts.
     """
-    record = only(training(records, label, seed), "code")
+    record = training(records, label, seed, "code")
     files = "code" if over == "estimated" else "all"
     return record.mean(metric) - family(records, over, metric, files).at(record.mean("bpp"), over)
 
@@ -659,15 +678,20 @@ def nats_to_files(records: Records, label: str = "cae-admm near 0.6") -> float:
     return mixed(records, label).mean("bpp") / mixed(records, label).mean("nats")
 
 
-def patches_to_whole(records: Records, label: str = "cae-admm near 0.6") -> float:
-    """How much higher SSIM is as the mean over patches of 128 x 128 than of whole pictures.
+def on_kodak(records: Records, label: str) -> RunRecord:
+    """`mixed`, with the rows of Kodak alone, whose pictures are whole patches of 128 x 128."""
+    record = mixed(records, label)
+    if rows := [row for row in record.rows if row["picture"].startswith("kodak/")]:
+        return replace(record, rows=rows)
+    raise LookupError(f"the record of {label} has no picture of Kodak")
 
-    On Kodak, whose pictures are whole patches: elsewhere it would tell what the borders are like, which are left out.
+
+def patches_to_whole(records: Records, label: str = "cae-admm near 0.6") -> float:
+    """How much higher SSIM is as the mean over patches of 128 x 128 than of whole pictures, on Kodak.
+
+    On other pictures the difference would include the borders, which no patch covers.
     """
-    rows = [row for row in mixed(records, label).rows if row["picture"].startswith("kodak/")]
-    if not rows:
-        raise LookupError(f"the record of {label} has no picture of Kodak")
-    return float(np.mean([row["ssim_patches"] - row["ssim"] for row in rows]))
+    return float(np.mean([row["ssim_patches"] - row["ssim"] for row in on_kodak(records, label).rows]))
 
 
 def lost_in_use(records: Records, label: str, share: float = 0.1) -> float:
@@ -684,12 +708,6 @@ def overlap(records: Records, keep: float | None = None, codes: int = 16) -> flo
     v = torch.randn(codes, 32, 16, 16, generator=torch.Generator().manual_seed(0))
     right, found = admm.top_l(v, keep) != 0, admm.released(v, keep) != 0
     return 100 * float((right & found).sum() / right.sum())
-
-
-def released_gains(records: Records) -> tuple[float, float]:
-    """What the released code's pruning changes on Kodak: per cent off the rate of files, and points more zeros."""
-    before, after = (only(training(records, label), "code") for label in (BEFORE, "released"))
-    return saved(before.mean("bpp"), after.mean("bpp")), 100 * (after.mean("zeros") - before.mean("zeros"))
 
 
 # Measures of claims beside those above --------------------------------------------------------------------------------
@@ -728,14 +746,316 @@ def families_at(records: Records, of: str, over: str, bpp: float) -> float:
 
 def released_rate(records: Records) -> float:
     """Per cent that pruning as released takes off the rate of files on Kodak."""
-    return released_gains(records)[0]
+    return saved(*(training(records, label, files="code").mean("bpp") for label in (BEFORE, "released")))
 
 
 def released_zeros(records: Records) -> float:
     """Points by which pruning as released raises the share of zeros on Kodak."""
-    return released_gains(records)[1]
+    before, after = (training(records, label, files="code").mean("zeros") for label in (BEFORE, "released"))
+    return 100 * (after - before)
 
 
 def bears(records: Records, of: str, over: str) -> float:
     """SSIM that one training's codes lose less than another's when 10 % of them are kept in use."""
     return lost_in_use(records, over) - lost_in_use(records, of)
+
+
+# Data of figures and tables -------------------------------------------------------------------------------------------
+
+QUALITIES = {"ssim": ("SSIM", 4), "ms_ssim": ("MS-SSIM", 4), "psnr": ("PSNR in dB", 2)}  # column and digits
+DRAWN = (  # family, files and name of our lines in Figure 2
+    ("pruned", "code", "ours, pruned by ADMM"),
+    ("estimated", "code", "ours, entropy estimated"),
+    ("unpruned", "code", "ours, unpruned"),
+    ("released", "code", "ours, pruned as released"),
+    ("16 channels", "code", "ours, unpruned, 16 channels"),
+    ("pruned", "share", "ours, pruned by ADMM, only that share kept"),
+    ("unpruned", "all", "ours, pruned in use only"),
+)
+COMPARED = ("Theis et al. 2017", "Toderici et al. 2017", "JPEG", "JPEG 2000")  # curves of the paper's Figure 2
+ROWS = {  # of Table 2, and the paper's name for them
+    "cae-admm near 0.6": ("pruned by ADMM, ours", "CAE-ADMM"),
+    "cae-theis near 0.6": ("entropy estimated, ours", None),
+    "jpeg": ("JPEG", "JPEG"),
+    "jpeg2000": ("JPEG 2000", "JPEG 2000"),
+    "jpeg2000 no transform": ("JPEG 2000, no colour transform", None),
+}
+FAIR = (  # family, files and name of a curve, and with what it is compared
+    ("pruned", "code", "pruned by ADMM, as the encoder makes it", "estimated", "entropy estimated, likewise"),
+    ("pruned", "share", "pruned by ADMM, only that share kept", "estimated", "entropy estimated, as it is made"),
+    ("pruned", "all", "pruned by ADMM, every file", "estimated", "entropy estimated, every file"),
+    ("pruned", "all", "pruned by ADMM, every file", "unpruned", "neither, pruned in use"),
+    ("pruned", "all", "pruned by ADMM, every file", "jpeg", "JPEG"),
+    ("pruned", "all", "pruned by ADMM, every file", "jpeg2000", "JPEG 2000"),
+    ("estimated", "all", "entropy estimated, every file", "jpeg", "JPEG"),
+    ("estimated", "all", "entropy estimated, every file", "jpeg2000", "JPEG 2000"),
+)
+
+
+def rate_distortion(records: Records, metric: str = "ssim") -> FigureData:
+    """Figure 2: quality over the rate of files on Kodak ("psnr" is not in the paper).
+
+    A row has a ``kind``: "code", one point a training, its code as the encoder makes it; "share", of every pruned model
+    as many entries as its training aimed at; "all", one unpruned model's code pruned in use; "standard", a standard
+    codec; "printed", the paper's own points, as printed and if they are nats; "compared", a curve from its Figure 2.
+    """
+    rows = []
+    for name, files, title in DRAWN:
+        curves = _curves(records, name, metric, files)
+        rows.append(line(name, title, sorted(point for of in curves for point in zip(*of, strict=True)), kind=files))
+    standard = {codec: family(records, codec, metric) for codec in ("jpeg", "jpeg2000")}
+    rows += [line(codec, f"{baselines.NAMES[codec]}, our files", zip(*curve, strict=True), kind="standard")
+             for codec, curve in standard.items()]  # fmt: skip
+    if metric != "psnr":
+        rows += [line("paper", f"the paper, {how}", points(metric, bits), kind="printed")
+                 for how, bits in (("as printed", False), ("nats in bits", True))]  # fmt: skip
+    rows += [line(name, f"{name}, in the paper", zip(*curve, strict=True), kind="compared")
+             for name in COMPARED if (curve := comparator(name, metric)).rates]  # fmt: skip
+    used = [training(records, label) for name in FAMILIES for label in FAMILIES[name]]
+    return FigureData(rows, used + [record for codec in standard for record in baselines.baselines(records, codec)])
+
+
+def _shown() -> tuple[str, np.ndarray]:
+    """Kodak's kodim21, or the astronaut where Kodak is not at hand."""
+    name = "kodim21" if data.available("kodak") else "astronaut"
+    return name, (data.kodak if name == "kodim21" else data.bundled)()[name]
+
+
+def _stored(records: Records, label: str, models: Models) -> Stored:
+    """The model of a training; `LookupError` where the one that is here is another."""
+    result = training(records, label).result
+    try:
+        stored = models.find(result["file"])
+    except ValueError as error:
+        raise LookupError(str(error)) from error
+    if stored.key != result["model"]:
+        raise LookupError(f"the model {result['file']} is not the one of its record")
+    return stored
+
+
+def _scored(file: bytes, original: np.ndarray, models: Models | None = None) -> tuple[float, float, np.ndarray]:
+    """SSIM, bits per pixel and picture of a file."""
+    picture = decode(file, models=models)
+    rate = metrics.bpp(data=file, height=original.shape[0], width=original.shape[1])
+    return metrics.ssim(reference=original, reconstruction=picture) or 0.0, rate, picture
+
+
+def details(records: Records, bpp: float = 0.3, side: int = 208, models: Models | None = None) -> FigureData:
+    """Figure 3: a picture, and its files of at most ``bpp`` by JPEG, JPEG 2000 and the best of our pruned models.
+
+    ``side`` pixels of each; SSIM and PSNR are of the whole picture. The best is the one of the highest SSIM.
+    """
+    (name, original), models, found = _shown(), models or default_models(), []
+    for label in PRUNED:
+        own = get_codec("cae-admm", model=_stored(records, label, models).name, models=models)
+        with suppress(BudgetError):
+            found.append(_scored(own.at_bpp(original, bpp), original, models))
+    if not found:
+        raise LookupError(f"no pruned model makes a file of at most {bpp} bpp")
+    shown = {f"{name}, original\n24 bpp": original}
+    files = {baselines.NAMES[codec]: _scored(get_codec(codec).at_bpp(original, bpp), original)
+             for codec in ("jpeg", "jpeg2000")}  # fmt: skip
+    for codec, (ssim, rate, picture) in (files | {"pruned by ADMM": max(found, key=lambda of: of[0])}).items():
+        psnr = metrics.psnr(reference=original, reconstruction=picture)
+        shown[f"{codec}, {rate:.2f} bpp\nSSIM {ssim:.3f}, {psnr:.2f} dB"] = picture
+    row, column = (260 - side // 2, 300 - side // 2) if name == "kodim21" else (128 - side // 2, 228 - side // 2)
+    rows = [{"title": title, "of": name, "picture": picture[row : row + side, column : column + side]}
+            for title, picture in shown.items()]  # fmt: skip
+    return FigureData(rows, [training(records, label) for label in PRUNED])
+
+
+def codes(records: Records, models: Models | None = None) -> FigureData:
+    """Figure 4: a picture's code before and after pruning, and of the latter the share that its training aimed at."""
+    name, original = _shown()
+    before, after = (latent_of(_stored(records, label, models or default_models()), original)
+                     for label in (BEFORE, AFTER))  # fmt: skip
+    shown = {"before pruning": before, "after pruning, as the encoder makes it": after}
+    shown[f"after pruning, {100 * PRUNED[AFTER]:g} % kept"] = pruned(after, PRUNED[AFTER])
+    rows = [{"title": f"{name}, {title}: {100 * (code == 0).mean():.1f} % zeros", "of": name, "code": code}
+            for title, code in shown.items()]  # fmt: skip
+    return FigureData(rows, [training(records, label) for label in (BEFORE, AFTER)])
+
+
+def residuals(records: Records) -> FigureData:
+    """ADMM's residuals and the share of zeros in all crops' codes, over the steps of every training that was pruned."""
+    used = [training(records, label) for label in (*PRUNED, *VARIED, "released")]
+    rows = [{"series": record.config["label"], "name": NAMES[record.config["label"]], **record.result["admm"]}
+            for record in used]  # fmt: skip
+    return FigureData(rows, used)
+
+
+def _with(of: Iterable[float], digits: int) -> str:
+    """A number and what lies to either side of it, which one picture or seed does not have."""
+    mean, half = of
+    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def _as_printed(series: str, metric: str, where: str, digits: int) -> str:
+    return _with((printed(series, name, where) for name in (metric, f"{metric}_ci95")), digits)
+
+
+def table_1(records: Records) -> FigureData:
+    """Table 1: rate and share of zeros on the mixed set before and after pruning, with 95 % intervals."""
+    rows, series, nats = [], ("before pruning", "after pruning"), "nats, the released code's bpp"
+    before, after = used = [mixed(records, label) for label in (BEFORE, AFTER)]
+    for name, record in zip(series, used, strict=True):
+        rows.append({
+            "code": name,
+            "bpp of the file": _with(interval(record, "bpp"), 3),
+            nats: _with(interval(record, "nats"), 3),
+            "these in bits": _with(interval(record, "nats", BITS), 3),
+            "bpp as printed": _as_printed(name, "bpp", "Table 1", 3),
+            "zeros %": _with(interval(record, "zeros", 100), 2),
+            "zeros % as printed": _as_printed(name, "zeros", "Table 1", 2),
+            "SSIM": _with(interval(record, "ssim"), 3),
+            "pictures": f"{len(record.rows)}",
+        })  # fmt: skip
+    bpp, zeros = ([printed(name, metric, "Table 1") for name in series] for metric in ("bpp", "zeros"))
+    rows.append({
+        "code": "saved, or gained",
+        "bpp of the file": f"{rate_saved(records):.1f} %",
+        nats: f"{rate_saved(records, 'nats'):.1f} %",
+        "these in bits": f"{rate_saved(records, 'nats'):.1f} %",
+        "bpp as printed": f"{saved(*bpp):.1f} %",
+        "zeros %": f"{zeros_gained(records):+.2f} points",
+        "zeros % as printed": f"{zeros[1] - zeros[0]:+.2f} points",
+        "SSIM": f"{after.mean('ssim') - before.mean('ssim'):+.3f}",
+        "pictures": "",
+    })  # fmt: skip
+    return FigureData(rows, used)
+
+
+def table_2(records: Records) -> FigureData:
+    """Table 2: SSIM near 0.6 bpp and seconds from picture to file to picture, one thread, with 95 % intervals.
+
+    The paper's printed numbers beside them; its JPEG 2000 stands in the row of the fair one.
+    """
+    rows, used = [], [mixed(records, label) for label in ROWS]
+    for (name, series), record in zip(ROWS.values(), used, strict=True):
+        rows.append({
+            "codec": name,
+            "setting": _setting(records, record.config["options"]),
+            "bpp of the file": f"{record.mean('bpp'):.3f}",
+            "SSIM": _with(interval(record, "ssim"), 3),
+            "MS-SSIM": _with(interval(record, "ms_ssim"), 3),
+            "seconds": _with(interval(record, seconds), 3),
+            "bpp as printed": f"{printed(series, 'bpp', 'Table 2'):g}" if series else "–",
+            "SSIM as printed": _as_printed(series, "ssim", "Table 2", 3) if series else "–",
+            "seconds as printed": _as_printed(series, "seconds", "Table 2", 3) if series else "–",
+        })  # fmt: skip
+    return FigureData(rows, used)
+
+
+def _setting(records: Records, options: dict) -> str:
+    """What was chosen on validation pictures: of a trained codec its training, and the share that is kept in use."""
+    if "model" not in options:
+        return ", ".join(f"{name} {value:g}" for name, value in options.items() if not isinstance(value, bool))
+    (label,) = (r.config["label"] for r in made(records) if r.result["model"] == options["model"])
+    return f"{NAMES[label]}, {100 * options.get('keep', 1):.0f} % kept"
+
+
+def fair_table(records: Records) -> FigureData:
+    """Pruning against an estimate at equal bytes, on Kodak: mean vertical distances of curves, bytes at equal SSIM.
+
+    Each by pchip over what both curves have, which is given in bpp. The last row is of points: one share against one
+    price, over the seeds, ± their standard deviation.
+    """
+    rows = []
+    for of, files, name, over, other in FAIR:
+        row = {"curve": name, "against": other}
+        for metric, (title, digits) in QUALITIES.items():
+            ours, theirs = pair(records, of, over, metric, files)  # where a record is missing, there is no table
+            row[title] = _cell(f"{{0.value:+.{digits}f}}", ours.better, theirs)
+        ours, theirs = pair(records, of, over, files=files)
+        row["bytes at equal SSIM"] = _cell("{0.value:+.1f} %", ours.longer, theirs)
+        overlap = _cell("{0.overlap[0]:.2f} to {0.overlap[1]:.2f}", ours.better, theirs)
+        rows.append(row | {"over bpp": "too few in common" if overlap == "–" else overlap})
+    of, over = HEADLINE
+    row = {"curve": NAMES[of], "against": f"{NAMES[over]}, seed by seed"}
+    for metric, (title, digits) in QUALITIES.items():
+        row[title] = _cell(f"{{0[0]:+.{digits}f}} ± {{0[1]:.{digits}f}}", headline, records, metric)
+    rows.append(row | {"bytes at equal SSIM": "–", "over bpp": "at its own rate"})
+    families = (*FAMILIES["pruned"], *FAMILIES["estimated"], *FAMILIES["unpruned"])
+    used = [training(records, label, seed) for label in families for seed in seeds_of(records, label)]
+    return FigureData(rows, used + [r for codec in ("jpeg", "jpeg2000") for r in baselines.baselines(records, codec)])
+
+
+def _cell(text: str, measure: Callable, *of: object) -> str:
+    """What a measure gives, as text; a dash where it gives nothing."""
+    try:
+        return text.format(measure(*of))
+    except LookupError:
+        return "–"
+
+
+def variants_table(records: Records) -> FigureData:
+    """Every training on Kodak, its codes as the encoder makes them. ± is the standard deviation over seeds."""
+    records.some("cae_admm")
+    rows = []
+    for label in labels(records):
+        seeds = seeds_of(records, label)
+        record = training(records, label, seeds[0])
+        zeros = (100 * value for value in over_seeds(records, label, "zeros"))
+        rows.append({
+            "training": NAMES[label],
+            "zeros %": _with(zeros, 1),
+            "bpp of the file": _with(over_seeds(records, label, "bpp"), 3),
+            **{title: _with(over_seeds(records, label, metric), digits)
+               for metric, (title, digits) in QUALITIES.items()},
+            "nats, the released code's bpp": _with(over_seeds(records, label, "nats"), 3),
+            "updates of ADMM": f"{updates(record)}" if record.config["pruning"] else "–",
+            "seeds": f"{len(seeds)}",
+        })  # fmt: skip
+    return FigureData(rows, made(records))
+
+
+def nats_table(records: Records) -> FigureData:
+    """What is called a rate, and what SSIM: files, entropies of patches in bits and in nats; whole, and by patches.
+
+    Means over the mixed set; SSIM over Kodak, whose pictures are whole patches. A standard codec has no code whose
+    entropy could be taken.
+    """
+    rows, used = [], []
+    names = {BEFORE: "ours, before pruning", AFTER: "ours, after pruning"}
+    for label, name in (names | {label: name for label, (name, _) in ROWS.items()}).items():
+        record, kodak = mixed(records, label), on_kodak(records, label)
+        used.append(record)
+        nats = record.mean("nats") if "nats" in record.rows[0] else None
+        rows.append({
+            "codec": name,
+            "bpp of the file": f"{record.mean('bpp'):.3f}",
+            "entropy of patches, bits": "–" if nats is None else f"{nats * BITS:.3f}",
+            "the same, nats": "–" if nats is None else f"{nats:.3f}",
+            "file over nats": "–" if nats is None else f"{nats_to_files(records, label):.3f}",
+            "SSIM, Kodak": f"{kodak.mean('ssim'):.4f}",
+            "by patches": f"{kodak.mean('ssim_patches'):.4f}",
+            "difference": f"{patches_to_whole(records, label):+.4f}",
+        })  # fmt: skip
+    return FigureData(rows, used)
+
+
+def models_table(models: Models | None = None) -> FigureData:
+    """The trained models of CAE-ADMM and of its comparison, by default in ``results/models``: what a file can name."""
+    models, rows = models or default_models(), []
+    for stored in models.of_codec("cae-admm", "cae-theis"):
+        label = stored.about.get("label", "–")
+        rows.append({
+            "model": stored.name, "key": stored.key, "codec": stored.codec, "trained": NAMES.get(label, label),
+            "channels": f"{stored.model.shape.latent}",
+            "chosen by the codec": "yes" if stored.about.get("search") else "only by name",
+            "kB": f"{models.files[stored.name].stat().st_size / 1000:,.0f}",
+        })  # fmt: skip
+    return FigureData(rows, [])
+
+
+FIGURES = {
+    "admm-rate-distortion": Entry("SSIM and MS-SSIM over the rate (CAE-ADMM, Fig. 2)", rate_distortion, "cae_admm"),
+    "admm-pictures": Entry("Details near 0.3 bpp (CAE-ADMM, Fig. 3)", details, "cae_admm"),
+    "admm-codes": Entry("A code before and after pruning (CAE-ADMM, Fig. 4)", codes, "cae_admm"),
+    "admm-table-1": Entry("CAE-ADMM, Table 1", table_1, "cae_admm_mixed"),
+    "admm-table-2": Entry("CAE-ADMM, Table 2", table_2, "cae_admm_mixed"),
+    "admm-fair": Entry("Pruning against an estimate, at equal bytes", fair_table, "cae_admm"),
+    "admm-variants": Entry("Every training of CAE-ADMM", variants_table, "cae_admm"),
+    "admm-residuals": Entry("ADMM's residuals over steps", residuals, "cae_admm"),
+    "admm-nats": Entry("Bits, nats and patches", nats_table, "cae_admm_mixed"),
+}

@@ -1,4 +1,4 @@
-"""Sparse CAE (Gille et al. 2022): presets, plans, and measures of claims.
+"""Sparse CAE (Gille et al. 2022): presets, plans, measures of claims, and the data of its figures and tables.
 
 Every training is one record, and one model in ``models/`` beside the folder of records. A second descent begins from
 the model of a first one, so the study `cae` comes before the others.
@@ -16,21 +16,22 @@ import torch
 from torch import nn
 
 from reproduce import bench, sparse_weights
+from reproduce.figure_data import Entry, FigureData, line
 from reproduce.models import VALIDATION, ModelPlan, history_of, kept, models_folder, name_of, sets
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
 from reproduce.pictures import PicturePlan, pictures, row_of
-from reproduce.records import Curve, Records, RunRecord
+from reproduce.records import Curve, Records, RunRecord, published
 from reproduce.runner import Plan, Request, Work
-from sparsecomp import complexity, data
+from sparsecomp import complexity, data, metrics
 from sparsecomp.checks import InputError
-from sparsecomp.codecs import evaluate
+from sparsecomp.codecs import decode, evaluate
 from sparsecomp.codecs.trained import Cae
 from sparsecomp.coding import latents
 from sparsecomp.metrics import BD
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
-from sparsecomp.models.pretrained import Models
+from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
@@ -181,10 +182,10 @@ class DescentPlan(ModelPlan):
         """Train one model, store it, and say what became of it."""
         found: dict = {}
         masks = None
-        if self.constraint is None:
+        if self.first is None or self.constraint is None:
             model = SparseCAE(self.shape, self.seed)
         else:
-            first = pretrained.load(self.first).model
+            first = _network(pretrained.load(self.first))
             projected = project(first, self.constraint, self.seed)
             model, masks = second_start(first, projected, self.constraint, self.seed), projected.masks
             found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
@@ -203,12 +204,13 @@ class DescentPlan(ModelPlan):
         }  # fmt: skip
         pretrained.save(self.model_file, model.cpu(), counts, about)
         stored = pretrained.load(self.model_file)
-        weights = dict(stored.model.encoder.state_dict())
+        model = _network(stored)
+        weights = dict(model.encoder.state_dict())
         return found | {
             "model": stored.key, "file": self.model_file.stem, "seconds": round(training.seconds, 1),
             **{name: round(value, 4) for name, value in score.items()},
-            "macs": encoder_macs(stored.model), "macs_paper": paper_macs(stored.model),
-            "macs_decoder": _decoder_macs(stored.model), "encoder_bytes": len(sparse_weights.encode(weights)),
+            "macs": encoder_macs(model), "macs_paper": paper_macs(model), "macs_decoder": _decoder_macs(model),
+            "encoder_bytes": len(sparse_weights.encode(weights)),
             "dense_bytes": 2 * sum(w.numel() for w in weights.values()),
             "history": history_of(training),
         }  # fmt: skip
@@ -228,6 +230,13 @@ class DescentPlan(ModelPlan):
             row = row_of(measured, round(latents.bits(symbols, stored.counts, step)))
             rows.append({"picture": piece, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
         return rows
+
+
+def _network(stored: Stored) -> SparseCAE:
+    """The network of a stored model; `ValueError` if it is of another kind."""
+    if not isinstance(stored.model, SparseCAE):
+        raise InputError(f"model {stored.name} is no autoencoder of Sparse CAE")
+    return stored.model
 
 
 def encoder_macs(model: SparseCAE) -> float:
@@ -306,16 +315,16 @@ def sparse_plans(request: Request) -> list[DescentPlan]:
                 steps=steps_of(preset, dense.descent, every=whole),
             ))  # fmt: skip
             if label in HEADLINE and seed == request.seed:
-                control = _small(plans[-1], preset)
+                control = _small(plans[-1], first, constraint, preset)
                 small[control.label] = control
     return [*plans, *small.values()]
 
 
-def _small(plan: DescentPlan, preset: Preset) -> DescentPlan:
+def _small(plan: DescentPlan, file: Path, constraint: Constraint, preset: Preset) -> DescentPlan:
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
-    first = pretrained.load(plan.first).model
-    trained = replace(plan.constraint, restart="trained")  # of first values some are zero, and would not be counted
-    left = second_start(first, project(first, plan.constraint, plan.seed), trained, plan.seed)
+    first = _network(pretrained.load(file))
+    trained = replace(constraint, restart="trained")  # of first values some are zero, and would not be counted
+    left = second_start(first, project(first, constraint, plan.seed), trained, plan.seed)
     shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
     shape = min(shapes, key=lambda shape: abs(_whole_macs(SparseCAE(shape).encoder) - encoder_macs(left)))
     label = f"small dense {shape.encoder_width}"
@@ -364,7 +373,7 @@ class DensityPlan(Plan):
 
     def measure(self, work: Work, piece: str) -> list[dict]:
         """A row a projection and density."""
-        first, rows = pretrained.load(self.first).model, []
+        first, rows = _network(pretrained.load(self.first)), []
         whole = encoder_macs(first)
         ways = [(kind, "common", False) for kind in PROJECTIONS]
         ways += [
@@ -423,12 +432,12 @@ class SpeedPlan(PicturePlan):
         """A row a model."""
         x, rows = to_input(self.shown()[piece], SCALE, self.device), []
         # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
-        whole = surgery.prune(pretrained.load(self.dense).model.encoder).to(self.device)
+        whole = surgery.prune(_network(pretrained.load(self.dense)).encoder).to(self.device)
         for label, (file, key) in self.models.items():
             stored = pretrained.load(file)
             if stored.key != key:
                 raise InputError(f"model {stored.name} is not the one of its record: {stored.key}, {key}")
-            small = surgery.prune(stored.model.encoder).to(self.device)
+            small = surgery.prune(_network(stored).encoder).to(self.device)
             with torch.inference_mode():
                 pair = functools.partial(whole, x), functools.partial(small, x)
                 ratio = bench.relative_latency(*pair, repeats=15, warmup=2)
@@ -452,6 +461,10 @@ def speed_plans(request: Request) -> list[SpeedPlan]:
         device=request.device, pictures_of=of, count=1, dense=_first(request, request.seed)[0], models=models,
     )]  # fmt: skip
 
+
+STUDIES = {
+    "cae": dense_plans, "cae_sparse": sparse_plans, "cae_density": density_plans, "cae_speed": speed_plans
+}  # fmt: skip
 
 # Numbers out of records -----------------------------------------------------------------------------------------------
 
@@ -627,3 +640,236 @@ def over_standard(records: Records, codec: str, bpp: float) -> float:
 def macs_over_l1(records: Records, label: str) -> float:
     """Points by which a second descent saves more multiply-accumulates than l1, after surgery."""
     return macs_saved(records, label) - macs_saved(records, "l1")
+
+
+# Data of figures and tables -------------------------------------------------------------------------------------------
+
+NAMES = {  # of dense models and second descents; what is not here is a small dense encoder
+    "dense": "dense",
+    "l1": "l1",
+    "bilevel_l11": "l1,1 (bilevel)",
+    "l1inf": "l1,inf",
+    "l21": "l2,1",
+    "bilevel_l1inf": "l1,inf (bilevel)",
+    "magnitude": "control: the largest weights of all layers",
+    "random mask": "control: random weights",
+    "random restart": "control: l1,1, from other first values",
+    "dense, trained on": "control: dense, going on as long",
+    "trained restart": "l1,1, going on",
+    "per layer": "l1,1, a radius for each layer",
+    "coupled, trained": "l1,1, stream coupled, going on",
+    "filters, then l1": "whole filters, then l1, going on",
+    "filters, then l1, rewound": "whole filters, then l1",
+}
+
+
+def macs_over_density(records: Records) -> FigureData:
+    """Figure 2: multiply-accumulates of the projected encoder over the density, relative to the dense one.
+
+    Two panels, as the paper counts and after surgery. One trained encoder, projected; no second descent. The points
+    that the paper prints are rows with ``printed``, in the first panel.
+    """
+    ways = [(kind, False) for kind in PROJECTIONS] + [("bilevel_l11", True), ("bilevel_l1inf", True)]
+    rows = []
+    for column, panel in (("macs_paper", "as the paper counts"), ("macs", "after surgery")):
+        for kind, coupled in ways:
+            points = [(1 - row["sparsity"], row[column]) for row in density(records, kind, coupled=coupled)]
+            name = f"{NAMES[kind]}, stream coupled" if coupled else NAMES[kind]
+            rows.append(line(kind, name, points, panel=panel, coupled=coupled))
+    for kind, printed_as in CONSTRAINTS.items():
+        for saved in published("sparse_cae", series=printed_as, metric="macc_reduction"):
+            where = saved["where"]
+            beside = published("sparse_cae", where=where, series=printed_as, metric="sparsity")
+            sparsity = saved["x"] if saved["x_name"] == "sparsity" else beside[0]["value"] if beside else None
+            if sparsity is not None:  # the abstract and Sec. IV print none
+                point = (1 - sparsity / 100, 1 - saved["value"] / 100)
+                more = {"panel": "as the paper counts", "coupled": False, "printed": True}
+                rows.append(line(kind, f"{printed_as}, printed ({where})", [point], **more))
+    return FigureData(rows, [records.one("cae_density")])
+
+
+def rate_distortion(records: Records, metric: str = "psnr") -> FigureData:
+    """Figures 3 (``"psnr"``) and 4 (``"ssim"``): quality over the rate of files, Kodak, S near 83 %.
+
+    One model a line, its step varied, as the paper's lines must have been made; means over 24 pictures. In PSNR also
+    what the paper prints for l1,1, and what follows from it for the others if Table I's relative losses hold there.
+    """
+    used = {"dense": dense(records)} | {kind: sparse(records, kind) for kind in CONSTRAINTS}
+    rows = [_course(kind, record, metric) for kind, record in used.items()]
+    if metric == "psnr":
+        printed = _printed_psnr()
+        (bpp,), (psnr,) = printed["x"], printed["y"]
+        losses = {r["series"]: r["value"] for r in published("sparse_cae", where="Table I", metric="relative_loss")}
+        rows.append(printed)
+        for kind, printed_as in {"dense": "dense", "l1": "l1", "l1inf": "l1,inf"}.items():
+            more = round(losses.get(printed_as, 0) - losses["l1,1"], 2)
+            name = f"{printed_as}, derived: {abs(more):g} dB {'more' if more > 0 else 'less'}"
+            rows.append(line(kind, name, [(bpp, psnr + more)], printed=True))
+    return FigureData(rows, list(used.values()))
+
+
+def high_rates(records: Records, metric: str = "psnr") -> FigureData:
+    """Figure 6: all dense models together, l1,1, and JPEG and JPEG 2000 as fairly as here, to high rates."""
+    ours = [dense(records, label) for label in MODELS] + [sparse(records, "bilevel_l11")]
+    best = zip(*hull(records, metric), strict=True)
+    rows = [line("dense", "dense models, the best of four", best), _course("bilevel_l11", ours[-1], metric)]
+    for codec in ("jpeg", "jpeg2000"):
+        points = zip(*baselines.curve(records, codec, metric, high=True), strict=True)
+        rows.append(line(codec, baselines.NAMES[codec], points))
+        ours += baselines.baselines(records, codec, high=True)
+    return FigureData(rows + [_printed_psnr()] * (metric == "psnr"), ours)
+
+
+def _course(kind: str, record: RunRecord, metric: str) -> dict:
+    """Files of one model, over its steps."""
+    found = record.result.get("sparsity")
+    name = f"{NAMES[kind]}, S = {100 * found:.1f} %" if found else NAMES[kind]
+    return line(kind, name, zip(*record.curve(metric), strict=True))
+
+
+def _printed_psnr() -> dict:
+    """The one PSNR that the paper prints with a rate: of "the CAE with low energy consumption", so of l1,1."""
+    (found,) = published("sparse_cae", metric="psnr")
+    name = f"l1,1, printed: {found['setting']} {found['value']:g} dB at {found['x']:g} bpp"
+    return line("bilevel_l11", name, [(found["x"], found["value"])], printed=True)
+
+
+def training_course(records: Records) -> FigureData:
+    """PSNR of validation pictures over the steps of both descents, rounded at the middle step."""
+    used = [dense(records), *(sparse(records, label) for label in ("bilevel_l11", "trained restart"))]
+    rows = []
+    for record, series in zip(used, ("dense", "bilevel_l11", "bilevel_l11"), strict=True):
+        history, label = record.result["history"], record.config["label"]
+        name = "first descent" if series == "dense" else f"second: {NAMES[label]}"
+        points = zip(history["step"], history["psnr"], strict=True)
+        rows.append(line(series, name, points, fine_tuned=_fine_tuned(record)))
+    return FigureData(rows, used)
+
+
+def details(records: Records, bpp: float = 2.25, side: int = 128, models: Models | None = None) -> FigureData:
+    """Figure 5 (and, near 4.28 bpp, 7): a square of ``side`` pixels from files of dense, l1,1 and l1,inf at one rate.
+
+    Of Kodak's kodim23, or of the astronaut where Kodak is not at hand.
+    """
+    name, (row, column) = ("kodim23", (190, 470)) if data.available("kodak") else ("astronaut", (128, 228))
+    original = (data.kodak() if name == "kodim23" else data.bundled())[name]
+    top, left, models = row - side // 2, column - side // 2, models or default_models()
+    shown = {f"{name}, original\n24 bpp": original}
+    used = {"dense": dense(records)} | {kind: sparse(records, kind) for kind in ("bilevel_l11", "l1inf")}
+    for kind, record in used.items():
+        if models.find(record.result["file"]).key != record.result["model"]:
+            raise LookupError(f"the model {record.result['file']} is not the one of its record")
+        file = Cae(model=record.result["file"], models=models).at_bpp(original, bpp)
+        decoded = decode(file, models=models)
+        rate = 8 * len(file) / original[..., 0].size
+        psnr = metrics.psnr(reference=original, reconstruction=decoded)
+        saved = "" if kind == "dense" else f", {macs_saved(records, kind):.0f} % fewer MACs"
+        shown[f"{NAMES[kind]}{saved}\n{rate:.2f} bpp, {psnr:.2f} dB"] = decoded
+    square = np.s_[top : top + side, left : left + side]
+    return FigureData([{"title": title, "picture": whole[square]} for title, whole in shown.items()], [*used.values()])
+
+
+def table_1(records: Records) -> FigureData:
+    """Table I: sparsity, MACs, memory and loss of the paper's constraints, with the printed numbers in brackets."""
+    rows, used = [], made(records, "cae")
+    for kind, printed_as in CONSTRAINTS.items():
+        record = sparse(records, kind)
+        printed = {row["metric"]: row["value"] for row in published("sparse_cae", where="Table I", series=printed_as)}
+        loss = _with_spread(*over_seeds(records, kind, relative_loss))
+        counted = macs_saved(records, kind, accounting="macs_paper")
+        rows.append({
+            "constraint": NAMES[kind],
+            "S %": f"{100 * record.result['sparsity']:.2f} ({printed['sparsity']:g})",
+            "fewer MACs %, paper's count": f"{counted:.0f} ({printed['macc_reduction']:g})",
+            "after surgery": f"{macs_saved(records, kind):.0f}",
+            "less memory %": f"{memory_saved(records, kind):.1f} ({printed['memory_reduction']:g})",
+            "relative loss dB": f"{loss} ({printed['relative_loss']:g})",
+            **_loss_cells(records, kind),
+        })  # fmt: skip
+        used += made(records, "cae_sparse", label=kind)
+    return FigureData(rows, used)
+
+
+def variants_table(records: Records) -> FigureData:
+    """Every second descent and every control: what it saves, and what it loses. ± is the deviation over seeds."""
+    records.some("cae_sparse")
+    rows = []
+    for label in labels(records):
+        record = sparse(records, label, seeds_of(records, label)[0])
+        try:
+            speed = speedup(records, label)
+            quicker = f"{speed['speedup']:.2f} ({speed['lower']:.2f} to {speed['upper']:.2f})"
+        except LookupError:
+            quicker = "–"
+        rows.append({
+            "second descent": NAMES.get(label, f"control: {label}"),
+            "S %": f"{100 * record.result.get('sparsity', 0):.1f}",
+            "fewer MACs %": f"{round(macs_saved(records, label))}",
+            "less memory %": f"{round(memory_saved(records, label))}",
+            "times as fast": quicker,
+            "steps": f"{record.config['descent']['steps'] * (1 + _fine_tuned(record)):,}",
+            "relative loss dB": _with_spread(*over_seeds(records, label, relative_loss)),
+            **_loss_cells(records, label),
+        })  # fmt: skip
+    known = [row for row in rows if row["dB at the same bytes"] != "–"]
+    known.sort(key=lambda row: -float(row["dB at the same bytes"].split()[0]))
+    rows = known + [row for row in rows if row not in known]
+    used = [*made(records, "cae"), *made(records, "cae_sparse"), *records.find("cae_speed", data="kodak")]
+    return FigureData(rows, used)
+
+
+def _fine_tuned(record: RunRecord) -> bool:
+    """Did its second descent begin from trained weights?"""
+    return record.config["constraint"] is not None and record.config["constraint"]["restart"] == "trained"
+
+
+def _loss_cells(records: Records, label: str) -> dict[str, str]:
+    """The difference at equal bytes over the seeds, and the rates that it is a mean over."""
+    try:
+        low, high = at_rate(records, label, seeds_of(records, label)[0]).overlap
+        text = _with_spread(*over_seeds(records, label, loss_at_rate))
+    except LookupError:
+        return {"dB at the same bytes": "–", "over bpp": "no rates in common"}
+    return {"dB at the same bytes": text, "over bpp": f"{low:.1f} to {high:.1f}"}
+
+
+def _with_spread(mean: float, deviation: float) -> str:
+    return f"{mean:+.2f}" if np.isnan(deviation) else f"{mean:+.2f} ± {deviation:.2f}"
+
+
+def surgery_table(stored: Stored) -> FigureData:
+    """What surgery leaves of an encoder, layer by layer."""
+    rows = []
+    for row in surgery.report(_network(stored).encoder):
+        inputs = "" if "inputs" not in row else f"{row['inputs']:.0f} of {row['all_inputs']:.0f}"
+        rows.append({
+            "layer": row["layer"], "filters": f"{row['filters']} of {row['all_filters']}", "inputs": inputs,
+            "MACs a pixel": f"{row['macs']:,.0f} of {row['all_macs']:,.0f}",
+        })  # fmt: skip
+    return FigureData(rows, [])
+
+
+def models_table(models: Models | None = None) -> FigureData:
+    """The trained models of Sparse CAE, by default in ``results/models``: what a file can name."""
+    models, rows = models or default_models(), []
+    for stored in models.of_codec("cae"):
+        rows.append({
+            "model": stored.name, "key": stored.key, "sparsity": f"{100 * stored.about.get('sparsity', 0):.0f} %",
+            "steps": f"1/{1 / stored.about['finest']:.0f} to 1/{1 / stored.about['coarsest']:.0f}",
+            "chosen by the codec": "yes" if stored.about.get("search") else "only by name",
+            "kB": f"{models.files[stored.name].stat().st_size / 1000:,.0f}",
+        })  # fmt: skip
+    return FigureData(rows, [])
+
+
+FIGURES = {
+    "cae-density": Entry("MACs over density (Sparse CAE, Fig. 2)", macs_over_density, "cae_density"),
+    "cae-rate-distortion": Entry(
+        "PSNR and mean SSIM over the rate (Sparse CAE, Figs 3 and 4)", rate_distortion, "cae_sparse"
+    ),
+    "cae-table": Entry("Sparse CAE, Table I", table_1, "cae_sparse"),
+    "cae-pictures": Entry("Details (Sparse CAE, Figs 5 and 7)", details, "cae_sparse"),
+    "cae-high-rates": Entry("High rates (Sparse CAE, Fig. 6)", high_rates, "cae"),
+    "cae-variants": Entry("Every second descent, and the controls", variants_table, "cae_sparse"),
+    "cae-training": Entry("PSNR over steps of both descents", training_course, "cae_sparse"),
+}

@@ -101,8 +101,7 @@ def moves(page: Page, before: bytes) -> bytes:
     return after
 
 
-@pytest.mark.parametrize("transport", ["http", "file"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("mode", "transport"), [("light", "http"), ("dark", "file")])
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_widget_moves_by_keyboard_and_mouse(browser, addresses, chapter, mode, transport):
     with Visit(browser, addresses[transport], mode=mode) as visit:
@@ -127,9 +126,8 @@ def pages(html: Path) -> list[str]:
     return [name for name in names if name.startswith(("book/", "notebooks/"))]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_no_page_is_wider_than_a_telephone(browser, addresses, html, mode):
-    with Visit(browser, addresses["http"], mode=mode, width=400) as visit:
+def test_no_page_is_wider_than_a_telephone(browser, addresses, html):
+    with Visit(browser, addresses["http"], width=400) as visit:
         width = "document.documentElement.scrollWidth"
         widths = {name: visit.open(name).evaluate(width) for name in pages(html)}
     assert len(widths) >= 7 and max(widths.values()) <= 400, widths

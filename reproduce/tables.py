@@ -1,0 +1,63 @@
+"""Tables about the project itself: what holds, which figure comes from which records, and all records."""
+
+from __future__ import annotations
+
+from reproduce import bench
+from reproduce.claims import weigh_all
+from reproduce.figure_data import Entry
+from reproduce.plot import Table
+from reproduce.records import Records
+from reproduce.studies import PAPERS
+
+FIGURES: dict[str, Entry] = {
+    name: entry for module in (*PAPERS.values(), bench) for name, entry in module.FIGURES.items()
+}
+SHORT = ("paper", "claim", "published", "ours", "preset", "status")
+LONG = ("claim", "where", "published", "ours", "preset", "status", "why")
+
+
+def verdict_table(paper: str | None = None, keys: str = "", records: Records | None = None) -> Table:
+    """What holds: claim, published number, ours, status; of one paper with the reason, or of all in short.
+
+    ``keys`` is how the keys of the claims begin that are shown.
+    """
+    rows = [v.row() for v in weigh_all(records) if paper in (None, v.claim.paper) and v.key.startswith(keys)]
+    columns = LONG if paper else SHORT
+    return Table([{name: row[name] for name in columns} for row in rows])
+
+
+def figure_map() -> Table:
+    """The figure map: for every figure its data, its records, the command that makes them, preset and commit."""
+    rows, records = [], Records()
+    for entry in FIGURES.values():
+        found = [r for r in records.find(entry.study) if r.config["profile"] != "smoke"]
+        rows.append({
+            "figure": entry.title,
+            "data": f"{entry.function.__module__.removeprefix('reproduce.')}.{entry.function.__name__}",
+            "records": f"{entry.study}/ ({len(found)})",
+            "command": entry.command,
+            "preset": ", ".join(sorted({r.config["profile"] for r in found})) or "not run",
+            "commit": ", ".join(sorted({(r.environment["commit"] or "unknown")[:8] for r in found})) or "–",
+        })  # fmt: skip
+    return Table(rows)
+
+
+def record_table() -> Table:
+    """Every record: where it lies, how it was made, and on which commit."""
+    rows, records = [], Records()
+    for study in records.studies:
+        for record in records.find(study):
+            environment = record.environment
+            rows.append(
+                {
+                    "record": f"{study}/{record.name}",
+                    "preset": record.config["profile"],
+                    "pictures": record.config["pictures"],
+                    "seed": record.config["seed"],
+                    "device": environment["device"],
+                    "minutes": f"{record.wall_seconds / 60:.1f}",
+                    "commit": (environment["commit"] or "unknown")[:8] + ("" if environment["clean"] else ", changed"),
+                    "torch": environment["versions"].get("torch", "–"),
+                }
+            )
+    return Table(rows)
