@@ -37,7 +37,7 @@ CROPS = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["c
 PHOTOGRAPHS = {"coffee": bundled()["coffee"][40:208, 100:284], "chelsea": bundled()["chelsea"][60:222, 80:241]}
 SCORED = {"chelsea": PHOTOGRAPHS["chelsea"]}
 SHAPE, CODE_SHAPE = sparse_cae.Shape(8, 3), cae_admm.Shape(8, 3, 1)
-FIT = FitBudget(steps=16, lr=5e-3, batch_pixels=256, warmup=5, score_every=4)
+FIT = FitBudget(steps=12, lr=5e-3, batch_pixels=256, warmup=4, score_every=3)
 # Large steps at the end make a best state that is not the last one.
 ADAM = replace(FIT, optimiser="adam", lr=0.02, schedule="constant")
 FILE = Sparsity("file")
@@ -98,8 +98,7 @@ TRAININGS: dict[str, Callable[..., Training]] = {
     ),
     "coin soap pytorch": functools.partial(siren, backend="torch", budget=replace(FIT, schedule="quadratic")),
     "coin collapse": functools.partial(siren, budget=FitBudget(420, 0.9, "adam", 256, "constant", score_every=30)),
-    "magnitude": magnitude,
-    "magnitude soap between scorings": functools.partial(magnitude, budget=replace(FIT, score_every=7), bpp=4.2),
+    "magnitude": functools.partial(magnitude, budget=replace(FIT, score_every=5), bpp=4.2),
     "file soap": functools.partial(constrained, sparsity=Sparsity("file", gates="none", **LIVELY), budget=FIT),
     **{
         " ".join([rate, gates, *structured]): functools.partial(
@@ -108,9 +107,8 @@ TRAININGS: dict[str, Callable[..., Training]] = {
                               log_alpha=0.0 if structured else -1.2, **LIVELY),
         )
         for rate, gates, *structured in [
-            ("nonzeros", "median"), ("nonzeros", "sampled"), ("nonzeros", "median", "structured"),
-            ("positions", "median"), ("positions", "sampled", "structured"),
-            ("file", "none"), ("file", "median"), ("file", "sampled"), ("file", "median", "structured"),
+            ("nonzeros", "median"), ("positions", "sampled", "structured"),
+            ("file", "none"), ("file", "sampled"), ("file", "median", "structured"),
         ]
     },
     "cae": cae,
@@ -174,9 +172,6 @@ def outcome(training: Training) -> dict[str, object]:
     return plain(found)
 
 
-# Same bits ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", TRAININGS)
 def test_training_resumes_after_a_pause_at_every_step(name, tmp_path):
     make, path, pace = TRAININGS[name], tmp_path / "it.safetensors", PACE.get(name, 1)
@@ -198,25 +193,6 @@ def test_training_resumes_after_a_pause_at_every_step(name, tmp_path):
     kept = path.read_bytes()
     again = run(make(), checkpoint=path, max_seconds=0)
     assert outcome(again) == outcome(training) and path.read_bytes() == kept, "a finished training takes no step"
-
-
-@pytest.mark.parametrize("name", TRAININGS)
-def test_training_killed_resumes_from_its_last_checkpoint(name, tmp_path, monkeypatch):
-    make, path = TRAININGS[name], tmp_path / "it.safetensors"
-    killed, left = make(), make()
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", killed.steps // 3)
-
-    def step(real=killed.step):
-        if killed.done == killed.steps - 2:
-            raise KeyboardInterrupt
-        return real()
-
-    killed.step = step
-    with pytest.raises(KeyboardInterrupt):
-        run(killed, checkpoint=path)
-    left.load(path)
-    assert 0 < left.done < killed.done, "no checkpoint: nothing is tested"
-    assert outcome(run(make(), checkpoint=path)) == outcome(finished(name))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -254,9 +230,6 @@ def test_loss_that_is_no_number_ends_a_training_without_a_checkpoint(name, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-# Checkpoints ----------------------------------------------------------------------------------------------------------
-
-
 @every
 def test_load_refuses_what_is_not_its_checkpoint_and_changes_nothing(make, tmp_path):
     path, training, other, stepped = tmp_path / "it.safetensors", make(), make(1), make()
@@ -278,15 +251,15 @@ def test_load_refuses_what_is_not_its_checkpoint_and_changes_nothing(make, tmp_p
     first, last = next(iter(tensors)), list(tensors)[-1]
     other.save(path)
     refused("another configuration")
-    for broken in (b"", b"junk", whole[:50], whole[:-1], whole + b"\0"):
+    for broken in (b"", whole[:50], whole[:-1], whole + b"\0"):
         path.write_bytes(broken)
         refused("cannot be read")
-    for wrong in (None, {"about": "{"}, {"about": "[]"}, {"about": "{}"}):
+    for wrong in (None, {"about": "{}"}):
         save_file(tensors, path, metadata=wrong)
         refused("cannot be read")
     for wrong in (
-        {name: tensor for name, tensor in tensors.items() if name != first}, tensors | {"more": torch.zeros(1)},
-        {name: tensor for name, tensor in tensors.items() if name != last}, tensors | {last: tensors[last][..., :0]},
+        {name: tensor for name, tensor in tensors.items() if name != first},
+        tensors | {"more": torch.zeros(1)}, tensors | {last: tensors[last][..., :0]},
     ):  # fmt: skip
         save_file(wrong, path, metadata=about)
         refused("tensors")
@@ -339,23 +312,18 @@ def test_identity_changes_with_everything_that_decides_the_result(make):
     assert len(set(identities)) == len(identities) > 10 and json.dumps(make().identity) == identities[0]
 
 
-# Scorings -------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", TRAININGS)
 def test_history_holds_losses_and_scores_as_plain_numbers(name):
     training = finished(name)
     steps = [row["step"] for row in training.history]
     assert steps == sorted({*range(training.score_every, training.steps + 1, training.score_every), training.steps})
     for row in training.history:
-        assert list(row)[:2] == ["step", "loss"] and math.isfinite(row["loss"])
-        assert np.isfinite(row["psnr"]).all() and json.loads(json.dumps(row)) == row
+        assert list(row)[:2] == ["step", "loss"] and math.isfinite(row["loss"]) and np.isfinite(row["psnr"]).all()
+    assert json.loads(json.dumps(training.plain()))["history"] == training.history
     if isinstance(training, SirenTraining):
         for number, result in enumerate(training.results()):
-            told = dict(result.history)  # a pruning fit is scored once more, before it is pruned
-            assert [told[row["step"]] for row in training.history] == [
-                pytest.approx(row["psnr"][number], abs=1e-4) for row in training.history
-            ]
+            scored = dict(result.history)  # a pruning fit is scored once more, before it is pruned
+            for row in training.history:
+                assert scored[row["step"]] == pytest.approx(row["psnr"][number], abs=1e-4)
     else:
         assert training.history[-1] == training.history[-1] | training.score()
-    assert json.loads(json.dumps(training.plain()))["history"] == training.history

@@ -17,7 +17,7 @@ from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 TIGHT = {"atol": 1e-9, "rtol": 0}
-FEWER = settings(max_examples=5)
+FEWER = settings(max_examples=3)
 keeps = st.one_of(st.floats(1e-9, 1), st.sampled_from([1e-9, 0.1, 0.5, 1.0]))
 
 
@@ -32,9 +32,6 @@ def alternate(admm: Admm, step: Step, steps: int) -> torch.Tensor:
 def nearest_to(v: torch.Tensor, rho: float) -> Step:
     """The exact w-update of ``d(x) = ||x - v||^2 / 2``."""
     return lambda aim: (v + rho * aim) / (1 + rho)
-
-
-# Convex problems ------------------------------------------------------------------------------------------------------
 
 
 class Lasso:
@@ -60,7 +57,7 @@ class Lasso:
         assert slope[~alive].abs().max() < self.lam + room
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(seed=seeds, rho=st.floats(3, 20))
 def test_admm_solves_the_lasso(seed, rho):
     """As in training: each w-update is one step down ``d + penalty`` from where the last one ended."""
@@ -92,9 +89,6 @@ def test_admm_finds_the_nearest_point_of_a_ball(name, seed, rho):
     assert max(admm.history[-1]) < 1e-8 < 1e-3 < min(map(max, admm.history[:3])) and len(admm.history) == 400
 
 
-# Updates and penalties ------------------------------------------------------------------------------------------------
-
-
 def test_update_by_hand():
     admm = Admm((1, 2), 2.0, lambda v: top_l(v, 0.5))
     assert admm.z.tolist() == admm.u.tolist() == [[0, 0]]
@@ -105,8 +99,6 @@ def test_update_by_hand():
     assert admm.z.tolist() == [[0, 3.5]] and admm.u.tolist() == [[1, 0]]
     assert second == pytest.approx((1.0, 2 * math.sqrt((9 + 12.25) / 2)))
     assert admm.history == [first, second]
-    admm.update(torch.ones(1, 2, requires_grad=True) * 2)
-    assert not admm.z.requires_grad and not admm.u.requires_grad
 
 
 @given(seed=seeds, rho=st.floats(0.01, 100), places=st.lists(st.integers(0, 4), min_size=1, max_size=6))
@@ -126,9 +118,6 @@ def test_penalty_is_the_scaled_gap(seed, rho, places):
     first, count = places[0], min(2, 5 - places[0])
     of_slice = admm.penalty(code[:1].expand(count, 2, 3), slice(first, first + count))
     torch.testing.assert_close(of_slice[0], admm.penalty(code, which)[0])
-
-
-# The projection onto sparse codes -------------------------------------------------------------------------------------
 
 
 @given(v=tensors(min_dims=2, max_dims=2, side=7, dtypes=(torch.float64,)), keep=keeps)
@@ -162,67 +151,11 @@ def test_z_updates_agree_with_plain_sorting(v, keep):
     assert torch.equal(v, before), "the argument was changed"
 
 
-def test_top_l_keeps_the_first_of_many_ties():
-    """In long codes a sort that is not stable would show."""
-    many = torch.randint(-3, 4, (40, 5000), generator=torch.Generator().manual_seed(0)).float()
-    for code, row in zip(top_l(many, 0.1), many, strict=True):
-        threes = (row.abs() == 3).nonzero()[:, 0]
-        assert len(threes) > 500 and torch.equal(code.nonzero()[:, 0], threes[:500])
-
-
-def test_top_l_of_zeros_infinities_and_nan():
-    """-0.0 is as large as 0 and stays what it is where it stays; NaN counts as larger than infinity."""
-    two = top_l(torch.tensor([[-0.0, 0.0, 1.0, -0.0]]), 0.5)
-    assert two.tolist() == [[0, 0, 1, 0]]
-    assert two.signbit().tolist() == [[True, False, False, False]], "the first zero is the second entry that stays"
-    assert top_l(torch.tensor([[1.0, -math.inf, 9.0, math.inf]]), 0.5).tolist() == [[0, -math.inf, 0, math.inf]]
-    odd = top_l(torch.tensor([[math.inf, 1.0, math.nan, 2.0]]), 0.25)
-    assert odd[0, 2].isnan() and odd[0, [0, 1, 3]].tolist() == [0, 0, 0]
-
-
-def test_kept_is_the_nearest_number_and_never_none():
-    assert [kept(share, 10) for share in (0.1, 0.14, 0.16, 0.99, 1)] == [1, 1, 2, 10, 10]
-    assert kept(0.1, 4096) == 410 and kept(1e-9, 5) == 1
-
-
-def test_released_finds_the_largest_by_chance_only():
-    """The share of the true top l among what stays is l / n = 0.1 up to 1 / n = 0.0025, and five standard errors.
-
-    With pi the argsort of independent entries, a random permutation, entry pi(j) stays if pi(pi(j)) < l. The count
-    varies as a hypergeometric one, by 1.8 of 40, so that the mean of 1,000 has a standard error of 0.0014.
-    """
-    v = normal(1000, 400, seed=12)
-    stays, largest = released(v, 0.1) != 0, top_l(v, 0.1) != 0
-    assert (stays.sum(1) == 40).all() and (largest.sum(1) == 40).all()
-    assert abs(float((stays & largest).sum(1).double().mean()) / 40 - 0.1) < 0.0025 + 5 * 0.0014
-
-
-# What is refused ------------------------------------------------------------------------------------------------------
-
-ONES = torch.ones(2, 3)
-
-
-@pytest.mark.parametrize(
-    ("call", "wrong"),
-    [
-        *((lambda rho=rho: Admm((1, 2), rho, lambda v: v), "rho") for rho in (0, -1.0, math.nan, math.inf)),
-        *((lambda f=f, keep=keep: f(ONES, keep), "keep")
-          for f in (top_l, released, lambda v, keep: kept(keep, 3)) for keep in (0, -0.1, 1.0001, math.nan)),
-        (lambda: top_l(torch.ones(3), 0.5), "v"),
-        (lambda: released(torch.ones(3), 0.5), "v"),
-    ],
-)  # fmt: skip
-def test_admm_refuses(call, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
-        call()
-
-
-@pytest.mark.parametrize("shape", [(1, 3), (2, 4), (2, 3, 1), (3,)])
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3, 1)])
 def test_admm_refuses_codes_of_another_shape(shape):
-    """Most of these would be broadcast in silence."""
+    """These would be broadcast in silence."""
     admm = Admm((2, 3), 1.0, lambda v: top_l(v, 0.5))
-    chosen = lambda code: admm.penalty(torch.cat([code, ONES]), torch.tensor([0]))  # noqa: E731
-    for refuses in (admm.update, admm.penalty, admm.penalty_norm, *([chosen] if shape == (1, 3) else [])):
+    for refuses in (admm.update, admm.penalty, admm.penalty_norm):
         with pytest.raises(ValueError, match=r"\bcode\b"):
             refuses(torch.ones(shape))
     assert admm.history == [] and not admm.z.any(), "nothing has moved"

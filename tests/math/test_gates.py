@@ -31,9 +31,6 @@ def double(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-# Gates ----------------------------------------------------------------------------------------------------------------
-
-
 @given(gates=distributions, log_alpha=log_alphas, x=st.floats(0.001, 0.999))
 def test_at_inverts_the_distribution_function(gates, log_alpha, x):
     """z(u) = x where u = P(z <= x); below P(z = 0) it is exactly 0, above P(z < 1) exactly 1."""
@@ -61,36 +58,6 @@ def test_sample_has_the_frequencies_of_the_distribution():
     assert drawn.shape == (count, 5) and torch.equal(drawn, same) and not torch.equal(drawn, other)
 
 
-@given(gates=distributions, log_alpha=log_alphas, uniform=st.floats(0.01, 0.99))
-def test_at_has_the_gradient_of_finite_differences(gates, log_alpha, uniform):
-    """Zero where the gate is clipped."""
-    a = double(log_alpha - 1e-6, log_alpha, log_alpha + 1e-6).requires_grad_()
-    z = gates.at(a, double(uniform))
-    (gradient,) = torch.autograd.grad(z[1], a)
-    low, _, high = z.tolist()
-    if 0 < low and high < 1:
-        slope = (high - low) / 2e-6
-        assert float(gradient[1]) == pytest.approx(slope, rel=1e-3, abs=1e-6) and slope > 0
-    elif low == high:
-        assert gradient[1] == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "wrong"),
-    [
-        *(((temperature,), "temperature") for temperature in (0, -0.5, 1.01, math.nan)),
-        *(((1, stretch), "stretch") for stretch in
-          ((0, 1.1), (-0.1, 1), (0.1, 1.1), (-0.1, 0.9), (-0.1, 1.1, 2.0), (math.nan, 1.1))),
-    ],
-)  # fmt: skip
-def test_hard_concrete_refuses(arguments, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
-        HardConcrete(*arguments)
-
-
-# Counts ---------------------------------------------------------------------------------------------------------------
-
-
 architectures = st.builds(Architecture, *[st.integers(1, 4)] * 2, st.just(30.0), *[st.integers(1, 6)] * 2)
 
 
@@ -107,19 +74,6 @@ def test_spread_units_agrees_with_loops(architecture, seed):
         for inputs, outputs in zip(factor[:-1], factor[1:], strict=True):
             by_hand += [after * before for after in outputs for before in inputs] + outputs
         assert found == by_hand
-
-
-def test_spread_units_of_probabilities_is_the_mean_of_counts():
-    """The expected L0 norm of a structured network, against counts of what draws leave."""
-    architecture, gates, count = Architecture(3, 4), HardConcrete(), 20_000
-    log_alpha = torch.linspace(-4, 3, n_gates(architecture, structured=True))
-    drawn = gates.sample(log_alpha.expand(count, -1), torch.Generator().manual_seed(5))
-    counts = (spread_units(architecture, drawn) != 0).sum(1).float()
-    expected = spread_units(architecture, gates.open_probability(log_alpha)[None]).sum()
-    assert abs(float(counts.mean() - expected)) < SIGMAS * float(counts.std()) / math.sqrt(count) and counts.std() > 1
-
-
-# Smaller networks -----------------------------------------------------------------------------------------------------
 
 
 def colours(architecture: Architecture, parameters: torch.Tensor) -> torch.Tensor:
@@ -179,39 +133,3 @@ def test_remove_dead_leaves_the_picture(net, fold):
     torch.testing.assert_close(colours(smaller, left), colours(architecture, parameters), atol=1e-5, rtol=0)
     shown = [render(*pair, 5, 7).int() for pair in ((smaller, left), (architecture, parameters))]
     assert (shown[0] - shown[1]).abs().max() <= 1
-
-
-@given(net=sparse_networks())
-def test_remove_dead_without_folding_keeps_values(net):
-    architecture, whole = net[0], (100 * net[1]).round().long()
-    matrices, alive = remove_dead(architecture, whole, fold=False)
-    kept = [torch.ones(architecture.n_in, dtype=torch.bool), *alive, torch.ones(architecture.n_out, dtype=torch.bool)]
-    for layer, (weight, bias) in enumerate(layers(architecture, whole[None])):
-        assert torch.equal(matrices[layer][0], weight[0][kept[layer + 1]][:, kept[layer]])
-        assert torch.equal(matrices[layer][1], bias[0, kept[layer + 1], 0])
-        assert matrices[layer][0].dtype == matrices[layer][1].dtype == torch.int64
-    smaller, left = assemble(matrices, architecture.w0)
-    again, _ = remove_dead(smaller, left, fold=False)
-    assert left.dtype == torch.int64
-    assert all(torch.equal(a, b) for pair in zip(again, matrices, strict=True) for a, b in zip(*pair, strict=True))
-
-
-small = st.integers(1, 5)
-
-
-@given(dims=st.lists(st.integers(0, 5), min_size=1, max_size=4), n_in=small, n_out=small, wider=st.integers(0, 4))
-def test_assemble_puts_matrices_in_the_corner(dims, n_in, n_out, wider):
-    generator, sizes = torch.Generator().manual_seed(0), [n_in, *dims, n_out]
-    matrices = [
-        (torch.randn(out, inp, generator=generator), torch.randn(out, generator=generator))
-        for inp, out in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
-    narrow, width = assemble(matrices, 25.0)[0], max(1, *dims) + wider
-    assert narrow == Architecture(len(dims), max(1, *dims), 25.0, n_in, n_out)
-    architecture, parameters = assemble(matrices, 25.0, width=width)
-    assert architecture == Architecture(len(dims), width, 25.0, n_in, n_out)
-    assert parameters.shape == (architecture.n_parameters,)
-    for (weight, bias), (large, large_bias) in zip(matrices, layers(architecture, parameters[None]), strict=True):
-        assert torch.equal(large[0, : weight.shape[0], : weight.shape[1]], weight)
-        assert torch.equal(large_bias[0, : len(bias), 0], bias)
-    assert int((parameters != 0).sum()) == sum(weight.numel() + bias.numel() for weight, bias in matrices)

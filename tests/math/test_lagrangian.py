@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import math
 from collections.abc import Callable
 
 import pytest
@@ -19,28 +18,29 @@ Batch = Callable[[torch.Tensor], torch.Tensor]
 
 
 def descend(
-    x: torch.Tensor, dual: Multipliers, loss: Batch, constraint: Batch, *, lr: float, steps: int,
-    truth: Batch | None = None, alternating: bool = False,
-) -> torch.Tensor:  # fmt: skip
-    """Gradient descent and the ascent of `dual`, ``x (B, n)``. The ascent sees the place before the descent (as in
-    `training.sparse`), or after it if ``alternating``. Returns all places, first to last."""
+    x: torch.Tensor,
+    dual: Multipliers,
+    loss: Batch,
+    constraint: Batch,
+    *,
+    lr: float,
+    steps: int,
+    truth: Batch | None = None,
+) -> torch.Tensor:
+    """Gradient descent, ``x (B, n)``, and the ascent of `dual`, both at the same place. Returns all places."""
     truth, path = truth or constraint, [x]
     for _ in range(steps):
         leaf = x.clone().requires_grad_()
         (gradient,) = torch.autograd.grad((loss(leaf) + dual.weigh(constraint(leaf))).sum(), leaf)
-        after = (x - lr * gradient).detach()
-        dual.ascend(truth(after if alternating else x))
-        x = after
+        dual.ascend(truth(x))
+        x = (x - lr * gradient).detach()
         path.append(x)
     return torch.stack(path)
 
 
-# Closed forms ---------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=4)
-@given(seed=seeds, alternating=st.booleans(), start=st.sampled_from([0.0, 0.5]))
-def test_multipliers_solve_quadratic_problems(seed, alternating, start):
+@settings(max_examples=2)
+@given(seed=seeds, start=st.sampled_from([0.0, 0.5]))
+def test_multipliers_solve_quadratic_problems(seed, start):
     """min sum h (x - c)^2 / 2 with a.x <= t: lambda = max(0, (a.c - t) / sum(a^2 / h)), x = c - lambda a / h.
 
     Twenty problems side by side; in some the constraint holds at the minimum without it, and costs nothing.
@@ -52,14 +52,11 @@ def test_multipliers_solve_quadratic_problems(seed, alternating, start):
     dual = Multipliers(20, lr=0.1, restarts=False, start=start)
     path = descend(
         torch.ones_like(c), dual, lambda x: (h * (x - c).square()).sum(1) / 2, lambda x: (a * x).sum(1) - t,
-        lr=0.1, steps=800, alternating=alternating,
+        lr=0.1, steps=800,
     )  # fmt: skip
     assert (price == 0).any() and (price > 0).any()
     torch.testing.assert_close(dual.value.double(), price, atol=1e-4, rtol=0)
     torch.testing.assert_close(path[-1], c - price[:, None] * a / h, atol=1e-4, rtol=0)
-
-
-# One step -------------------------------------------------------------------------------------------------------------
 
 
 def test_ascend_by_hand():
@@ -74,27 +71,6 @@ def test_ascend_by_hand():
     assert restarting.value.tolist() == [1.5, 0.25, 0.0, 1.0]
     default = Multipliers(2, lr=1.0)
     assert default.value.tolist() == [0, 0] and default.restarts
-
-
-def test_weigh_has_the_multiplier_as_its_gradient():
-    dual = Multipliers(3, lr=1.0, start=0.5)
-    dual.ascend(torch.tensor([1.0, 2.0, -0.25]))
-    violation = torch.tensor([3.0, -2.0, 1.0], requires_grad=True)
-    weighed = dual.weigh(violation)
-    assert weighed.tolist() == [4.5, -5.0, 0.0]
-    (gradient,) = torch.autograd.grad(weighed.sum(), violation)
-    assert gradient.tolist() == dual.value.tolist() == [1.5, 2.5, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("lr", 0), ("lr", -1.0), ("lr", math.nan), ("start", -0.1), ("start", math.nan)]
-)
-def test_multipliers_refuse(name, value):
-    with pytest.raises(ValueError, match=rf"\b{name}\b"):
-        Multipliers(1, **{"lr": 1.0} | {name: value})
-
-
-# Restarts and proxies -------------------------------------------------------------------------------------------------
 
 
 def test_multipliers_restart_once_the_constraint_holds():
@@ -115,24 +91,8 @@ def test_multipliers_restart_once_the_constraint_holds():
     assert 0.9 < reached[True] <= 1
 
 
-def test_multipliers_meet_the_true_constraint_by_a_proxy():
-    """(x - 3)^2 with x <= 1. The proxy 2 x - 5 thinks that 2.5 would do, but only its slope counts: 2 lambda = 4."""
-    proxy, truth = (lambda x: 2 * x.sum(1) - 5), (lambda x: x.sum(1) - 1)
-    for ascent, place, price in ((truth, 1, 2), (proxy, 2.5, 0.5)):
-        dual, loss = Multipliers(1, lr=0.1, restarts=False), lambda x: (x - 3).square().sum(1)
-        path = descend(torch.zeros(1, 1), dual, loss, proxy, truth=ascent, lr=0.1, steps=400)
-        assert float(path[-1]) == pytest.approx(place, abs=1e-4)
-        assert float(dual.value) == pytest.approx(price, abs=1e-4)
-
-
-# The authors' library -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("alternating", [False, True])
-def test_multipliers_take_the_steps_of_cooper(alternating):
-    """Cooper's `SimultaneousOptimizer` takes both gradients at the same place, as `training.sparse` does; its
-    `AlternatingPrimalDualOptimizer` measures the violation after the descent's step, as the module's example does.
-    """
+def test_multipliers_take_the_steps_of_cooper():
+    """Its `SimultaneousOptimizer` takes both gradients at the same place, as constrained fits do."""
     cooper = pytest.importorskip("cooper")
     wish, normal, bounds = torch.tensor([[3.0, 1.0]]), torch.tensor([1.0, 2.0]), [2.0, 9.0]
 
@@ -146,7 +106,7 @@ def test_multipliers_take_the_steps_of_cooper(alternating):
     multipliers, x = [], torch.tensor([[2.0, 2.0], [0.5, -1.0]])
     path = [x]
     for _ in range(100):
-        path.append(descend(path[-1], ours, loss, excess, lr=0.01, steps=1, alternating=alternating)[-1])
+        path.append(descend(path[-1], ours, loss, excess, lr=0.01, steps=1)[-1])
         multipliers.append(ours.value.clone())
 
     class Problem(cooper.ConstrainedMinimizationProblem):
@@ -159,25 +119,19 @@ def test_multipliers_take_the_steps_of_cooper(alternating):
                 formulation_type=cooper.formulations.Lagrangian,
             )
 
-        def compute_violations(self, leaf: torch.Tensor) -> cooper.CMPState:
-            state = cooper.ConstraintState(violation=leaf.square() @ normal - self.bound)
-            return cooper.CMPState(observed_constraints={self.budget: state})
-
         def compute_cmp_state(self, leaf: torch.Tensor) -> cooper.CMPState:
-            seen = self.compute_violations(leaf).observed_constraints
-            return cooper.CMPState(loss=loss(leaf).sum(), observed_constraints=seen)
+            state = cooper.ConstraintState(violation=leaf.square() @ normal - self.bound)
+            return cooper.CMPState(loss=loss(leaf).sum(), observed_constraints={self.budget: state})
 
     for fit, bound in enumerate(bounds):
         problem, leaf = Problem(bound), torch.nn.Parameter(x[fit : fit + 1].clone())
-        kind = cooper.optim.AlternatingPrimalDualOptimizer if alternating else cooper.optim.SimultaneousOptimizer
-        optimiser = kind(
+        optimiser = cooper.optim.SimultaneousOptimizer(
             cmp=problem,
             primal_optimizers=torch.optim.SGD([leaf], lr=0.01),
             dual_optimizers=torch.optim.SGD(problem.dual_parameters(), lr=0.02, maximize=True),
         )
-        again = {"compute_violations_kwargs": {"leaf": leaf}} if alternating else {}
         for step in range(100):
-            optimiser.roll(compute_cmp_state_kwargs={"leaf": leaf}, **again)
+            optimiser.roll(compute_cmp_state_kwargs={"leaf": leaf})
             torch.testing.assert_close(path[step + 1][fit], leaf.detach()[0], atol=1e-6, rtol=1e-6)
             assert float(multipliers[step][fit]) == pytest.approx(problem.budget.multiplier.weight.item(), abs=1e-6)
     assert multipliers[-1][0] > 0.2, "a constraint that is at work"

@@ -136,27 +136,18 @@ def test_bd_integrates_over_the_overlap_only(ends, counts):
             assert found.value == pytest.approx(value, abs=1e-6) and found.overlap == pytest.approx((low, high))
 
 
-GOOD = np.zeros((4, 5, 3), np.uint8)
+PICTURE = np.zeros((4, 5, 3), np.uint8)
 
 
 @pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim, metrics.ms_ssim])
-@pytest.mark.parametrize(
-    ("reference", "reconstruction", "wrong"),
-    [
-        (GOOD / 255, GOOD, "reference"),
-        (GOOD, GOOD / 255, "reconstruction"),
-        (GOOD, GOOD.tolist(), "reconstruction"),
-        (GOOD[..., 0], GOOD, "reference"),
-        (GOOD, np.zeros((4, 5, 4), np.uint8), "reconstruction"),
-        (GOOD[:0], GOOD[:0], "reference"),
-        (GOOD, GOOD[:-1], "reconstruction"),
-    ],
-)
-def test_quality_refuses(measure, reference, reconstruction, wrong):
-    with pytest.raises(ValueError, match=rf"^{wrong}\b"):
-        measure(reference=reference, reconstruction=reconstruction)
-    with pytest.raises(TypeError):
-        measure(GOOD, GOOD)  # keywords only: two pictures swapped would not show
+def test_quality_refuses(measure):
+    for reference, wrong in (
+        (PICTURE / 255, "reference"),
+        (PICTURE[:-1], "reconstruction"),
+        (PICTURE[:0], "reference"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{wrong}\b"):
+            measure(reference=reference, reconstruction=PICTURE)
 
 
 @pytest.mark.parametrize("measure", [metrics.bd_rate, metrics.bd_psnr])
@@ -164,37 +155,11 @@ def test_quality_refuses(measure, reference, reconstruction, wrong):
     ("rate", "quality", "wrong"),
     [
         (RATE[:3], QUALITY[:3], "rate_test"),
-        (RATE[:4], QUALITY, "rate_test"),
-        (np.stack([RATE] * 5), np.stack([QUALITY] * 5), "rate_test"),
         (RATE, [26, 29, 28, 34, 38], "quality_test"),
-        (RATE, [26, 28, 28, 34, 38], "quality_test"),
-        (RATE[::-1], QUALITY[::-1], "rate_test"),
-        (RATE, [26, 28, 31, 34, math.inf], "quality_test"),
         (RATE - 0.1, QUALITY, "rate_test"),
-        (RATE + 100, QUALITY + 100, "overlap"),
         (RATE + 1.5, QUALITY + 11.9, "overlap"),
     ],
 )
 def test_bd_refuses(measure, rate, quality, wrong):
     with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
         measure(rate_anchor=RATE, quality_anchor=QUALITY, rate_test=rate, quality_test=quality)
-    if wrong != "overlap":
-        with pytest.raises(ValueError, match=wrong.replace("test", "anchor")):
-            measure(rate_anchor=rate, quality_anchor=quality, rate_test=RATE, quality_test=QUALITY)
-    with pytest.raises(TypeError):
-        measure(RATE, QUALITY, RATE, QUALITY)  # keywords only: swapped curves change the sign
-
-
-@pytest.mark.parametrize(
-    ("call", "wrong"),
-    [
-        (lambda: metrics.to_uint8(np.arange(5)), "x"),
-        (lambda: metrics.to_uint8(np.array([0.5, np.nan])), "x"),
-        (lambda: metrics.bpp(data=b"a", height=0, width=1), "height"),
-        (lambda: metrics.bpp(data=b"a", height=1, width=2.0), "width"),
-        (lambda: metrics.bpp(data=100, height=1, width=1), "data"),
-    ],
-)
-def test_metrics_refuse(call, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
-        call()

@@ -73,7 +73,7 @@ def test_project_euclidean_satisfies_kkt(name, v, share):
 
 
 @euclidean
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("share", [0.01, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_project_euclidean_satisfies_kkt_on_a_layer(name, share, dtype):
     """Many entries in a group: there the threshold is first guessed from every 16th."""
@@ -122,12 +122,6 @@ def test_project_bilevel_l11_is_not_euclidean():
     assert PROJECTIONS["bilevel_l11"](v, 4.0).tolist() == [[1.5, 1.5], [1, 0]]
 
 
-def test_ball_norm_by_hand():
-    v = torch.tensor([[[3.0, -4.0]], [[0.0, 2.0]]])
-    norms = {name: ball_norm(v, name) for name in PROJECTIONS}
-    assert norms == {"l1": 9, "bilevel_l11": 9, "l1inf": 6, "bilevel_l1inf": 6, "l21": 7}
-
-
 @every
 @given(v=tensors(dtypes=(torch.float64, torch.float32, torch.float16, torch.bfloat16)), share=st.floats(0, 1.5))
 def test_project_reaches_the_ball_and_is_idempotent(name, v, share):
@@ -150,24 +144,6 @@ def test_project_reaches_the_ball_and_is_idempotent(name, v, share):
         assert torch.equal(w, project(v.float(), radius).to(v.dtype))
 
 
-@every
-@given(v=tensors())
-def test_project_radius_zero_leaves_zeros(name, v):
-    """Exact zeros: the mean of equal entries may be rounded below them."""
-    assert not PROJECTIONS[name](v, 0).any() and not PROJECTIONS[name](v.flatten().repeat(7, 1), 0).any()
-    assert not PROJECTIONS[name](v.flatten()[:, None].repeat(1, 11), 0).any()
-    assert not PROJECTIONS[name](0 * v, 1.0).any() and PROJECTIONS[name](v[:0], 0).shape == v[:0].shape
-
-
-@every
-def test_project_kinds_of_zeros(name):
-    """Single entries go only where the l1 norm of a group counts them; elsewhere whole groups go."""
-    v = heavy(64, 16, 3, 3) ** 3
-    w = rows_of(PROJECTIONS[name](v, 0.1 * ball_norm(v, name)))
-    dead, scattered = (w == 0).all(1), (w == 0) & (w != 0).any(1, keepdim=True)
-    assert dead.any() and not dead.all() and bool(scattered.any()) == (name in ("l1", "bilevel_l11"))
-
-
 @on_every_device
 @every
 def test_project_keeps_strides_and_does_not_depend_on_them(name, device):
@@ -184,16 +160,6 @@ def test_project_keeps_strides_and_does_not_depend_on_them(name, device):
         torch.testing.assert_close(w, expected, atol=1e-13, rtol=0, msg=what)
         assert torch.equal(view, dense) and w.device == dense.device, what
         assert w.stride() == view.stride() or what in ("every second", "one of a batch"), what
-
-
-@on_every_device
-@every
-def test_project_many_float32_entries(name, device):
-    v = normal(300, 300, 3, 3, dtype=torch.float32).to(device)
-    radius = 0.05 * ball_norm(v, name)
-    w = PROJECTIONS[name](v, radius)
-    assert abs(ball_norm(w, name) - radius) <= 1e-7 * ball_norm(v, name)
-    torch.testing.assert_close(w.double(), PROJECTIONS[name](v.double(), radius), atol=2e-6, rtol=0)
 
 
 HARD = {
@@ -248,39 +214,14 @@ def test_radius_for_sparsity_at_the_ends():
     assert radius_for_sparsity([torch.zeros(3, 3)], 0.9, "l1") == (0.0, 1.0)
 
 
-ONES, COMPLEX = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.complex64)
+ONES = torch.ones(2, 2)
 
 
 @every
-@pytest.mark.parametrize(
-    ("v", "radius", "wrong"),
-    [
-        *((ONES, radius, "radius") for radius in (-1, -1e-300, math.nan, math.inf, -math.inf)),
-        *((v, 1.0, "v") for v in (ONES.long(), ONES.bool(), torch.tensor(1.0), COMPLEX)),
-        *((ONES.clone().fill_diagonal_(bad), radius, rf"v\b.*{bad}") for bad in (math.nan, math.inf, -math.inf)
-          for radius in (0.0, 0.5, 100.0)),
-        (ONES.half().fill_diagonal_(math.nan), 1.0, "v"),
-        (torch.full((4,), 1.5e308, dtype=torch.float64), 1.0, "v"),
-    ],
-)  # fmt: skip
-def test_project_refuses(name, v, radius, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}"):
-        PROJECTIONS[name](v, radius)
-    if wrong != "radius":
+def test_project_refuses(name):
+    for radius in (-1e-300, math.nan):
+        with pytest.raises(ValueError, match="radius"):
+            PROJECTIONS[name](ONES, radius)
+    for v in (ONES.long(), ONES * math.nan, ONES * math.inf, torch.full((4,), 1.5e308, dtype=torch.float64)):
         with pytest.raises(ValueError, match=r"\bv\b"):
-            ball_norm(v, name)
-
-
-@pytest.mark.parametrize(
-    ("layers", "sparsity", "name", "wrong"),
-    [
-        *(([ONES], sparsity, "l1", "sparsity") for sparsity in (-0.1, 1.1, math.nan)),
-        ([ONES], 0.5, "l2", "projection.*l1inf"),
-        ([], 0.5, "l1", "tensors"),
-        ([torch.zeros(0, 3)], 0.5, "l1", "tensors"),
-        ([ONES * math.nan], 0.5, "l1", r"v\b"),
-    ],
-)
-def test_radius_for_sparsity_refuses(layers, sparsity, name, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}"):
-        radius_for_sparsity(layers, sparsity, name)
+            PROJECTIONS[name](v, 1.0)
