@@ -21,7 +21,7 @@ from sparsecomp.models.inference import to_input
 from sparsecomp.models.sparse_cae import SCALE, Shape, SparseCAE
 from sparsecomp.training.autoencoder import CaeTraining, reduced
 from sparsecomp.training.configs import Descent
-from sparsecomp.training.optimisers import PRIOR, rate_at
+from sparsecomp.training.optimisers import PRIOR
 
 SMALL = Descent(steps=8, warmup=3, batch=2, crop=16, reduce=1, score_every=3, weight_decay=1e-3)
 PICTURES = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["chelsea"][60:110, 80:120]}
@@ -61,59 +61,30 @@ def spied(training: CaeTraining) -> list[SimpleNamespace]:
     return seen
 
 
-# What a step draws ----------------------------------------------------------------------------------------------------
-
-
-def test_step_draws_by_the_seed_and_its_number_alone():
-    through, jumped, other = make(seed=2), make(replace(SMALL, lr=0.05, optimiser="adam"), seed=2), make(seed=3)
-    seen, there, elsewhere = spied(through), spied(jumped), spied(other)
-    steps(through, 5)
-    jumped.done = other.done = 4
-    jumped.step(), other.step()
-    for name in ("x", "noise", "delta"):
-        drawn = getattr(seen[4], name)
-        assert torch.allclose(getattr(there[0], name), drawn, atol=1e-3), name
-        assert not torch.allclose(getattr(elsewhere[0], name), drawn, atol=1e-3), name
-        assert not torch.allclose(getattr(seen[3], name), drawn, atol=1e-3), name
-
-
-@pytest.fixture(scope="module")
-def drawn() -> SimpleNamespace:
-    """One step on many crops of two pictures whose every pixel says where it is."""
+def test_step_draws_crops_of_all_places_flipped_or_not_log_uniform_deltas_and_uniform_noise():
+    """On many crops of two pictures whose every pixel says where it is."""
     rows = [np.mgrid[:height, :width].astype(np.uint8) for height, width in ((66, 81), (50, 40))]
     pictures = {str(i): np.stack([*at, np.full_like(at[0], i)], -1) for i, at in enumerate(rows)}
     training = make(replace(SMALL, batch=1500, finest=1 / 64, coarsest=1 / 4), pictures=pictures)
     seen = spied(training)
     training.step()
-    return seen[0]
-
-
-def test_crops_are_of_all_pictures_and_places_flipped_or_not(drawn):
+    (drawn,) = seen
     x = (255 * drawn.x).round()
-    assert x.shape == (1500, 3, 16, 16)
     y, across = x[:, 0] - x[:, 0, :1, :1], x[:, 1] - x[:, 1, :1, :1]
     flipped = across[:, 0, 1] < 0
     assert torch.equal(y, torch.arange(16.0)[:, None].expand_as(y))
     assert torch.equal(across * (1 - 2 * flipped.float())[:, None, None], torch.arange(16.0).expand_as(across))
-    assert (x[:, 2] == x[:, 2, :1, :1]).all()
     assert 680 < int(flipped.sum()) < 820 and 680 < int(x[:, 2, 0, 0].sum()) < 820
     for number, sides in enumerate([(66, 81), (50, 40)]):
         of = x[x[:, 2, 0, 0] == number]
         for channel, length in enumerate(sides):
             first = of[:, channel].amin((1, 2))
             assert (first.min(), first.max()) == (0, length - 16), "all over the picture, to its edge"
-
-
-def test_deltas_are_log_uniform_and_noise_is_uniform(drawn):
     powers = drawn.delta.flatten().log2()
     assert float(powers.min()) >= -6 and float(powers.max()) <= -2
     for quarter in (0.25, 0.5, 0.75):
         assert float(powers.quantile(quarter)) == pytest.approx(-6 + 4 * quarter, abs=0.2)
         assert float(drawn.noise.flatten().quantile(quarter)) == pytest.approx(quarter - 0.5, abs=0.01)
-    assert float(drawn.noise.abs().max()) <= 0.501
-
-
-# The loss -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("quantiser", ["noise", "straight_through", "none"])
@@ -151,55 +122,16 @@ def test_loss_and_its_gradient_are_those_that_are_promised(quantiser):
             )
 
 
-@pytest.mark.parametrize(
-    ("quantiser", "lam"), [("none", 0.0), ("none", 100.0), ("noise", 0.0), ("straight_through", 0.0)]
-)
-def test_rate_trains_nothing_without_lambda_or_without_a_quantiser(quantiser, lam):
-    plain, other = (make(replace(SMALL, quantiser=quantiser, lam=lam)) for _ in range(2))
-    with torch.no_grad():
-        other.prior.mean.add_(0.3)
-    prior = other.prior.mean.clone()
-    steps(plain, 5), steps(other, 5)
-    assert torch.equal(prior, other.prior.mean), "the prior moved"
-    for one, two, first in zip(*(m.parameters() for m in (plain.model, other.model, SparseCAE(SHAPE))), strict=True):
-        assert torch.equal(one, two) and not torch.equal(one, first), "the network heard of the prior"
-
-
-def test_step_goes_by_the_schedule():
-    """What the optimiser makes of rates and gradients is tested with the optimiser."""
-    training = make(replace(SMALL, schedule="cosine"))
-    seen = spied(training)
-    steps(training, 8)
-    assert [step.clock for step in seen] == list(range(1, 9))
-    assert [step.lr for step in seen] == [rate_at(SMALL.lr, n, 8, warmup=3, schedule="cosine") for n in range(8)]
-
-
-def test_masked_weights_begin_at_zero_and_never_move():
-    """That an optimiser of either kind leaves them is tested with the optimiser."""
-    mask = torch.arange(5) % 2 > torch.zeros(4, 3, 5, 1)
-    start = tiny_cae.model()  # none of its weights is zero
-    training = CaeTraining(start, PICTURES, PICTURES, replace(SMALL, weight_decay=0.2), masks={FREE: mask})
-    first = start.encoder.conv1.weight.detach().clone()
-    steps(training, 3)
-    found = training.model.encoder.conv1.weight
-    assert torch.equal(first == 0, ~mask) and torch.equal(found == 0, ~mask)
-    assert (found != first)[mask].all(), "the others move"
-
-
-@pytest.mark.parametrize(("optimiser", "lr", "gain"), [("muon", 0.01, 8), ("adam", 3e-3, 4)])
-def test_training_learns_a_photograph_in_a_few_dozen_steps(optimiser, lr, gain):
+def test_training_learns_a_photograph_in_a_few_dozen_steps():
     """From weights that know nothing, whatever `first_values` knows."""
-    descent = Descent(steps=60, lr=lr, optimiser=optimiser, warmup=5, batch=4, crop=32, reduce=1, lam=1e-3)
+    descent = Descent(steps=40, lr=0.01, optimiser="muon", warmup=5, batch=4, crop=32, reduce=1, lam=1e-3)
     picture = {"coffee": bundled()["coffee"][:160, :200]}
     training = CaeTraining(tiny_cae.model(width=16, latent=8), picture, picture, descent)
     before = training.score()["psnr"]
     losses = [training.step() for _ in range(descent.steps)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
     after = training.score()
-    assert after["psnr"] > before + gain and 0.5 < after["estimated_bpp"] < 8, (before, after)
-
-
-# Pictures in, scores out ----------------------------------------------------------------------------------------------
+    assert after["psnr"] > before + 6 and 0.5 < after["estimated_bpp"] < 8, (before, after)
 
 
 @settings(max_examples=40)
@@ -249,26 +181,13 @@ def test_histogram_counts_every_place_of_every_training_picture():
     latents.check_counts(latents.counts_of(training.prior, found), 3)
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
-
-GOOD = torch.ones(4, 3, 5, 5, dtype=torch.bool)
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"descent": replace(SMALL, crop=44)}, "crop must be at most the sides of chelsea, got 44$"),
-        ({"descent": replace(SMALL, crop=16, reduce=3)}, "crop must be at most the sides of chelsea, got 16$"),
-        ({"descent": replace(SMALL, crop=68)}, "crop must be at most the sides of coffee, chelsea, got 68$"),
-        ({"pictures": {}}, "pictures must be at least 1 picture, got 0"),
-        ({"validation": {}}, "validation must be at least 1 picture, got 0"),
-        ({"masks": {"encoder.conv9.weight": GOOD}}, r"masks\['encoder.conv9.weight'\]"),
-        ({"masks": {"prior.mean": GOOD}}, r"masks\['prior.mean'\]"),
-        ({"masks": {FREE: GOOD.float()}}, rf"masks\['{FREE}'\]"),
-        ({"masks": {FREE: GOOD[:1]}}, rf"masks\['{FREE}'\]"),
+        ({"masks": {FREE: torch.ones(1, 3, 5, 5, dtype=torch.bool)}}, rf"masks\['{FREE}'\]"),
     ],
 )
 def test_training_refuses_what_cannot_be_trained(wrong, message):
-    make(replace(SMALL, crop=40), masks={FREE: GOOD})  # as large as the smallest picture is allowed
     with pytest.raises(ValueError, match=message):
         make(**wrong)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from dataclasses import replace
 
 import pytest
 import tiny_siren
 import torch
-from tiny_siren import SMALL, THREE, picture, run_to, steps
+from tiny_siren import SMALL, THREE, run_to, steps
 
 from sparsecomp import codecs, metrics
 from sparsecomp import network_weights as weights
 from sparsecomp.coding.quantize import index_of, step_of
-from sparsecomp.models.siren import Architecture, forward, positions, render, tensor_of
+from sparsecomp.models.siren import forward, positions, render, tensor_of
 from sparsecomp.sparsify.gates import HardConcrete, spread_units
 from sparsecomp.sparsify.magnitude import prune
 from sparsecomp.training import kernel
@@ -38,9 +37,8 @@ SETTINGS = [
         id="-".join([rate, gates, *structured]),
     )
     for rate, gates, *structured in [
-        ("nonzeros", "median"), ("nonzeros", "sampled"), ("nonzeros", "median", "structured"),
-        ("positions", "median"), ("positions", "sampled", "structured"),
-        ("file", "none"), ("file", "median"), ("file", "sampled"), ("file", "median", "structured"),
+        ("nonzeros", "median"), ("nonzeros", "sampled"), ("positions", "sampled", "structured"),
+        ("file", "none"), ("file", "median"), ("file", "sampled", "structured"),
     ]
 ]  # fmt: skip
 every_setting = pytest.mark.parametrize("sparsity", SETTINGS)
@@ -209,57 +207,32 @@ def test_step_descends_in_loss_and_rate_and_ascends_in_the_multiplier(sparsity, 
 
 
 def test_gates_begin_near_their_first_value_and_stay_within_bounds():
-    """The released code's bounds."""
     method = method_of(0.5, replace(NONZEROS, log_alpha=3.7, gate_lr=1.0), FLAT, THREE, seeds=[1, 2, 1])
     assert torch.equal(method.log_alpha[0], method.log_alpha[2])
     assert not torch.equal(method.log_alpha[0], method.log_alpha[1])
-    for row in method.log_alpha:
-        assert float(row.mean()) == pytest.approx(3.7, abs=0.04) and float(row.std()) == pytest.approx(0.1, abs=0.03)
+    assert float(method.log_alpha.mean()) == pytest.approx(3.7, abs=0.04)
     for _ in range(20):
         method.training.step()
         assert method.log_alpha.abs().max() <= 4
     assert method.log_alpha.min() == -4
 
 
-# The rate of a file ---------------------------------------------------------------------------------------------------
+def test_steps_of_a_file_begin_where_the_first_values_meet_the_budget():
+    method = method_of(1.5, LOONIE_FILE)
+    method.training.score()
+    assert float(method.rate - method.offset) == pytest.approx(1.5, rel=1e-3)
+    assert float(method.offset) * AREA + 1.5 * AREA == pytest.approx(bits_of(method, 0), abs=1)
 
 
-@pytest.mark.parametrize("bpp", [0.5, 1.2])
-def test_expectation_of_a_file_is_about_its_length(bpp):
-    """A network of some thousand weights: the header, the tables, and at most 5 % of the rest."""
-    large, side = Architecture(5, 28, n_in=14), 160
-    budget = replace(FAST, batch_pixels=None)
-    training = SirenTraining([picture(side, side)], large, budget, seeds=[2], method=sparse(bpp, LOONIE_FILE))
-    method, area = training.method, side * side
-
-    def expected() -> float:
-        training.score()
-        return float(method.rate - method.offset) * area
-
-    assert expected() == pytest.approx(bpp * area, rel=1e-3), "steps begin where the first values meet the budget"
-    deviation = torch.rand(len(method.log_step[0]), generator=torch.Generator().manual_seed(1)) + 0.1
-    noise = torch.randn(1, large.n_parameters, generator=torch.Generator().manual_seed(5))
-    training.parameters = noise * 0.1 * deviation[tensor_of(large)]
-    method.log_step += math.log(2) * (expected() - bpp * area) / large.n_parameters
-    before, overhead = expected(), 8 * (6 + 3 * 12 + 17 + 4)
-    assert -0.05 * before < float(method.offset) * area < overhead + 0.05 * before
-    method.log_step -= math.log(2)
-    assert expected() - before == pytest.approx(large.n_parameters, rel=0.02), "one bit each"
-
-
-@pytest.mark.parametrize("multiplier", [1e-3, 2.0])
-def test_steps_and_multiplier_stay_from_the_step_at_which_rounding_begins(multiplier):
-    """By then a file that was too long has become shorter, and one that a large multiplier made too short longer."""
-    sparsity = replace(FILE, multiplier=multiplier, restarts=False, step_lr=0.05)
-    method = method_of(2.5, sparsity, images=THREE[:2])
+def test_steps_and_multiplier_stay_once_rounding_begins():
+    method = method_of(2.5, replace(FILE, restarts=False, step_lr=0.05), images=THREE[:2])
     training = method.training
     while training.done < 32:  # 0.8 of 40
-        before, multipliers, length = method.log_step.clone(), method.multipliers.value.clone(), bits_of(method, 1)
+        before, multipliers = method.log_step.clone(), method.multipliers.value.clone()
         assert not on_grid(before)
         training.step()
-        assert not torch.equal(method.log_step, before), "a step size that never moves"
+        assert not torch.equal(method.log_step, before)
     assert method.round_from == 32 and not torch.equal(method.multipliers.value, multipliers)
-    assert (length < 0.7 * 2.5 * AREA) == (multiplier == 2.0), "nothing had to grow"
     fixed, multipliers, theta = method.log_step.clone(), method.multipliers.value.clone(), training.parameters.clone()
     assert on_grid(fixed)
     for index in range(2):
@@ -272,7 +245,7 @@ def test_steps_and_multiplier_stay_from_the_step_at_which_rounding_begins(multip
 # What is kept ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bpp", [1.0, 1.5, 4.0])
+@pytest.mark.parametrize("bpp", [1.5, 4.0])
 @every_setting
 def test_result_is_within_the_budget_and_drawn_as_it_is_stored(sparsity, bpp):
     (result,) = fit([THREE[1]], SMALL, FAST, method=sparse(bpp, sparsity))
@@ -281,7 +254,7 @@ def test_result_is_within_the_budget_and_drawn_as_it_is_stored(sparsity, bpp):
         assert torch.equal(result.parameters, result.network.parameters())
     else:
         assert result.network is None
-        assert torch.equal(result.parameters, result.parameters.half().float()), "not what fp16 leaves"
+        assert torch.equal(result.parameters, result.parameters.half().float())
         assert result.bits == pytest.approx(counted(result.parameters, sparsity.rate), abs=0.51)
     assert 0 < result.bits <= bpp * AREA
     assert psnr_of(result, 1) == pytest.approx(result.psnr, abs=0.01)
@@ -294,7 +267,10 @@ def test_result_is_within_the_budget_and_drawn_as_it_is_stored(sparsity, bpp):
 @every_setting
 def test_repair_uses_most_of_the_budget_and_takes_the_smallest_values(sparsity):
     method = method_of(2.0, replace(sparsity, **STUBBORN))
-    steps(method.training, FAST.steps)
+    steps(method.training, 10)
+    method.training.score()
+    assert method.training.fits[0].best == -math.inf, "over its budget nothing is kept, however good it is"
+    steps(method.training, FAST.steps - 10)
     whole = absorbed(method)[0].half().float()
     method.training.score()
     (result,) = method.training.results()
@@ -304,44 +280,6 @@ def test_repair_uses_most_of_the_budget_and_takes_the_smallest_values(sparsity):
         assert int((kept != 0).sum()) == 2 * AREA // 16 < int((whole != 0).sum())
         assert torch.equal(kept[kept != 0], whole[kept != 0])
         assert whole[kept == 0].abs().max() <= kept[kept != 0].abs().min()
-
-
-def test_values_beyond_what_a_file_can_say_are_shown_as_the_file_shows_them():
-    """A file's symbols end at `weights.MOST`; a value past that end at the finest step is stored as less than it is."""
-    method = method_of(500.0, FILE, replace(FAST, steps=1))
-    method.training.parameters[0, -3:] = torch.tensor([0.4, 0.5, 2.5])
-    method.training.parameters[0, MATRIX == MATRIX.max() - 1] *= 0.01
-    method.log_step[:] = -20.0
-    method.training.done = 1
-    method.training.score()
-    (result,) = method.training.results()
-    assert psnr_of(result) == pytest.approx(result.psnr, abs=0.01)
-    drawn = weights.decode(weights.encode(result.network))
-    assert float(drawn.parameters()[-1]) == pytest.approx(float(result.parameters[-1]), rel=1e-6)
-
-
-@every_setting
-def test_course_tells_every_scoring(sparsity):
-    """And between scorings a file is taken to be as much longer than expected as it was found to be."""
-    method, file = method_of(1.5, sparsity, images=THREE[:2]), sparsity.rate == "file"
-    for done in (10, 20, 30, 40):
-        steps(method.training, 10)
-        theta, scores = absorbed(method).half(), method.training.score()["psnr"]
-        expected = expectation(sparsity, method.training.parameters, method.log_alpha, method.log_step) / AREA
-        for index, made in enumerate(method.training.fits):
-            values = stored(method, index).symbols if file else theta[index]
-            bpp = (bits_of(method, index) if file else counted(theta[index], sparsity.rate)) / AREA
-            step, rate, multiplier, nonzeros, psnr = made.course[-1]
-            assert step == done and psnr == pytest.approx(scores[index], abs=1e-4)
-            assert multiplier == pytest.approx(float(method.multipliers.value[index]), rel=1e-3)
-            if done < method.round_from:
-                assert nonzeros == int((values != 0).sum()) and rate == pytest.approx(bpp, abs=1e-4)
-                assert float(method.offset[index]) == pytest.approx(file * float(bpp - expected[index]), abs=1e-4)
-            else:
-                assert 0 < nonzeros <= int((values != 0).sum()) and rate <= 1.5 + 1e-5, "repaired"
-    for result in method.training.results():
-        assert [(row[0], row[4]) for row in result.course] == result.history
-        assert json.loads(json.dumps(result.course)) == result.course
 
 
 # Collapses ------------------------------------------------------------------------------------------------------------
@@ -356,24 +294,22 @@ every_collapse = pytest.mark.parametrize(
 )
 
 
-def harmed_and_calm(sparsity: Sparsity, bpp: float, at: int, value: float = 0.0, later: int = 0):
-    """Two batches just behind a scoring; the second fit of the first got this value throughout, so many steps ago."""
+def harmed_and_calm(sparsity: Sparsity, bpp: float, at: int, value: float = 0.0):
+    """Two batches after a scoring; in the first, the second fit was set to this value."""
     budget = replace(FAST, steps=100, lr=0.01)
     harmed, calm = (method_of(bpp, sparsity, budget, THREE) for _ in range(2))
     for method in (harmed, calm):
-        steps(run_to(method.training, at - 10), 10 - later)
+        steps(run_to(method.training, at - 10), 10)
         if method is harmed:
             method.training.parameters[1] = value
-        steps(method.training, later)
         method.training.score()
     return harmed, calm
 
 
-@pytest.mark.parametrize(("value", "later"), [(0.0, 0), (math.nan, 0), (math.nan, 2), (1e30, 0), (1e30, 2)])
+@pytest.mark.parametrize("value", [0.0, math.nan])
 @every_collapse
-def test_restart_begins_gates_and_multiplier_of_that_fit_anew(sparsity, value, later):
-    """Two steps after a fit has diverged even its gates and steps are no numbers."""
-    harmed, calm = harmed_and_calm(sparsity, 5.0, 50, value, later)
+def test_restart_begins_gates_and_multiplier_of_that_fit_anew(sparsity, value):
+    harmed, calm = harmed_and_calm(sparsity, 5.0, 50, value)
     begun, gated = method_of(5.0, sparsity, images=THREE), sparsity.gates != "none"
     assert [len(made.restarts) for made in harmed.training.fits] == [0, 1, 0] and not calm.training.fits[1].restarts
     assert torch.equal(harmed.log_alpha[1], begun.log_alpha[1])
@@ -414,24 +350,27 @@ def pruner(images=THREE[:1], budget: FitBudget = FAST, seed: int = 0) -> SirenTr
     return SirenTraining(images, SMALL, budget, seeds=[seed + n for n in range(len(images))], method=pruning)
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "soap"])
-def test_pruning_keeps_to_the_budget_and_what_is_pruned_stays_pruned(optimiser):
+@pytest.mark.parametrize(("optimiser", "value"), [("adam", math.nan), ("soap", 0.0)])
+def test_pruning_keeps_to_the_budget_and_its_zeros_even_after_a_collapse(optimiser, value):
     """A share of each hidden matrix, rounded down; outer layers and biases stay dense."""
     hidden = (int(PRUNED * AREA / 16) - DENSE) // 2
-    training = run_to(pruner(THREE, replace(FAST, optimiser=optimiser)), 21)
+    training = run_to(pruner(THREE[:2], replace(FAST, steps=300, lr=0.01, optimiser=optimiser)), 151)
     mask, before = training.parameters != 0, training.parameters.clone()
     for there in mask:
         assert MATRIX[there].bincount().tolist() == [20, 10, hidden, 10, hidden, 10, 30, 3]
-    while training.done < FAST.steps:
+    while training.done < 215:
         run_to(training, training.done + 1)
         assert torch.equal(training.parameters != 0, mask)
     assert (training.parameters - before)[mask].abs().median() > 1e-3, "and the rest learns"
+    training.parameters[1] = value
+    run_to(training, 300)
+    assert [len(made.restarts) for made in training.fits] == [0, 1]
     for index, result in enumerate(training.results()):
-        assert torch.equal(result.parameters != 0, mask[index]) and result.step > FAST.steps // 2
-        assert psnr_of(result, index) == pytest.approx(result.psnr, abs=0.01)
+        assert torch.equal(result.parameters != 0, mask[index]) and result.step > 150
+        assert psnr_of(result, index) == pytest.approx(result.psnr, abs=0.01) and result.psnr > training.constant[index]
 
 
-@pytest.mark.parametrize("score_every", [10, 1000, 60])
+@pytest.mark.parametrize("score_every", [10, 60])
 def test_pruning_prunes_the_best_of_half_the_steps_however_seldom_it_is_scored(score_every):
     budget = replace(FAST, score_every=score_every)
     dense = SirenTraining(THREE[:1], SMALL, replace(budget, steps=20), seeds=[3])
@@ -449,42 +388,9 @@ def test_pruning_prunes_the_best_of_half_the_steps_however_seldom_it_is_scored(s
     assert training.fits[0].best == -math.inf, "no dense fit is kept, however good it was"
 
 
-def test_pruning_begins_the_schedule_anew_at_half(monkeypatch):
-    budget = FitBudget(steps=100, lr=0.01, warmup=10, schedule="cosine", optimiser="adam", score_every=10)
-    training, rates, clocks = pruner(budget=budget), [], []
-    real = training.optimiser.step
-
-    def step(parameters, gradient, lr):
-        rates.append(float(lr))
-        real(parameters, gradient, lr)
-        clocks.append(int(training.optimiser.state["clock"]))
-
-    monkeypatch.setattr(training.optimiser, "step", step)
-    run_to(training, 100)
-    half = [0.01 * min(1, (n + 1) / 10) * (0.5 + 0.5 * math.cos(math.pi * n / 50)) for n in range(50)]
-    assert rates == pytest.approx([*half, *half])
-    assert clocks == [*range(1, 51), *range(1, 51)], "a fresh optimiser"
-    assert training.fits[0].restarts == []
-
-
-@pytest.mark.parametrize("value", [math.nan, 0.0])
-def test_pruning_leaves_its_zeros_after_a_collapse(value):
-    training = run_to(pruner(THREE[:2], replace(FAST, steps=300, lr=0.01)), 215)
-    assert training.fits[1].best > training.constant[1] + 3
-    training.parameters[1] = value
-    run_to(training, 300)
-    assert [len(made.restarts) for made in training.fits] == [0, 1]
-    for index, result in enumerate(training.results()):
-        assert torch.equal(result.parameters != 0, training.method.mask[index] != 0)
-        assert result.parameters.isfinite().all() and result.psnr > training.constant[index] + 3
-
-
-@pytest.mark.parametrize(
-    ("method", "bpp", "message"),
-    [(ConstrainedFit, bpp, "bpp must be") for bpp in (0, -1.0, math.nan, math.inf, [1.0])]
-    + [(MagnitudePruning, 16 * (DENSE - 1) / AREA, f"most must be at least {DENSE}, .* got {DENSE - 1}$")],
-)
-def test_methods_refuse_impossible_budgets(method, bpp, message):
-    options = {"sparsity": NONZEROS} if method is ConstrainedFit else {}
-    with pytest.raises(ValueError, match=message):
-        fit(THREE[:1], SMALL, FAST, method=functools.partial(method, bpp=bpp, **options))
+def test_methods_refuse_impossible_budgets():
+    for bpp in (0, math.nan):
+        with pytest.raises(ValueError, match="bpp must be"):
+            fit(THREE[:1], SMALL, FAST, method=sparse(bpp, NONZEROS))
+    with pytest.raises(ValueError, match=f"most must be at least {DENSE}, .* got {DENSE - 1}$"):
+        fit(THREE[:1], SMALL, FAST, method=functools.partial(MagnitudePruning, bpp=16 * (DENSE - 1) / AREA))

@@ -31,27 +31,17 @@ def known(result: FitResult) -> dict:
     return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in held.items()}
 
 
-def assert_same(one: FitResult, other: FitResult) -> None:
-    assert known(one) == known(other)
-
-
-# What is computed with ------------------------------------------------------------------------------------------------
-
-
 @needs_compiler
-@pytest.mark.parametrize("optimiser", ["adam", "soap"])
-def test_fit_does_not_depend_on_the_number_of_threads(optimiser):
-    budget, before = replace(FAST, steps=15, optimiser=optimiser, batch_pixels=4096), torch.get_num_threads()
+def test_fit_does_not_depend_on_the_number_of_threads():
+    budget, before = replace(FAST, steps=15, batch_pixels=4096), torch.get_num_threads()
     try:
         found = []
-        for threads in (1, 2, 4):
+        for threads in (1, 4):
             torch.set_num_threads(threads)
             found += fit([picture(70, 130)], Architecture(5, 20), budget)
-            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    for result in found[1:]:
-        assert_same(result, found[0])
+    assert known(found[0]) == known(found[1])
 
 
 def test_fit_learns_by_the_rate_of_its_budget_after_its_warmup(monkeypatch):
@@ -82,20 +72,15 @@ def test_fit_begins_with_the_values_of_its_seed(start):
         np.testing.assert_allclose(row[-3:].numpy(), expected, atol=1e-6)
 
 
-# What is kept ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("coordinates", ["per_axis", "coin"])
-def test_fit_keeps_the_state_whose_file_is_best(coordinates):
+def test_fit_keeps_the_state_whose_file_is_best():
     restless = FitBudget(steps=200, lr=0.03, optimiser="adam", batch_pixels=None, schedule="constant", score_every=10)
-    results = fit([THREE[2]] * 4, SMALL, restless, seeds=range(4), coordinates=coordinates)
+    results = fit([THREE[2]] * 4, SMALL, restless, seeds=range(4), coordinates="coin")
     assert any(result.psnr > result.history[-1][1] + 1 for result in results), "the last is the best: nothing is tested"
     for result in results:
         best_step, best = max(result.history, key=lambda point: point[1])
         assert result.step == best_step and result.psnr == pytest.approx(best, abs=1e-3)
-        shown = codecs.decode(Coin.write(SMALL, result.parameters, 24, 32, coordinates))
+        shown = codecs.decode(Coin.write(SMALL, result.parameters, 24, 32, "coin"))
         assert metrics.psnr(reference=THREE[2], reconstruction=shown) == pytest.approx(result.psnr, abs=0.01)
-        assert result.parameters.dtype == torch.float16
 
 
 @pytest.mark.parametrize("colour", [(0.5, 0.5, 0.5), (3.0, -2.0, 0.5)])
@@ -114,23 +99,13 @@ def test_score_is_of_fp16_parameters_and_8_bit_colours(colour):
 def test_fit_stops_when_every_picture_is_good_enough():
     budget = replace(FAST, steps=50)
     one, other = (fit([image], SMALL, budget)[0].history for image in THREE[:2])
-    (early,) = fit([THREE[0]], SMALL, budget, stop_at=one[0][1] - 1e-3)
-    assert early.step == 20 and len(early.history) == 1
+    both = fit(THREE[:2], SMALL, budget, stop_at=min(one[0][1], other[0][1]) - 1e-3)
+    assert [result.step for result in both] == [20, 20] and len(both[0].history) == 1
     both = fit(THREE[:2], SMALL, budget, stop_at=max(one[0][1], other[0][1]) - 1e-3)
     assert abs(one[0][1] - other[0][1]) > 0.1 and len(both[0].history) > 1
 
 
-def test_results_share_the_seconds_of_a_batch():
-    training = SirenTraining(THREE[:2], SMALL, FAST, seeds=[0, 1])
-    training.seconds = 10.0
-    assert [result.seconds for result in training.results()] == [5.0, 5.0]
-
-
-# Collapses ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [math.nan, 1e30, 0.0])
-@pytest.mark.parametrize("optimiser", ["adam", "soap"])
+@pytest.mark.parametrize(("optimiser", "value"), [("adam", 1e30), ("soap", math.nan), ("soap", 0.0)])
 def test_fit_restarts_a_collapsed_one_and_leaves_its_neighbours(optimiser, value):
     budget = replace(FAST, steps=90, optimiser=optimiser)
     harmed, calm = (run_to(SirenTraining(THREE, SMALL, budget, seeds=[0, 1, 2]), 60) for _ in range(2))
@@ -147,7 +122,7 @@ def test_fit_restarts_a_collapsed_one_and_leaves_its_neighbours(optimiser, value
     for training in (harmed, calm):
         run_to(training, 90)
     for index in (0, 2):
-        assert_same(harmed.results()[index], calm.results()[index])
+        assert known(harmed.results()[index]) == known(calm.results()[index])
         assert torch.equal(harmed.parameters[index], calm.parameters[index])
     assert harmed.parameters.isfinite().all() and harmed.results()[1].psnr > harmed.constant[1] + 3
 
@@ -174,30 +149,20 @@ def test_fit_gives_a_new_start_its_time_again():
 @pytest.mark.parametrize("size", [(1, 1), (20, 30)])
 def test_fit_of_one_colour_is_no_collapse(size):
     flat = np.full((*size, 3), (10, 120, 250), np.uint8)
-    (result,) = fit([flat], Architecture(1, 4), FitBudget(steps=600, lr=2e-3, batch_pixels=256, score_every=100))
+    (result,) = fit([flat], Architecture(1, 4), FitBudget(steps=400, lr=2e-3, batch_pixels=256, score_every=100))
     assert result.restarts == [] and result.psnr > 60
 
 
-# Pixels ---------------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=60)
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 600), st.integers(0, 2**31))
-def test_stratified_order_is_a_permutation_of_its_seed(height, width, pixels, seed):
-    order = stratified_order(height, width, pixels, seed=seed)
-    assert torch.equal(order.sort().values, torch.arange(height * width))
-    assert torch.equal(order, stratified_order(height, width, pixels, seed=seed))
-    if height * width > 4 * pixels > 80:
-        assert not torch.equal(order, stratified_order(height, width, pixels, seed=seed + 1))
-
-
 @settings(max_examples=30)
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 6))
-def test_stratified_order_takes_one_pixel_of_each_cell_in_each_slice(rows, columns, side):
-    order = stratified_order(rows * side, columns * side, rows * columns, seed=0)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 6), st.integers(0, 2**31))
+def test_stratified_order_takes_one_pixel_of_each_cell_in_each_slice(rows, columns, side, seed):
+    order = stratified_order(rows * side, columns * side, rows * columns, seed=seed)
+    assert torch.equal(order.sort().values, torch.arange(rows * columns * side**2))
     for part in order.split(rows * columns):
         cells = part // (columns * side) // side * columns + part % (columns * side) // side
         assert torch.equal(cells.sort().values, torch.arange(rows * columns))
+    odd = stratified_order(7 * rows + 3, 5 * columns + 1, rows * columns, seed=seed)
+    assert torch.equal(odd.sort().values, torch.arange((7 * rows + 3) * (5 * columns + 1)))
 
 
 def test_fit_walks_through_all_pixels_in_orders_of_its_seed(monkeypatch):
@@ -221,32 +186,18 @@ def test_fit_walks_through_all_pixels_in_orders_of_its_seed(monkeypatch):
     assert not torch.equal(seen(8, 0), epoch[0]), "the seed changes nothing"
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"pictures": []}, "pictures must be at least 1"),
-        ({"pictures": [THREE[0].astype(float)]}, "uint8"),
         ({"pictures": [picture(24, 32), picture(16, 20)], "budget": WHOLE}, "same number of pixels"),
         ({"pictures": THREE, "seeds": [0, 1]}, "seeds must be as many as pictures, 3"),
-        *(({"seeds": [seed]}, "seeds.* must be") for seed in (-1, 2**32, 1.5, None)),
+        ({"seeds": [2**32]}, "seeds.* must be"),
         ({"max_seconds": 1}, "checkpoint"),
-        ({"coordinates": "polar"}, "coordinates must be one of"),
-        ({"backend": "numpy"}, "backend must be one of"),
     ],
 )
 def test_fit_refuses_what_cannot_be_fitted(wrong, message):
     with pytest.raises(ValueError, match=message):
         fit(**{"pictures": [THREE[0]], "architecture": SMALL, "budget": FAST} | wrong)
-
-
-def test_fit_of_every_pixel_takes_pictures_of_as_many_pixels():
-    assert len(fit([picture(24, 32), picture(32, 24)], SMALL, replace(WHOLE, steps=1))) == 2
-
-
-# A GPU ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

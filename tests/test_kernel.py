@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,9 +51,6 @@ def assert_exact(architecture, parameters, inputs, targets, loss, gradient) -> N
             for size in (out * inp, out):
                 part, start = slice(start, start + size), start + size
                 assert (gradient[fit, part] - expected[part]).norm() < 2e-4 * expected[part].norm()
-
-
-# Loss and gradient ----------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -143,21 +138,13 @@ def test_kernel_has_the_same_bits_whatever_threads_and_neighbours(pixels):
         assert torch.equal(loss[0], found[0][0][fit]) and torch.equal(gradient[0], found[0][1][fit])
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
-
-WRONG = {  # what becomes of (parameters, last input, last target), and what is said of it
+WRONG = {  # what becomes of (parameters, last input, last target), and the message
     "parameters of one network": (lambda p, x, y: (p[:1], x, y), "parameters must be .3, 81., got .1, 81."),
-    "a flat vector": (lambda p, x, y: (p[0], x, y), "parameters must be .3, 81., got .81,."),
     "double parameters": (lambda p, x, y: (p.double(), x, y), "parameters must be float32, got torch.float64"),
-    "double inputs": (lambda p, x, y: (p, x.double(), y), r"inputs\[2\] must be float32"),
     "too few rows of inputs": (lambda p, x, y: (p, x[:1], y), r"inputs\[2\] must be .2, .+, got .1, 400."),
-    "pixels that stand first": (lambda p, x, y: (p, x.T, y), r"inputs\[2\] must be .2, "),
     "scattered inputs": (lambda p, x, y: (p, x.T.contiguous().T, y), r"inputs\[2\] .*contiguous"),
     "another device": (lambda p, x, y: (p, x.to("meta"), y), r"inputs\[2\] must be on cpu"),
-    "too few inputs": (lambda p, x, y: (p, x[:, :399], y), r"inputs\[2\] must be .2, 400., got .2, 399."),
-    "double targets": (lambda p, x, y: (p, x, y.double()), r"targets\[2\] must be float32"),
     "too few targets": (lambda p, x, y: (p, x, y[:, :1]), r"targets\[2\] must be .3, 400., got .3, 1."),
-    "too few rows of targets": (lambda p, x, y: (p, x, y[:2]), r"targets\[2\] must be .3, 400., got .2, 400."),
     "scattered targets": (lambda p, x, y: (p, x, y.repeat(1, 2)[:, ::2]), r"targets\[2\] .*contiguous"),
 }
 
@@ -166,40 +153,20 @@ WRONG = {  # what becomes of (parameters, last input, last target), and what is 
 def test_gradient_and_colours_refuse_arguments_that_do_not_fit(backend):
     architecture = Architecture(2, 6)
     parameters, inputs, targets = batch(architecture, 3, 400)
-
-    def refused(message: str, p, xs, ys, of_targets: bool = False, backend: str | None = backend) -> None:
-        with pytest.raises(ValueError, match=message):
-            kernel.gradient(architecture, p, xs, ys, backend)
-        if not of_targets:
-            with pytest.raises(ValueError, match=message):
-                kernel.colours(architecture, p, xs, backend)
-
     for name, (spoil, message) in WRONG.items():
         p, x, y = spoil(parameters, inputs[2], targets[2])
-        refused(message, p, [*inputs[:2], x], [*targets[:2], y], "targets" in name or name == "too few inputs")
-    refused("at least 1 pixel", parameters, [t[:, :0] for t in inputs], [t[:, :0] for t in targets])
-    refused("inputs must be at least 1 tensor", parameters[:0], [], [])
-    refused("targets must be as many as inputs, 3, got 2", parameters, inputs, targets[:2], True)
-    for other in ("auto", "numpy", None):
-        refused("backend must be one of kernel, torch, got", parameters, inputs, targets, backend=other)
-
-
-def test_resolve_names_a_backend_that_is_there():
-    with pytest.raises(ValueError, match="backend must be one of auto, kernel, torch, got 'numpy'"):
-        kernel.resolve("numpy", "cpu")
+        with pytest.raises(ValueError, match=message):
+            kernel.gradient(architecture, p, [*inputs[:2], x], [*targets[:2], y], backend)
+        if "targets" not in name:
+            with pytest.raises(ValueError, match=message):
+                kernel.colours(architecture, p, [*inputs[:2], x], backend)
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        kernel.gradient(architecture, parameters, [t[:, :0] for t in inputs], [t[:, :0] for t in targets], backend)
+    with pytest.raises(ValueError, match="targets must be as many as inputs, 3, got 2"):
+        kernel.gradient(architecture, parameters, inputs, targets[:2], backend)
     with pytest.raises(ValueError, match="device must be cpu where backend is 'kernel', got 'cuda'"):
         kernel.resolve("kernel", "cuda")
     assert kernel.resolve("auto", "cuda") == kernel.resolve("torch", "cpu") == "torch"
-
-
-# Compilers ------------------------------------------------------------------------------------------------------------
-
-
-JUNK = "for a; do last=$a; done; for a; do [ $p = -o ] && echo junk > $a; p=$a; done"
-
-
-def hang(*arguments, timeout, **options):
-    raise subprocess.TimeoutExpired(arguments, timeout)
 
 
 @pytest.mark.parametrize(
@@ -207,54 +174,20 @@ def hang(*arguments, timeout, **options):
     [
         (None, "there is no C compiler"),
         ("echo 'no such flag\nmore' >&2; exit 3", "status 3: no such flag"),
-        ("exit 0", "siren"),
-        (JUNK, "siren"),
-        (hang, "120 seconds"),
+        ('for a; do [ "$p" = -o ] && echo junk > $a; p=$a; done', "siren"),
     ],
 )
 def test_library_without_a_working_compiler_warns_once_and_pytorch_does_the_work(fresh, monkeypatch, compiler, reason):
     """Warnings of the package are errors in the tests; this one may not be, for where there is no compiler."""
     script = fresh / "cc"
-    script.write_text(f"#!/bin/sh\np=0\n{compiler}\n")
+    script.write_text(f"#!/bin/sh\n{compiler}\n")
     script.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(script) if compiler and name == "cc" else None)
-    if compiler is hang:
-        monkeypatch.setattr(subprocess, "run", hang)
     with warnings.catch_warnings(record=True) as caught:  # keeps the filters of pyproject.toml
         assert kernel.resolve("auto", "cpu") == "torch" and kernel.library() is None
     (warned,) = caught
-    said = str(warned.message)
-    assert warned.category is RuntimeWarning and warned.filename == kernel.__file__
-    assert re.search(f"^The C kernel is not used: .*{reason}.*6 times as long$", said) and "\n" not in said
+    assert warned.category is RuntimeWarning
+    assert re.search(f"^The C kernel is not used: .*{reason}.*6 times as long$", str(warned.message))
     assert not (fresh / "cache").exists() or {p.suffix for p in (fresh / "cache").iterdir()} <= {".so"}, "no litter"
-    architecture = Architecture(2, 6)
-    for refused in (
-        lambda: kernel.resolve("kernel", "cpu"),
-        lambda: kernel.gradient(architecture, *batch(architecture, 1, 9), "kernel"),
-    ):
-        with pytest.raises(ValueError, match="C compiler"):
-            refused()
-
-
-@needs_compiler
-def test_library_without_openmp_gives_the_same_bits(fresh, monkeypatch):
-    real = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
-    architecture = Architecture(3, 18)
-    given_ = batch(architecture, 2, 3000)
-    usual = kernel.gradient(architecture, *given_, "kernel")
-    script = fresh / "cc"
-    script.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
-    script.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(script))
-    kernel.library.cache_clear()
-    assert kernel.resolve("auto", "cpu") == "kernel"
-    assert all(map(torch.equal, kernel.gradient(architecture, *given_, "kernel"), usual))
-
-
-@needs_compiler
-def test_library_may_be_built_by_several_at_once(fresh):
-    with ThreadPoolExecutor(4) as pool:  # past functools.cache: four builds that meet in the file system only
-        built = list(pool.map(lambda _: kernel.library.__wrapped__(), range(4)))
-    assert all(library is not None for library in built)
-    left = [path.name for path in (fresh / "cache").iterdir()]
-    assert len(left) == 1 and left[0].endswith(".so"), left
+    with pytest.raises(ValueError, match="C compiler"):
+        kernel.resolve("kernel", "cpu")

@@ -12,19 +12,15 @@ import numpy as np
 import pytest
 import torch
 from coding_strategies import FLAT, counts, drawn, spiked, uneven
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
 
 from sparsecomp.coding import integer_latents, latents
-from sparsecomp.coding.container import BitstreamError
 from sparsecomp.coding.integer_latents import ESCAPE, LARGEST, MOST, ODDS, ZERO
 from sparsecomp.coding.latents import CELLS, COARSEST, FINEST, LEAST, UNIT
 from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.coding.range_coder import TOTAL
-
-# Both -----------------------------------------------------------------------------------------------------------------
 
 
 def test_encode_writes_the_bytes_of_the_files_there_are():
@@ -38,43 +34,17 @@ def test_encode_writes_the_bytes_of_the_files_there_are():
     assert hashlib.sha256(written).hexdigest()[:16] == "2097692cb8e7c2bc"
 
 
-# Latents: tables ------------------------------------------------------------------------------------------------------
-
-
-def test_latents_table_of_every_step_has_a_count_for_every_symbol():
-    own = spiked(256)
-    for step in range(FINEST, COARSEST + 1):
-        most, found = latents.largest_symbol(step), latents.table(own, step)
-        if found.sum() != TOTAL or found.min() < 1 or len(found) != 2 * most + 1 or found.dtype != np.int64:
-            pytest.fail(f"step {step}")
-        # the largest symbol's interval begins a cell below 1, and the next one's would not
-        assert most == 0 or (most - 0.5) * step <= UNIT - 2 * UNIT / CELLS < (most + 0.5) * step, step
-
-
 @drawn
 @given(counts, st.integers(FINEST, COARSEST))
 def test_latents_table_holds_the_mass_of_each_interval(own, step):
     most, found = latents.largest_symbol(step), latents.table(own, step)
-    assert found.sum() == TOTAL and found.min() >= 1
+    assert found.sum() == TOTAL and found.min() >= 1 and len(found) == 2 * most + 1
+    # the largest symbol's interval begins a cell below 1, and the next one's would not
+    assert most == 0 or (most - 0.5) * step <= UNIT - 2 * UNIT / CELLS < (most + 0.5) * step
     below = np.concatenate([[0], np.cumsum(own)])
     edges = (np.arange(-most, most) + 0.5) * step / UNIT
     mass = np.diff(np.concatenate([[0], np.interp(edges, np.linspace(-1, 1, CELLS + 1), below), [TOTAL]]))
     assert np.abs(found - mass).max() < 1 + 1e-6
-
-
-@pytest.mark.parametrize("step", [63, 0, -64, COARSEST + 1, True, 64.0, "64", None])
-def test_latents_encode_refuses_steps_that_no_file_can_name(step):
-    for refused in (latents.check_step, lambda step: latents.encode(np.zeros((1, 2, 2), np.int32), FLAT[None], step)):
-        with pytest.raises(ValueError, match=f"step must be .*got {step!r}"):
-            refused(step)
-
-
-@pytest.mark.parametrize("wrong", [FLAT[None, :-1], spiked(3)[None] * 2, np.roll(spiked(0), 1)[None] - LEAST + 1])
-def test_check_counts_refuses_what_makes_no_tables(wrong):
-    latents.check_counts(torch.from_numpy(FLAT[None]), 1)
-    for own, channels in ((wrong, 1), (FLAT[None], 2)):
-        with pytest.raises(ValueError, match=rf"counts must be \({channels}, 512\)"):
-            latents.check_counts(torch.from_numpy(own), channels)
 
 
 @pytest.mark.parametrize("mean", [0.0, 50.0])  # a prior with nothing in -1 .. 1, too
@@ -94,10 +64,7 @@ def test_latents_counts_are_the_histogram_and_a_little_of_the_prior(mean):
     assert (found[2].double() / TOTAL - wanted).abs()[others].max() < 1e-6
 
 
-# Latents: bytes -------------------------------------------------------------------------------------------------------
-
-
-@drawn
+@settings(drawn, max_examples=20)
 @given(st.sampled_from([64, 300, 5000, 20_000, COARSEST]), st.integers(0, 99))
 def test_latents_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
     own, rng, most = np.stack([FLAT, uneven(0), spiked(256)]), np.random.default_rng(seed), latents.largest_symbol(step)
@@ -110,28 +77,13 @@ def test_latents_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
     assert 0.97 * estimate - 8 <= length <= estimate + 8
 
 
-def test_latents_encode_refuses_symbols_that_have_no_table():
-    most = latents.largest_symbol(1000)
-    for value in (most + 1, -most - 1, -(2**31)):
-        with pytest.raises(ValueError, match=f"at most {most}"):
-            latents.encode(np.full((1, 2, 2), value, np.int32), FLAT[None], 1000)
-    with pytest.raises(BitstreamError):  # of symbols that are all 0 there is nothing to read
-        latents.decode(b"x", (1, 5, 5), FLAT[None], COARSEST)
-
-
-def test_quantise_rounds_and_stays_within_the_table():
+def test_quantise_and_cells_stay_within_the_table():
+    ends = torch.tensor([-1.0, -1 / 512, 0.0, 1 / 512, 1.0])
+    assert latents.cells_of(ends).tolist() == [0, 255, 256, 256, 511]
     z = torch.tensor([-1.0, -0.26, 0.0, 0.12, 0.13, 0.99, 1.0])
     assert latents.quantise(z, 4096).tolist() == [-4, -1, 0, 0, 1, 4, 4]
     assert latents.quantise(z, 64).abs().max() == latents.largest_symbol(64) == 255
     assert latents.quantise(z, 64).dtype == torch.int32 and latents.largest_symbol(COARSEST) == 0
-
-
-def test_cells_are_from_minus_one_to_one():
-    z = torch.tensor([-1.0, -0.9999, -1 / 512, 0.0, 1 / 512, 0.9999, 1.0])
-    assert latents.cells_of(z).tolist() == [0, 0, 255, 256, 256, 511, 511]
-
-
-# Codes: histograms and counts -----------------------------------------------------------------------------------------
 
 
 def laplace(shape: tuple[int, ...], scale: float = 3.0, seed: int = 0) -> np.ndarray:
@@ -168,7 +120,7 @@ def test_codes_counts_are_the_histogram_and_a_geometric_share(often, column, pse
     histogram[0, column] = often
     made = integer_latents.counts_of(histogram, pseudo)
     latents.check_counts(made, 2)
-    values, others = np.arange(-100_000, 100_001), np.arange(CELLS) != ZERO
+    values, others = np.arange(-20_000, 20_001), np.arange(CELLS) != ZERO
     for channel, found in zip(histogram.double().numpy(), made.numpy() / TOTAL, strict=True):
         n = channel.sum()
         mean = (float((channel * np.abs(np.arange(-255, 257))).sum()) + 1) / (n + 1)
@@ -179,9 +131,6 @@ def test_codes_counts_are_the_histogram_and_a_geometric_share(often, column, pse
         wanted = (channel + pseudo * np.append(smooth[inner], smooth[~inner].sum())) / (n + pseudo)
         # A cell has at least four counts, for which all others give up a little.
         assert np.abs(found - wanted)[others].max() < LEAST / TOTAL + wanted.max() * 2 * LEAST * CELLS / TOTAL
-
-
-# Codes: tables --------------------------------------------------------------------------------------------------------
 
 
 @drawn
@@ -200,16 +149,6 @@ def test_codes_table_gives_what_cannot_occur_to_the_zero_and_the_zero_its_share(
     assert np.abs(found[others] - factor * plain[others]).max() < 2, "rounded twice"
 
 
-@drawn
-@given(st.sampled_from([1, 7, 100, 6144]), st.floats(0, 1) | st.sampled_from([0.0, 1.0]))
-def test_codes_level_of_a_channel_is_the_one_that_makes_it_shortest_or_nearly(size, share):
-    shares, zeros = np.array([zero / (zero + other) for zero, other in ODDS]), round(share * size)
-    channel = np.ones(size, np.int32)
-    channel[:zeros] = 0
-    cost = -(zeros * np.log2(shares) + (size - zeros) * np.log2(1 - shares))
-    assert cost[integer_latents.level_of(channel)] <= cost.min() * 1.01 + 1e-9
-
-
 def test_codes_thresholds_are_the_smallest_magnitudes():
     code = np.array([[[0, 5, -3]], [[0, 0, 0]], [[-9, 300, 0]], [[-300, 0, 400]]], np.int32)
     assert integer_latents.threshold_of(code) == 3 and integer_latents.threshold_of(code[1:2]) == MOST
@@ -218,10 +157,7 @@ def test_codes_thresholds_are_the_smallest_magnitudes():
     assert integer_latents.own_thresholds(code[3:], 300).tolist() == [300]
 
 
-# Codes: bytes ---------------------------------------------------------------------------------------------------------
-
-
-@drawn
+@settings(drawn, max_examples=20)
 @given(st.sampled_from([0.3, 1.0, 5.0, 150.0]), st.sampled_from([1, 2, 9]), st.integers(0, 99))
 def test_codes_bits_are_those_of_the_file_but_for_a_few_bytes(scale, threshold, seed):
     code = pruned(laplace((4, 60, 70), scale, seed), threshold)
@@ -230,60 +166,24 @@ def test_codes_bits_are_those_of_the_file_but_for_a_few_bytes(scale, threshold, 
     assert abs(estimate - length) <= 6 + estimate / 500
 
 
-@pytest.mark.parametrize(("keep", "near"), [(1.0, 1.02), (0.3, 1.05), (0.1, 1.05), (0.02, 1.05)])
-def test_codes_encode_comes_near_to_the_entropy_of_what_is_left_of_a_code(keep, near):
-    """The tables are of codes that nobody pruned."""
-    code, own = laplace((4, 60, 60), 2.0, seed=5), counted(4, 2.0)
-    if keep < 1:
-        code = pruned(code, max(1, int(np.sort(np.abs(code).ravel())[::-1][round(keep * code.size)])))
-    best = sum(3600 * stats.entropy(occurs, base=2) for occurs in integer_latents.histogram_of(code).numpy())
-    lengths = [8 * len(integer_latents.encode(code, own, t)) for t in range(integer_latents.threshold_of(code), 0, -1)]
-    assert best < lengths[0] < near * best + 4 * 10 + 64
-    assert lengths == sorted(lengths), "no smaller threshold makes a shorter code"
-
-
-@pytest.mark.parametrize("value", [256, -256, MOST, -MOST])
-def test_codes_encode_escapes_a_value_without_a_column(value):
-    code = np.zeros((2, 6, 6), np.int32)
-    own, alone = np.stack([spiked(ZERO)] * 2), len(integer_latents.encode(code, np.stack([spiked(ZERO)] * 2), 1))
-    code[1, 3, 2] = value
-    # The escape has 4 of 2^24 counts, which makes 22 bits, and the value 16.
-    assert 22 + 16 - 8 <= 8 * (len(integer_latents.encode(code, own, 1)) - alone) <= 22 + 16 + 40
-
-
-def test_codes_encode_of_a_channel_of_zeros_costs_next_to_nothing():
-    code, own = laplace((2, 50, 60)), np.stack([uneven(0), uneven(1)])
-    code[1] = 0
-    assert len(integer_latents.encode(code, own, 1)) <= len(integer_latents.encode(code[:1], own[:1], 1)) + 2
+ZEROS = np.zeros((1, 2, 2), np.int32)
 
 
 @pytest.mark.parametrize(
-    ("code", "threshold", "message"),
+    ("call", "message"),
     [
-        (np.full((1, 2, 2), MOST + 1, np.int32), 1, "magnitude 32768"),
-        (np.full((1, 2, 2), -(2**31), np.int32), 1, "magnitude 2147483648"),
-        (np.full((1, 2, 2), 2, np.int32), 3, "threshold must be .*got 3"),
-        *((np.zeros(shape, kind), 1, "symbols must be int32")
-          for shape, kind in (((1, 2, 2), np.int64), ((2, 2), np.int32), ((2, 2, 2), np.int32))),
-        *((np.zeros((1, 2, 2), np.int32), wrong, f"threshold must be .*got {wrong!r}")
-          for wrong in (0, -1, MOST + 1, True, 1.0, "1", None)),
+        *((lambda step=step: latents.encode(ZEROS, FLAT[None], step), f"step must be .*got {step!r}")
+          for step in (63, True)),
+        (lambda: latents.encode(ZEROS - 17, FLAT[None], 1000), "at most 16"),
+        (lambda: integer_latents.encode(ZEROS - MOST - 1, FLAT[None], 1), "magnitude 32768"),
+        (lambda: integer_latents.encode(ZEROS + 2, FLAT[None], 3), "threshold must be .*got 3"),
+        (lambda: integer_latents.bits(ZEROS.astype(np.int64), FLAT[None], 1), "symbols must be int32"),
+        *((lambda own=own: latents.check_counts(torch.from_numpy(own), 1), r"counts must be \(1, 512\)")
+          for own in (FLAT[None, :-1], spiked(3)[None] * 2, np.roll(spiked(0), 1)[None] - LEAST + 1)),
+        (lambda: integer_latents.histogram_of(np.full((1, 2, 2), 0.5)), "codes must be whole"),
+        (lambda: integer_latents.counts_of(torch.full((1, 512), -1)), "histogram must be"),
     ],
 )  # fmt: skip
-def test_codes_encode_refuses_what_no_file_can_hold(code, threshold, message):
-    for function in (integer_latents.encode, integer_latents.bits):
-        with pytest.raises(ValueError, match=message):
-            function(code, FLAT[None], threshold)
-
-
-@pytest.mark.parametrize(
-    ("function", "wrong", "message"),
-    [
-        *((integer_latents.histogram_of, np.zeros(shape), "codes must be .*h, w") for shape in ((3, 4), (1,) * 5)),
-        *((integer_latents.histogram_of, np.full((1, 2, 2), odd), "codes must be whole") for odd in (0.5, np.nan)),
-        *((integer_latents.counts_of, wrong, "histogram must be")
-          for wrong in (torch.zeros(2, 511), torch.zeros(512), torch.full((1, 512), -1))),
-    ],
-)  # fmt: skip
-def test_codes_counting_refuses_what_is_no_code_or_histogram(function, wrong, message):
+def test_latents_and_codes_refuse_what_no_file_can_hold(call, message):
     with pytest.raises(ValueError, match=message):
-        function(wrong)
+        call()

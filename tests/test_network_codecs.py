@@ -22,8 +22,7 @@ from sparsecomp.network_weights import Halves, Quantised
 from sparsecomp.training.configs import FitBudget, Sparsity, sparsity_at
 
 QUICK = FitBudget(steps=60, lr=5e-3, batch_pixels=256, score_every=20, schedule="quadratic")
-SOUND = FitBudget(steps=200, lr=2e-3, batch_pixels=4096, score_every=50, schedule="quadratic")
-KODAK = np.zeros((512, 768, 3), np.uint8)
+SOUND = FitBudget(steps=200, lr=3e-3, batch_pixels=2048, score_every=50, schedule="quadratic")
 both = pytest.mark.parametrize("name", ["coin", "loonie"])
 rates = st.floats(math.log(1e-4), math.log(60)).map(math.exp)
 sizes = st.sampled_from([(512, 768), (100, 100), (64, 64), (12, 20), (1, 300)])
@@ -52,90 +51,29 @@ def gained(image: np.ndarray, reconstruction: np.ndarray) -> float:
 # Both codecs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "bpp", "arch"),
-    [("coin", 0.0740, "5x20"), ("coin", 0.160, "5x30"), ("coin", 0.31, "10x28"), ("coin", 0.62, "10x40"),
-     ("loonie", 0.15, "10x28"), ("loonie", 0.3, "10x40")],
-)  # fmt: skip
-def test_network_codec_takes_the_papers_networks_at_the_papers_rates(name, bpp, arch):
-    """Ramirez & Gallego-Posada 2022 bring COIN's networks down to about half."""
-    for image in (KODAK, KODAK.transpose(1, 0, 2)):
-        assert str(get_codec(name).architecture_at(image, bpp)) == arch
-
-
-@pytest.mark.parametrize(("name", "options"), [("coin", {}), ("loonie", {}), ("loonie", {"rate": "nonzeros"})])
-@given(size=sizes, bpp=rates)
-def test_network_codec_names_a_budget_that_is_enough(name, options, size, bpp):
-    codec, image = get_codec(name, **options), np.zeros((*size, 3), np.uint8)
-    try:
-        assert codec.architecture_at(image, bpp).n_parameters > 0
-    except BudgetError as error:
-        assert error.smallest > bpp and str(error).startswith(f"{name}: ")
-        for enough in (float(str(error).split("bpp=")[-1]), error.smallest):
-            assert codec.architecture_at(image, enough).n_parameters > 0
-
-
 @both
 def test_network_codec_fits_the_network_that_was_asked_for(name):
     image, scored = picture(24, 36), []
     options = {"arch": "3x10", "coordinates": "coin", "budget": QUICK} | ({"bpp": 2.0} if name == "loonie" else {})
-    files = [get_codec(name, seed=seed, **options).encode(image) for seed in (3, 3, 4)]
-    assert files[0] == files[1] != files[2]
     codec = get_codec(name, seed=3, on_score=lambda step, scores: scored.append((step, len(scores))), **options)
     measured = codecs.evaluate(codec, image)
-    assert measured.data == files[0] and scored == [(20, 1), (40, 1), (60, 1)]
-    if name == "coin":
-        container = unpack(measured.data)
-        (architecture, coordinates), values = Coin.read_network(container), container.sections["weights"]
-        parameters = torch.from_numpy(np.frombuffer(values, "<f2").astype(np.float32))
-    else:
-        found = network_of(measured.data)
-        architecture, coordinates, parameters = found.architecture, found.coordinates, found.parameters()
-    assert (str(architecture), coordinates) == ("3x10", "coin")
-    drawn = render(architecture, parameters, 24, 36, "coin").numpy()
-    np.testing.assert_array_equal(measured.reconstruction, drawn)
-    assert gained(image, drawn) > 1
+    assert measured.data != get_codec(name, seed=4, **options).encode(image)
+    assert scored == [(20, 1), (40, 1), (60, 1)] and gained(image, measured.reconstruction) > 1
+    said = [text for _, text in codec.describe(unpack(measured.data))]
+    assert said[0].startswith("3x10") and said[1].startswith("coin")
 
 
-@both
-def test_network_codec_takes_a_picture_of_one_pixel(name):
-    codec = get_codec(name, arch="1x4", budget=QUICK)
-    measured = codecs.evaluate(codec, picture(1, 1), None if name == "coin" else 8 * 70)
-    assert measured.reconstruction.shape == (1, 1, 3) and measured.bytes <= 80
-
-
-@both
-def test_network_codec_says_that_there_is_no_memory_for_a_picture(monkeypatch, name):
-    def full(*arguments):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-
-    written = get_codec(name, arch="2x6", budget=QUICK).at_bpp(picture(20, 30), 3.0)
-    monkeypatch.setattr(network, "render", full)
-    with pytest.raises(BitstreamError, match="no memory to draw 20 x 30"):
-        codecs.decode(written)
-
-
-OPTIONS = [
-    ("coin", {"arch": "28"}, "DEPTHxWIDTH"),
-    ("coin", {"arch": "0x5"}, "depth must be .*got 0"),
-    ("coin", {"arch": "65x3"}, "depth must be .*got 65"),
-    ("coin", {"arch": 28}, "arch must be .*got 28"),
-    ("coin", {"coordinates": "polar"}, "coordinates must be .*got 'polar'"),
-    *(("coin", {"w0": w0}, "w0 must be") for w0 in (0, -1.0, 1e-9, 2000.0, math.nan)),
-    *(("loonie", {"bpp": bpp}, "bpp must be ") for bpp in (0, -0.3, math.nan, math.inf, "0.3")),
-    ("loonie", {"rate": "positions"}, "rate must be .*got 'positions'"),
-    ("loonie", {"coordinates": "polar"}, "coordinates must be .*got 'polar'"),
-    *(("loonie", {"frequencies": n}, f"frequencies must be .*got {n}") for n in (-1, 8, 1.5)),
-    ("loonie", {"arch": "3x513"}, "width must be .*got 513"),
-    ("loonie", {"arch": 28}, "arch must be .*got 28"),
-    ("loonie", {"sparsity": Sparsity("nonzeros")}, "sparsity.rate must be .*got 'nonzeros'"),
-    ("loonie", {"sparsity": Sparsity("file"), "rate": "nonzeros"}, "sparsity.rate must be .*got 'file'"),
-    ("loonie", {"w0": 30.0}, "no option 'w0'"),
-    ("loonie", {"seed": -1}, "seeds must be"),  # when it fits
-]
-
-
-@pytest.mark.parametrize(("name", "options", "message"), OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("coin", {"arch": "28"}, "DEPTHxWIDTH"),
+        ("coin", {"w0": 1e-9}, "w0 must be"),
+        ("loonie", {"bpp": -0.3}, "bpp must be "),
+        ("loonie", {"rate": "positions"}, "rate must be .*got 'positions'"),
+        ("loonie", {"sparsity": Sparsity("nonzeros")}, "sparsity.rate must be .*got 'nonzeros'"),
+        ("loonie", {"seed": -1}, "seeds must be"),  # when it fits
+    ],
+)
 def test_network_codec_refuses_impossible_options(name, options, message):
     with pytest.raises(ValueError, match=message):
         get_codec(name, **options).at_bpp(picture(24, 36), 2.0)
@@ -161,15 +99,8 @@ def test_coin_file_byte_by_byte():
     np.testing.assert_array_equal(codecs.decode(written), render(SMALL, PARAMETERS.float(), 20, 30, "coin").numpy())
     assert Coin.describe(container) == [("network", "2x6, 81 parameters, w0 30"), ("coordinates", "coin")]
     assert Coin.macs_per_pixel(container) == 2 * 6 + 6 * 6 + 6 * 3
-
-
-@pytest.mark.parametrize(
-    ("name", "overhead"), [("5x20", 26), ("5x30", 26), ("10x28", 26), ("10x40", 27), ("13x49", 27)]
-)
-def test_coin_file_costs_little_beside_its_parameters(name, overhead):
-    architecture = Architecture.parse(name)
-    written = Coin.write(architecture, torch.zeros(architecture.n_parameters), 512, 768)
-    assert len(written) == Coin.file_bytes(architecture, 512, 768) == 2 * architecture.n_parameters + overhead
+    assert len(written) == Coin.file_bytes(SMALL, 20, 30) == 2 * SMALL.n_parameters + 24
+    assert get_codec("coin", w0=30.007).architecture.w0 == float(np.float16(30.007)) != 30.007, "as it is stored"
 
 
 @given(depth=st.integers(1, 13), size=sizes, bpp=rates)
@@ -203,28 +134,15 @@ def test_coin_writes_no_file_that_no_decoder_reads(monkeypatch):
         codecs.decode(Coin.write(narrower, torch.zeros(narrower.n_parameters), 2000, 3000))
 
 
-def test_coin_uses_w0_as_it_is_stored():
-    assert get_codec("coin", w0=30.007).architecture.w0 == float(np.float16(30.007)) != 30.007
-
-
-def spoiled(value: float, at: int) -> bytes:
-    weights = PARAMETERS.clone()
-    weights[at] = value
-    return weights.numpy().tobytes()
-
-
 WEIGHTS = PARAMETERS.numpy().tobytes()
 MALFORMED = [
-    ({"network": head(depth=0)}, "depth must be .*got 0"),
-    ({"network": head(depth=65)}, "depth must be .*got 65"),
-    ({"network": head(width=0)}, "width must be .*got 0"),
     ({"network": head(width=513)}, "width must be .*got 513"),
     ({"network": head(coordinates=2)}, "coordinates number 2"),
-    *(({"network": head(w0=w0)}, f"w0 must be .*got {w0}") for w0 in (math.nan, math.inf, 0.0, -30.0, 1001.0)),
-    *(({"network": wrong}, "network section") for wrong in (b"", head()[:-1], head() + b"\0")),
-    *(({"network": wrong}, "bytes of weights") for wrong in (head(width=7), head(depth=64, width=512))),
-    *(({"weights": wrong}, "bytes of weights") for wrong in (b"", WEIGHTS[:-1], WEIGHTS + b"\0\0")),
-    *(({"weights": spoiled(value, at)}, "finite") for value, at in ((math.nan, 0), (math.inf, -1), (-math.inf, 40))),
+    *(({"network": head(w0=w0)}, f"w0 must be .*got {w0}") for w0 in (math.nan, 0.0)),
+    ({"network": head() + b"\0"}, "network section"),
+    ({"network": head(depth=64, width=512)}, "bytes of weights"),
+    ({"weights": WEIGHTS[:-1]}, "bytes of weights"),
+    ({"weights": WEIGHTS[:-2] + np.float16(np.inf).tobytes()}, "finite"),
     ({"payload": b""}, "nothing else"),
 ]
 
@@ -240,43 +158,20 @@ def test_coin_refuses_malformed_networks(sections, message):
 # L0onie: its budget ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "bpp"), [("coffee", (96, 128), 0.3), ("astronaut", (96, 128), 1.5), ("chelsea", (128, 64), 0.8)]
-)
-def test_loonie_uses_its_budget_better_than_a_dense_network(name, size, bpp):
-    image, budget = crop(name, *size), replace(SOUND, steps=300)
-    sparse, dense = (codecs.evaluate(get_codec(codec, budget=budget), image, bpp) for codec in ("loonie", "coin"))
+def test_loonie_uses_its_budget_better_than_a_dense_network():
+    image, bpp = crop("astronaut", 64, 96), 1.5
+    sparse, dense = (codecs.evaluate(get_codec(codec, budget=SOUND), image, bpp) for codec in ("loonie", "coin"))
     assert 0.95 * bpp <= sparse.bpp <= bpp
-    assert gained(image, sparse.reconstruction) > 3 and sparse.psnr > dense.psnr + 1
+    assert gained(image, sparse.reconstruction) > 3 and sparse.psnr > dense.psnr + 0.5
 
 
 def test_loonie_encodes_at_its_own_budget_and_the_sparsity_of_that_rate():
-    image, codec = picture(40, 60), get_codec("loonie", budget=QUICK)
+    image, codec = picture(24, 36), get_codec("loonie", arch="3x10", budget=QUICK)
     written = codec.at_bpp(image, 1.2)
     assert written == replace(codec, bpp=1.2).encode(image)
     assert written == replace(codec, sparsity=sparsity_at("file", 1.2, QUICK.steps)).at_bpp(image, 1.2)
     assert written != replace(codec, sparsity=sparsity_at("file", 0.5, QUICK.steps)).at_bpp(image, 1.2)
-    sizes, found = dict(layout(written)), network_of(written)
-    assert list(sizes) == ["header", "tables", "positions", "values", "checksum"]
-    assert sizes["tables"] == 6 + 3 * 2 * (found.architecture.depth + 1), "header of the network; 3 bytes a matrix"
-    assert sizes["values"] > 0.6 * len(written)
-
-
-@pytest.mark.parametrize(("options", "n_in"), [({}, 14), ({"rate": "nonzeros"}, 2), ({"frequencies": 2}, 10)])
-def test_loonie_gives_its_network_frequencies(options, n_in):
-    assert get_codec("loonie", **options).architecture_at(KODAK, 0.3).n_in == n_in
-
-
-@pytest.mark.parametrize("bpp", [0.5, 1.5])
-def test_loonie_counts_values_and_nothing_else_in_the_papers_accounting(bpp):
-    image = crop("chelsea", 96, 128)
-    written = get_codec("loonie", rate="nonzeros", budget=SOUND).at_bpp(image, bpp)
-    network, sizes = network_of(written), dict(layout(written))
-    assert isinstance(network, Halves) and network.architecture.n_in == 2
-    nonzeros = int((network.parameters() != 0).sum())
-    assert 0.3 * bpp * 96 * 128 <= 16 * nonzeros <= bpp * 96 * 128
-    assert list(sizes) == ["header", "tables", "positions", "weights", "checksum"]
-    assert sizes["weights"] == 2 * nonzeros and sizes["positions"] > 0
+    assert [name for name, _ in layout(written)] == ["header", "tables", "positions", "values", "checksum"]
 
 
 def test_loonie_file_of_the_papers_accounting_is_longer_than_its_budget():
@@ -284,24 +179,14 @@ def test_loonie_file_of_the_papers_accounting_is_longer_than_its_budget():
     still = Sparsity("nonzeros", gate_lr=1e-9, dual_lr=1e-9, log_alpha=2.0)
     codec = get_codec("loonie", rate="nonzeros", arch="4x20", budget=QUICK, sparsity=still)
     written, size = codec.at_bpp(crop("chelsea", 48, 64), 3.0), Architecture(4, 20).n_parameters
-    nonzeros = int((network_of(written).parameters() != 0).sum())
-    assert 0.85 * 3.0 * 48 * 64 <= 16 * nonzeros <= 3.0 * 48 * 64
+    found, sizes = network_of(written), dict(layout(written))
+    assert isinstance(found, Halves) and list(sizes) == ["header", "tables", "positions", "weights", "checksum"]
+    nonzeros = int((found.parameters() != 0).sum())
+    assert sizes["weights"] == 2 * nonzeros and 0.85 * 3.0 * 48 * 64 <= 16 * nonzeros <= 3.0 * 48 * 64
     share = nonzeros / size
     positions = -size * (share * np.log2(share) + (1 - share) * np.log2(1 - share))
     assert 16 * nonzeros + 0.6 * positions < 8 * len(written) < 16 * nonzeros + positions + 8 * 60
     assert 8 * len(written) > 1.03 * 3.0 * 48 * 64
-
-
-@pytest.mark.parametrize("size", [(12, 20), (24, 40), (64, 64)])
-@pytest.mark.parametrize("arch", [None, "3x8"])
-def test_loonie_keeps_a_budget_of_hardly_more_than_an_empty_network(arch, size):
-    image = crop("coffee", *size)  # red: of the last biases, at the coarsest step one is 1 and two are 0
-    codec = get_codec("loonie", arch=arch, budget=replace(QUICK, steps=20))
-    with pytest.raises(BudgetError) as caught:
-        codec.architecture_at(image, 1e-4)
-    for share in (1, 1.05, 1.3):
-        enough = share * caught.value.smallest
-        assert 8 * len(codec.at_bpp(image, enough)) <= enough * size[0] * size[1]
 
 
 # L0onie: what is left of a network ------------------------------------------------------------------------------------
@@ -340,19 +225,15 @@ def test_loonie_refuses_a_picture_enormous_for_its_network_before_any_work(monke
     drawn = []
 
     def stub(architecture, parameters, height, width, coordinates):
-        drawn.append((architecture.width, height, width))
+        drawn.append(architecture.width)
         return torch.zeros(1, 1, 3, dtype=torch.uint8)
 
     monkeypatch.setattr(network, "render", stub)
     monkeypatch.setattr(network, "fit", lambda *a, **o: pytest.fail("it was fitted first"))
-    for width, height in ((179, 8192), (400, 4097)):
-        with pytest.raises(BitstreamError, match="absurd size"):
-            codecs.decode(network_weights.write(quantised(2, width), height, 8192))
-    assert drawn == []
+    with pytest.raises(BitstreamError, match="absurd size"):
+        codecs.decode(network_weights.write(quantised(2, 179), 8192, 8192))
     codecs.decode(network_weights.write(quantised(2, 178), 8192, 8192))
-    assert drawn == [(178, 8192, 8192)]
+    assert drawn == [178]
     enormous = np.broadcast_to(np.uint8(0), (8192, 8192, 3))
-    for arch, frequencies in (("2x179", 0), ("2x178", 1)):
-        with pytest.raises(ValueError, match=f"arch={arch}.*no decoder will draw that"):
-            get_codec("loonie", arch=arch, frequencies=frequencies).at_bpp(enormous, 1.0)
-    assert get_codec("loonie", arch="2x178", frequencies=0).architecture_at(enormous, 1.0).width == 178
+    with pytest.raises(ValueError, match="arch=2x179.*no decoder will draw that"):
+        get_codec("loonie", arch="2x179", frequencies=0).at_bpp(enormous, 1.0)

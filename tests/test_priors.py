@@ -15,8 +15,6 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from sparsecomp.coding.priors import FactorizedPrior, ScaleMixture
 from sparsecomp.training.latent_pruning import entropy_of
 
-# FactorizedPrior ------------------------------------------------------------------------------------------------------
-
 
 @torch.no_grad()
 def prior(sharp: bool = False) -> FactorizedPrior:
@@ -41,13 +39,6 @@ def exact(of: FactorizedPrior, z: torch.Tensor, step: float) -> np.ndarray:
     return -np.log2((weight * mass).sum(1))[None, :, None]
 
 
-def test_prior_cdf_rises_from_zero_to_one():
-    z = torch.linspace(-5, 5, 2001).view(1, 1, 1, -1).expand(1, 3, 1, -1)
-    cdf = prior().cdf(z)
-    assert (cdf.diff(dim=-1) >= 0).all() and (cdf >= 0).all() and (cdf <= 1 + 1e-6).all()
-    assert (cdf[..., 0] < 1e-4).all() and (cdf[..., -1] > 1 - 1e-4).all()
-
-
 @pytest.mark.parametrize(
     ("of", "step", "tolerance"),
     [*((prior(), step, 2e-2) for step in (1 / 256, 1 / 32, 0.5)), (prior(sharp=True), 1 / 64, 1e-3)],
@@ -64,7 +55,7 @@ def test_prior_bits_are_those_of_the_mass_in_both_tails_too(of, step, tolerance)
     assert (both[1] >= 0).all()
 
 
-@pytest.mark.parametrize("log_scale", [-100.0, -9.0, -2.0, 3.0, 100.0])
+@pytest.mark.parametrize("log_scale", [-100.0, -2.0, 100.0])
 def test_prior_gradients_stay_finite(log_scale):
     made = prior()
     with torch.no_grad():
@@ -74,9 +65,6 @@ def test_prior_gradients_stay_finite(log_scale):
     bits.sum().backward()
     assert bits.isfinite().all() and z.grad.isfinite().all()
     assert all(p.grad.isfinite().all() for p in made.parameters())
-
-
-# ScaleMixture ---------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -105,28 +93,6 @@ def test_mixture_log_density_is_that_of_torch_for_each_channel():
         expected = by_torch(of, channel).log_prob(t[near].double()).float()
         torch.testing.assert_close(found[channel, near], expected, atol=1e-4, rtol=1e-5)
     assert not torch.allclose(found[0], found[1], atol=0.01), "each channel has its own"
-
-
-def test_mixture_begins_with_equal_weights_from_a_quarter_to_sixteen():
-    begun = ScaleMixture(2)
-    assert begun.weight.shape == begun.log_scale.shape == (2, 6) and (begun.weight == 0).all()
-    torch.testing.assert_close(begun.log_scale.exp()[1], torch.tensor([4.0 ** (-1 + 0.6 * k) for k in range(6)]))
-
-
-@torch.no_grad()
-@settings(max_examples=5)
-@given(st.integers(0, 1000))
-def test_mixture_bits_are_not_below_those_of_the_integers_in_the_mean_over_the_noise(seed):
-    """Jensen: the mean of -log2 q(n + u) is at least -log2 of the mean of q(n + u), the mass of the integer."""
-    of, count, gaps = mixture(seed), 2000, []
-    noise = ((torch.arange(count) + 0.5) / count - 0.5).view(-1, 1, 1, 1).expand(-1, 3, 1, -1)
-    for n in range(-9, 10):
-        estimate = of.bits(torch.full((count, 3, 1, 1), float(n)), noise).double().mean(0).flatten()
-        for channel in range(3):
-            law = by_torch(of, channel)
-            mass = law.cdf(torch.tensor(n + 0.5).double()) - law.cdf(torch.tensor(n - 0.5).double())
-            gaps.append(float(estimate[channel] + mass.log2()))
-    assert min(gaps) > -1e-4 and 0.01 < max(gaps) < 3
 
 
 @settings(max_examples=30)

@@ -54,24 +54,12 @@ def test_forward_is_the_equation(architecture, seed):
             np.testing.assert_allclose(colours[fit, :, n].numpy(), expected, atol=1e-9)
 
 
-def test_layers_are_views():
-    architecture = Architecture(2, 3)
-    parameters = torch.zeros(2, architecture.n_parameters)
-    for number, (weight, bias) in enumerate(layers(architecture, parameters)):
-        weight[1] += 2 * number + 1
-        bias[1] += 2 * number + 2
-    assert not parameters[0].any()
-    assert parameters[1].tolist() == [1] * 6 + [2] * 3 + [3] * 9 + [4] * 3 + [5] * 9 + [6] * 3
-
-
 @pytest.mark.parametrize(("coordinates", "last_x"), [("per_axis", 1.0), ("coin", 2.002)])
 def test_positions_run_from_corner_to_corner(coordinates, last_x):
     """Row by row, y first. The released COIN divides both indices by height - 1."""
     y, x = positions(512, 768, coordinates).view(2, 512, 768)
     assert torch.equal(y, y[:, :1].expand_as(y)) and torch.equal(x, x[:1].expand_as(x))
     assert (y[0, 0], y[-1, 0], x[0, 0]) == (-1, 1, -1) and float(x[0, -1]) == pytest.approx(last_x, abs=5e-4)
-    for along, last in ((y[:, 0], 1), (x[0], last_x)):
-        torch.testing.assert_close(along, torch.linspace(-1, last, len(along)), atol=5e-4, rtol=0)
     theirs = (torch.ones(4, 6).nonzero().float() / 3 - 0.5) * 2
     torch.testing.assert_close(positions(4, 6, "coin"), theirs.T)
 
@@ -86,7 +74,7 @@ def test_positions_of_adds_features(height, width, coordinates, frequencies, dat
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(17, 23), (1, 40), (40, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(17, 23), (1, 40)])
 @FEW
 @given(coordinates=st.sampled_from(COORDINATES), tile=st.integers(1, 500))
 def test_render_is_the_rounded_network_whatever_the_tile(size, coordinates, tile):
@@ -119,38 +107,17 @@ def test_initial_parameters_fill_their_limits():
     torch.testing.assert_close(layers(architecture, other[None])[1][0], w1 / 2)
 
 
-def test_initial_parameters_follow_the_seed_alone():
-    architecture, before = Architecture(2, 8), torch.get_rng_state()
-    assert torch.equal(initial_parameters(architecture, 7), initial_parameters(architecture, 7))
-    assert not torch.equal(initial_parameters(architecture, 7), initial_parameters(architecture, 8))
-    assert torch.equal(torch.get_rng_state(), before), "the global generator was touched"
-
-
-@given(st.integers(1, 64), st.integers(1, 512))
-def test_architecture_parse_is_the_way_back(depth, width):
-    assert Architecture.parse(f" {Architecture(depth, width)} ") == Architecture(depth, width)
-
-
-@pytest.mark.parametrize("text", ["", "10", "x28", "10x", "10x28x3", "-1x5", "10X28", "10.5x3", "0x5", "5x9999"])
-def test_architecture_parse_refuses(text):
-    with pytest.raises(ValueError, match="architecture|depth|width"):
-        Architecture.parse(text)
-
-
-SMALL = {"depth": 2, "width": 5}
-
-
 @pytest.mark.parametrize(
     ("call", "wrong"),
     [
-        *((lambda bad={name: value}: Architecture(**SMALL | bad), name) for name, values in {
-            "depth": (0, 65, 2.0), "width": (0, 513), "n_in": (0, 65), "n_out": (0, 65),
-            "w0": (0.0, -1, 1001, math.nan, math.inf),
-        }.items() for value in values),
+        *((lambda text=text: Architecture.parse(text), "architecture|depth|width")
+          for text in ("", "10x", "10x28x3", "-1x5", "10.5x3", "5x9999")),
+        (lambda: Architecture(0, 5), "depth"),
+        (lambda: Architecture(2, 5, w0=math.nan), "w0"),
         (lambda: positions(3, 5, "polar"), "coordinates"),
-        *((lambda n_in=n_in: positions(3, 5, n_in=n_in), "n_in") for n_in in (1, 3, 4, -2)),
+        *((lambda n_in=n_in: positions(3, 5, n_in=n_in), "n_in") for n_in in (1, 4)),
     ],
 )  # fmt: skip
 def test_siren_refuses(call, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
+    with pytest.raises(ValueError, match=rf"\b({wrong})\b"):
         call()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import itertools
 import struct
-import threading
-import warnings
 from contextlib import suppress
 from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import AvifImagePlugin, Image, ImageDraw
+from PIL import Image, ImageDraw
 
 from sparsecomp import metrics
 from sparsecomp.codecs import BudgetError, decode, evaluate, get_codec, headers
 from sparsecomp.codecs.base import REGISTRY
-from sparsecomp.codecs.standard import Jpeg, Jpeg2000, JpegXL, Standard, WebP
+from sparsecomp.codecs.standard import Jpeg, JpegXL, Standard, WebP
 from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.data import bundled
 
@@ -48,15 +46,12 @@ def native(image: Image.Image, kind: str, **options) -> bytes:
     return written.getvalue()
 
 
-# Budgets --------------------------------------------------------------------------------------------------------------
-
-
 @every
-@pytest.mark.parametrize("size", [(1, 1), (17, 33), (160, 5), (160, 240)])
+@pytest.mark.parametrize("size", [(1, 1), (160, 5), (60, 90)])
 def test_standard_more_bits_give_a_better_picture_of_any_size(photograph, name, size):
     image, psnr = photograph[: size[0], : size[1]], []
     least = 8 * len(get_codec(name, **WORST[name]).encode(image)) / (size[0] * size[1])
-    for bpp in (0.05, 0.4, 1.3, 4.0, 20.0, 5000.0):
+    for bpp in (0.05, 0.4, 1.3, 4.0, 5000.0):
         try:
             data = get_codec(name).at_bpp(image, bpp)
         except BudgetError as error:
@@ -81,34 +76,12 @@ def test_standard_takes_the_last_setting_that_fits_where_a_better_one_is_shorter
         assert WebP().at_bpp(image, 8 * budget / 8000) == [data for data in files if len(data) <= budget][-1]
 
 
-def test_jpeg2000_colour_transform_is_worth_decibels(photograph):
-    with_it, without = (evaluate(Jpeg2000(colour_transform=on), photograph, 0.6) for on in (True, False))
-    assert with_it.psnr > without.psnr + 1.5
-
-
-def test_jpeg_weighs_both_subsamplings(photograph):
-    kinds = [evaluate(Jpeg(subsampling=kind), photograph, 4.0).psnr for kind in ("4:2:0", "4:4:4")]
-    assert evaluate(Jpeg(), photograph, 4.0).psnr == max(kinds)
-
-
-@pytest.mark.parametrize("quality", [5, 95])
-def test_jpeg_is_baseline_or_progressive_whichever_is_shorter(photograph, quality):
-    options = {"quality": quality, "subsampling": "4:2:0", "optimize": True}
-    both = [native(Image.fromarray(photograph), "JPEG", progressive=on, **options) for on in (True, False)]
-    assert payload_of(Jpeg(quality=quality).encode(photograph)) == min(both, key=len)
-
-
-def test_evaluate_measures_the_file(photograph):
-    measured = evaluate(Jpeg(quality=80), photograph)
-    assert measured.data == Jpeg(quality=80).encode(photograph)
-    assert measured.bytes == len(measured.data) and measured.bpp == 8 * measured.bytes / (160 * 240)
-    assert measured.psnr == metrics.psnr(reference=photograph, reconstruction=decode(measured.data))
-    assert measured.ms_ssim is None and measured.macs_per_pixel is None
-    row = measured.row()
-    assert row["codec"] == "jpeg" and not {"data", "reconstruction"} & set(row)
-
-
-# What is taken --------------------------------------------------------------------------------------------------------
+def test_jpeg_is_baseline_or_progressive_whichever_is_shorter(photograph):
+    for image in (photograph, photograph[:9, :9]):
+        kinds = [
+            native(Image.fromarray(image), "JPEG", quality=5, optimize=True, progressive=on) for on in (True, False)
+        ]
+        assert payload_of(Jpeg(quality=5).encode(image)) == min(kinds, key=len)
 
 
 def test_jpegxl_size_parser_agrees_with_the_encoder():
@@ -128,23 +101,6 @@ def test_standard_refuses_sides_beyond_the_format(name, side):
     assert decode(get_codec(name).encode(np.zeros((1, side - 1, 3), np.uint8))).shape == (1, side - 1, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *(("jpeg", {"quality": quality}) for quality in (0, 50.5, True)), ("jpeg", {"subsampling": "4:1:1"}),
-        *(("jpeg2000", {"rate": rate}) for rate in (0.0, float("nan"))), ("webp", {"quality": 101}),
-        ("webp", {"method": 7}), ("avif", {"speed": 11}), ("avif", {"tune": "vmaf"}), ("jpegxl", {"distance": 0.0}),
-        ("jpegxl", {"effort": 10}),
-    ],
-)  # fmt: skip
-def test_standard_refuses_bad_options(name, options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        get_codec(name, **options)
-
-
-# What is not such a file ----------------------------------------------------------------------------------------------
-
-
 def foreign() -> dict[str, tuple[str, bytes]]:
     """Streams that Pillow or libjxl would read, of the right size, but not what the encoders here write."""
     rgb = Image.new("RGB", (40, 24), (90, 30, 60))
@@ -154,14 +110,10 @@ def foreign() -> dict[str, tuple[str, bytes]]:
     j2k = {"no_jp2": True, "irreversible": True, "quality_layers": [10]}
     return {
         "png in jpeg": ("jpeg", native(rgb, "PNG")),
-        "webp in jpeg": ("jpeg", native(rgb, "WEBP")),
         "grey jpeg": ("jpeg", native(grey, "JPEG")),
-        "cmyk jpeg": ("jpeg", native(rgb.convert("CMYK"), "JPEG")),
-        "jpeg with a profile": ("jpeg", native(rgb, "JPEG", icc_profile=bytes(500))),
         "jpeg with a comment": ("jpeg", native(rgb, "JPEG", comment=b"hello")),
         "boxed jp2": ("jpeg2000", native(rgb, "JPEG2000", irreversible=True)),
         "grey j2k": ("jpeg2000", native(grey, "JPEG2000", **j2k)),
-        "alpha j2k": ("jpeg2000", native(alpha, "JPEG2000", **j2k)),
         "tiled j2k": ("jpeg2000", native(rgb, "JPEG2000", tile_size=(16, 16), **j2k)),
         "layered j2k": ("jpeg2000", native(rgb, "JPEG2000", no_jp2=True, quality_layers=[20, 10, 5])),
         "precinct j2k": ("jpeg2000", native(rgb, "JPEG2000", precinct_size=(64, 64), **j2k)),
@@ -228,33 +180,3 @@ def test_jpegxl_patches_larger_than_the_picture_are_refused():
     forged = payload[:5] + bytes([payload[5] | 0b11000]) + payload[6:]
     with pytest.raises(BitstreamError, match="patches larger"):
         decode_payload("jpegxl", (64, 128), forged)
-
-
-def test_standard_decode_in_two_threads_changes_no_global(photograph, monkeypatch):
-    """Pillow takes the number of AVIF threads from a global, and Python its warning filters: the second thread begins
-    while the first one decodes, and is still decoding when the first one ends."""
-    data = get_codec("avif").encode(photograph[:24, :40])
-    before, filters = AvifImagePlugin.DEFAULT_MAX_THREADS, list(warnings.filters)
-    second_began, first_ended, seen, opened = threading.Event(), threading.Event(), [], Image.open
-
-    def slow(*arguments, **options):
-        if threading.current_thread().name == "first":
-            second_began.wait(0.3)
-        else:
-            second_began.set()
-            first_ended.wait(0.3)
-        seen.append((AvifImagePlugin.DEFAULT_MAX_THREADS, warnings.filters[1][0]))
-        return opened(*arguments, **options)
-
-    def first():
-        decode(data)
-        first_ended.set()
-
-    monkeypatch.setattr(Image, "open", slow)
-    threads = [threading.Thread(target=first, name="first"), threading.Thread(target=decode, args=(data,))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-    assert seen == [(1, "error"), (1, "error")], "one AVIF thread, and a warning is an error"
-    assert before == AvifImagePlugin.DEFAULT_MAX_THREADS and filters == list(warnings.filters)
