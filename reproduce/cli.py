@@ -28,6 +28,7 @@ app.add_typer(bench_app, name="bench")
 app.callback(help="The three papers: make the records, run the chapters, weigh the claims.")(cli.top)
 
 NAMES = ", ".join(PRESETS)
+COLUMNS = 10  # of a sweep's table on the console
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
     "baselines", "coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
@@ -50,6 +51,9 @@ def study(
     of: Annotated[str | None, typer.Option("--data", help="Pictures: kodak or bundled; else the study's own.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on a CPU; else one a core.")] = None,
     seed: Seed = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a running Dask scheduler; or slurm, or pbs.")
+    ] = None,
     only: Annotated[str | None, typer.Option(metavar="LABEL", help="Only records whose name contains this.")] = None,
     commit: Annotated[str | None, typer.Option(help="The code's commit, where there is no git.")] = None,
     train_on: Annotated[
@@ -86,7 +90,7 @@ def study(
         try:
             made = runner.run(
                 STUDIES[name](request), out, workers=workers or records.cores(), only=only, dry_run=dry_run,
-                max_seconds=None if max_minutes is None else 60 * max_minutes, commit=commit,
+                scheduler=scheduler, max_seconds=None if max_minutes is None else 60 * max_minutes, commit=commit,
                 report=lambda line: print(line, flush=True),
             )  # fmt: skip
             if dry_run:
@@ -94,9 +98,9 @@ def study(
             else:
                 print(f"done: {len(made)} records in {out / name}")
         except Paused as reason:
-            print(f"paused: {reason}; the same command goes on from here")
+            print(f"paused: {reason}; the same command resumes")
         except BrokenExecutor as error:
-            raise MemoryError("a worker was killed, for memory perhaps; the same command goes on") from error
+            raise MemoryError("a worker was killed, for memory perhaps; the same command resumes") from error
     if pack and not dry_run:
         for part in records.pack(out, (name,)):
             print(f"packed: {part}")
@@ -143,6 +147,63 @@ def run(
         raise InputError(f"output {str(out)!r}: a name that ends in .ipynb is needed")
     check_out(out, source)
     print(notebooks.run(source, values, out))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The grid, such as sweeps/starts.yaml.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes here, or jobs to ask for; else one a core.")] = (
+        None
+    ),
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a running Dask scheduler; or slurm, or pbs.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Of all rows: {NAMES}.")] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=V1,V2", help="Other values of an axis; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where rows go; else build/sweeps/NAME.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a failed row begins again.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the rows, and which have a record.")] = False,
+) -> None:
+    """Run a notebook over a grid of parameters, row by row, side by side. Rows that have a record are skipped."""
+    from reproduce import cluster, grid, progress, sweep_report
+    from reproduce import sweep as sweeps
+
+    if preset is not None:
+        one_of("preset", preset, PRESETS)
+    chosen = grid.read(file, preset)
+    for pair in axis or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not text:
+            raise InputError(f"--set {pair}: a name and values are needed, such as bpp=0.1,0.2")
+        chosen = chosen.with_axis(name, [notebooks.value(part) for part in text.split(",")])
+    folder = (notebooks.folder().parent / "build" / "sweeps" / chosen.name if out is None else out).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output {str(folder)!r} is there and is no folder")
+    tasks = sweeps.tasks_of(chosen, folder, retries)
+    if dry_run:
+        for task in tasks:
+            print(f"{task.name}: the record is {'there' if task.file('json').exists() else 'to be made'}")
+        return
+    try:
+        with _workers_die_with_us(), progress.shown(len(tasks)) as shown:
+            outcomes = sweeps.run(
+                chosen, tasks, workers=workers or cluster.cores(), scheduler=scheduler, report=shown.settle,
+                begun=shown.dashboard,
+            )  # fmt: skip
+    finally:  # what is done is in the table, whatever ended the sweep
+        if folder.exists():
+            table, page = sweep_report.write(chosen, tasks)
+    rows = sweep_report.rows_of(chosen, tasks)
+    every = sweep_report.columns_of(rows)
+    columns = every[:COLUMNS]
+    notes = [f"{table}" + (f" has {len(every) - COLUMNS} more columns" if len(every) > COLUMNS else ""), f"{page}"]
+    show_table(f"sweep {chosen.name}: {sweeps.counts(outcomes)}", columns, [
+        [sweep_report.cell(row.get(name)) for name in columns] for row in rows
+    ], notes)  # fmt: skip
+    if any(outcome.status == sweeps.FAILED for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @bench_app.command("fit")
@@ -237,7 +298,7 @@ def export(
 
 @contextmanager
 def _workers_die_with_us() -> Iterator[None]:
-    """On Ctrl-C or a kill end the processes of a study too: its pool would first finish all pictures that wait."""
+    """On Ctrl-C or a kill end the processes of a study or sweep, too: they would first finish all that waits."""
     import multiprocessing
     import signal
 

@@ -54,8 +54,8 @@ LABELS = {"psnr": PSNR, "ssim": SSIM, "ms_ssim": MS_SSIM}
 
 
 def style(series: str, **more: object) -> dict[str, Any]:
-    """Arguments of `Axes.plot` for a method; ``more`` adds to them or replaces them."""
-    colour, marker = STYLE[series]
+    """Arguments of `Axes.plot` for a method (grey if it has no style); ``more`` adds to them or replaces them."""
+    colour, marker = STYLE.get(series, ("#777777", "o"))
     return {"color": colour, "marker": marker, "ms": 9 if marker == "*" else 5, "lw": 1.5} | more
 
 

@@ -12,9 +12,7 @@ import csv
 import hashlib
 import io
 import json
-import os
 import platform
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -26,6 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from reproduce import revision
+from reproduce.cluster import cores
 from sparsecomp import metrics
 from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
@@ -49,11 +49,6 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def runs_folder() -> Path:
     """Where the records of this clone are."""
     return RESULTS / "runs"
-
-
-def cores() -> int:
-    """Cores that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # Run records ----------------------------------------------------------------------------------------------------------
@@ -108,6 +103,27 @@ class RunRecord:
         """Mean rate of files and mean ``column`` at every setting, sorted by rate."""
         settings = {row["setting"] for row in self.rows}
         return Curve.of((self.mean("bpp", setting=s), self.mean(column, setting=s)) for s in settings)
+
+
+VALUES = ("bpp", "psnr", "ssim", "ms_ssim", "encode_seconds", "macs_per_pixel")
+
+
+def values_of(records: Sequence[RunRecord]) -> dict[str, float]:
+    """What a sweep keeps of some records: the means of `VALUES` over pictures.
+
+    The record's name stands before the column if there are several records, its setting behind it if it has several.
+    """
+    values = {}
+    for record in records:
+        head = f"{record.name} " if len(records) > 1 else ""
+        settings: list[Any] = sorted({row["setting"] for row in record.rows if "setting" in row})
+        for setting in settings if len(settings) > 1 else [None]:
+            where = {} if setting is None else {"setting": setting}
+            tail = "" if setting is None else f", {setting:g}"
+            for column in VALUES:
+                if all(row.get(column) is not None for row in record.rows):
+                    values[f"{head}{column}{tail}"] = record.mean(column, **where)
+    return values
 
 
 def config_key(config: dict) -> str:
@@ -307,35 +323,14 @@ def device_name(device: str) -> str:
 
 
 def environment(device: str, commit: str | None = None) -> dict:
-    """Commit, versions, device and precision for a record. ``commit`` is for machines that have the code but no git.
-
-    Without ``commit`` the commit is that of the repository whose top folder holds this package and which tracks it;
-    else None. "clean" says whether its tracked files are as committed, None if the commit does not come from git.
-    """
-    module = Path(__file__).resolve()
-    root = module.parents[1]
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    head = None
-    # git looks for a repository in all folders above, so it may find one that has nothing to do with the package.
-    if not commit and (top := git("rev-parse", "--show-toplevel")) and Path(top).resolve() == root:
-        if git("ls-files", "--error-unmatch", str(module.relative_to(root))) is not None:
-            head = git("rev-parse", "HEAD")
+    """Commit (`revision.of_clone`), versions, device and precision for a record."""
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {
-        "commit": commit or head,
-        "clean": None if head is None else git("status", "--porcelain", "--untracked-files=no") == "",
+    return revision.of_clone(commit) | {
         "python": platform.python_version(),
         "versions": versions,
         "device": device,

@@ -18,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from reproduce import records
+from reproduce import cluster, records
 from reproduce.records import RunRecord
 from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
@@ -162,6 +162,7 @@ def run(
     only: str | None = None,
     dry_run: bool = False,
     commit: str | None = None,
+    scheduler: str | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Path]:
     """Make the records of some plans that are not there yet; give the paths of all.
@@ -179,6 +180,8 @@ def run(
         Say which records are there and which would be made, and make none.
     commit : str, optional
         The code's commit, where there is no git.
+    scheduler : str, optional
+        Of Dask workers that do the pieces in place of processes here (`cluster.client`).
 
     Raises
     ------
@@ -202,7 +205,7 @@ def run(
         with _locked({path.parent for path in left}):
             # Whoever held the lock before may have made some of them.
             left = {path: plan for path, plan in left.items() if not path.exists()}
-            _Run(left, out, workers, max_seconds, commit, report).run()
+            _Run(left, out, workers, max_seconds, commit, scheduler, report).run()
     return list(paths)
 
 
@@ -224,9 +227,10 @@ class _Run:
 
     def __init__(
         self, plans: dict[Path, Plan], out: Path, workers: int, max_seconds: float | None, commit: str | None,
-        report: Callable[[str], None],
+        scheduler: str | None, report: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.plans, self.workers, self.commit, self.report = plans, workers, commit, report
+        self.out, self.scheduler = out, scheduler
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self.work = {path: Work(out, path.parent / ".partial" / path.stem, deadline, workers, report) for path in plans}
         self.done: dict[Path, dict[str, dict]] = {path: self._kept(path) for path in plans}
@@ -242,7 +246,7 @@ class _Run:
                 self._waiting(*piece).append(piece)
             if not left:  # the last call ended between the last piece and the record
                 self._finish(path)
-        if self.workers == 1:
+        if self.workers == 1 and self.scheduler is None:
             while self._more():
                 self._here((self.queue or self.turns).popleft())
         else:
@@ -265,12 +269,12 @@ class _Run:
 
     def _side_by_side(self) -> None:
         running: dict[Future, tuple[Path, str]] = {}
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        with self._executor() as pool:
             while running or self._more():
                 while self.queue and len(running) < self.workers and not self.paused:
                     path, piece = self.queue.popleft()
-                    quiet = replace(self.work[path], report=_say_nothing)
-                    running[pool.submit(in_worker, _Task(self.plans[path], quiet, piece))] = path, piece
+                    task = _Task(self.plans[path], replace(self.work[path], report=_say_nothing), piece)
+                    running[pool.submit(in_worker, task if self.scheduler is None else task.elsewhere())] = path, piece
                 done = [future for future in running if future.done()]
                 if self.turns and not self.paused:
                     self._here(self.turns.popleft())
@@ -278,6 +282,19 @@ class _Run:
                     done = list(wait(running, return_when=FIRST_COMPLETED).done)
                 for future in done:
                     self._settle(*running.pop(future), future.result)
+
+    @contextmanager
+    def _executor(self) -> Iterator[Executor]:
+        """Processes on this machine, or the workers of a scheduler, whose number replaces ``workers``."""
+        if self.scheduler is None:
+            with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=follow) as pool:
+                yield pool
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        with cluster.client(self.out, self.workers, self.scheduler) as client:
+            self.workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            with client.get_executor(pure=False) as pool:
+                yield pool
 
     def _settle(self, path: Path, piece: str, result: Callable[[], dict]) -> None:
         """Keep what a piece gave, and write the record if it was the last."""
@@ -345,16 +362,24 @@ class _Task:
     plan: Plan
     work: Work
     piece: str
+    seconds: float | None = None  # until the deadline, for a machine with another clock
+
+    def elsewhere(self) -> _Task:
+        """The same task for another machine."""
+        left = None if self.work.deadline is None else self.work.deadline - time.monotonic()
+        return replace(self, work=replace(self.work, deadline=None), seconds=left)
 
     def __call__(self) -> dict:
-        self.work.seconds_left()  # nothing begins after the deadline
-        self.work.checkpoints.mkdir(parents=True, exist_ok=True)
+        work = self.work
+        if self.seconds is not None:
+            work = replace(work, deadline=time.monotonic() + self.seconds)
+        work.seconds_left()  # nothing begins after the deadline
+        work.checkpoints.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
         training = self.piece == TRAINING
         found: dict = (
-            {"result": self.plan.train(self.work)} if training
-            else {"rows": self.plan.measure(self.work, self.piece)}
-        )  # fmt: skip
+            {"result": self.plan.train(work)} if training else {"rows": self.plan.measure(work, self.piece)}
+        )
         return found | {"seconds": time.perf_counter() - begun}
 
 
@@ -366,10 +391,11 @@ def _say_nothing(line: str) -> None:
 
 
 def in_worker(task: Callable[[], object]) -> object:
-    """Run a task; its error is made such that it reaches the process that waits for the result.
+    """Run a task on one thread; its error is made such that it reaches the process that waits for the result.
 
     An exception whose pickle cannot be read back would break the pool, and with it all other tasks.
     """
+    torch.set_num_threads(1)
     try:
         return task()
     except Exception as error:
@@ -381,9 +407,8 @@ def in_worker(task: Callable[[], object]) -> object:
         raise
 
 
-def one_thread() -> None:
-    """What a worker begins with: one thread, Ctrl-C left to the process that started it, and an end when that ends."""
+def follow() -> None:
+    """What a worker begins with: Ctrl-C is left to the process that started it, and it ends when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that goes on
-    torch.set_num_threads(1)

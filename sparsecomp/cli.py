@@ -291,7 +291,7 @@ def run(app: typer.Typer, program: str, arguments: list[str]) -> int:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(program, f"internal error: {said}{hint}", 1)
     if code == 130:
-        how = "; the same command goes on from the last checkpoints" if arguments[:1] == ["study"] else ""
+        how = "; the same command resumes" if arguments[:1] in (["study"], ["sweep"]) else ""
         return _fail(program, "stopped" + how, 130)
     return code or 0
 

@@ -22,7 +22,8 @@ ORDER = [
     {"sparsecomp.codecs"},
     {"sparsecomp.report"},
     {"sparsecomp.cli"},
-    {"reproduce.records", "reproduce.sparse_weights"},
+    {"reproduce.revision", "reproduce.sparse_weights"},
+    {"reproduce.records", "reproduce.cluster"},
     {"reproduce.figure_data"},
     {"reproduce.runner", "reproduce.bench"},
     {"reproduce.pictures"},
@@ -32,7 +33,9 @@ ORDER = [
     {"reproduce.claims", "reproduce.studies"},
     {"reproduce.plot"},
     {"reproduce.tables", "reproduce.drawings", "reproduce.notebooks"},
-    {"reproduce.widgets"},
+    {"reproduce.widgets", "reproduce.grid", "reproduce.row"},
+    {"reproduce.sweep", "reproduce.progress"},
+    {"reproduce.sweep_report"},
     {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}

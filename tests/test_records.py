@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from reproduce import records
+from reproduce import records, revision
 from reproduce.records import Curve, Records, RunRecord
 
 CONFIG = {"profile": "smoke", "seed": 0, "fit": {"lr": 2e-3, "batch_pixels": None}, "grid": ["quality", 1, 5.5]}
@@ -229,7 +229,7 @@ def test_environment_has_the_commit_of_the_repository_that_tracks_the_package(tm
         module = tmp_path / root / "reproduce" / "records.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         module.touch()
-        monkeypatch.setattr(records, "__file__", str(module))
+        monkeypatch.setattr(revision, "__file__", str(module))
         environment = records.environment("cpu", **given)
         return environment["commit"], environment["clean"]
 
@@ -272,3 +272,16 @@ def test_pack_holds_everything_that_the_studies_made(two, monkeypatch, part_byte
     assert (
         found == {path: path.read_bytes() for path in (out / "coin").rglob("*") if path.is_file()} and len(found) == 3
     )
+
+
+def test_values_of_names_records_and_settings_only_where_there_are_several(tmp_path):
+    def record(name: str, *settings: int) -> RunRecord:
+        rows = [{"picture": "p", "setting": s, "bpp": s / 10, "psnr": 30.0 + s, "ssim": None} for s in settings]
+        return RunRecord("coin", name, {}, rows, 1.0, {})
+
+    one, several = record("one", 1), record("two", 1, 2)
+    assert records.values_of([one]) == {"bpp": 0.1, "psnr": 31.0}
+    assert records.values_of([one, several]) == {
+        "one bpp": 0.1, "one psnr": 31.0,
+        "two bpp, 1": 0.1, "two psnr, 1": 31.0, "two bpp, 2": 0.2, "two psnr, 2": 32.0,
+    }  # fmt: skip

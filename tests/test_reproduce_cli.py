@@ -159,9 +159,9 @@ def test_pause_is_no_error_and_ctrl_c_says_how_to_go_on(capsys, monkeypatch):
         monkeypatch.setitem(studies.STUDIES, "coin", plans)
         return run(capsys, "study coin --out runs")
 
-    assert ends(Paused("the time is over")) == (0, "paused: the time is over; the same command goes on from here\n", "")
+    assert ends(Paused("the time is over")) == (0, "paused: the time is over; the same command resumes\n", "")
     status, out, err = ends(KeyboardInterrupt())
-    assert (status, out) == (130, "") and re.fullmatch("reproduce: stopped; the same command goes on[^\n]*\n", err)
+    assert (status, out) == (130, "") and re.fullmatch("reproduce: stopped; the same command resumes[^\n]*\n", err)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes are POSIX's")
