@@ -23,7 +23,7 @@ book: $(READY)  ## build the book and print the path of its first page
 	@$(BIN)/python book/build.py
 
 test: $(READY) lint  ## lint, then run every test, the notebooks and the book included
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)  ## check the style and the types of the code
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Made-up records whose numbers can be told by hand, in a folder of their own.
+"""Made-up records whose numbers are known by hand, in a folder of their own.
 
 Files of standard codecs, L0onie and CAE-ADMM lie on three lines, ``PSNR = 30 + 5 log2(bpp)`` and so on for SSIM and
 MS-SSIM (`quality`). A shift, in SSIM, lifts a record above them: 0.01 are 1 dB.

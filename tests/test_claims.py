@@ -24,7 +24,6 @@ PERCENT, NEGATIVE, UNMET = {"tolerance": "50 %"}, {"tolerance": "50 %", "value":
 STATUS = [  # what differs from CLAIM, our numbers, their preset, and the status that they have
     ({}, (1.5, 2.5), "laptop", "holds"),
     ({}, (1.25, 2.75), "laptop", "differs"),
-    (HIGHER, (1.5, 2.5), "laptop", "holds"),
     (HIGHER, (2.75, 99), "laptop", "exceeds"),
     (HIGHER, (1.25,), "laptop", "differs"),
     (LEAST, (1.5, 99), "laptop", "holds"),
@@ -36,13 +35,10 @@ STATUS = [  # what differs from CLAIM, our numbers, their preset, and the status
     (PERCENT, (1.0, 3.0), "laptop", "holds"),
     (PERCENT, (0.75, 3.25), "laptop", "differs"),
     (NEGATIVE, (-6.0, -2.0), "laptop", "holds"),
-    (NEGATIVE, (-6.25, -1.75), "laptop", "differs"),
     (SMALL, (2.0, 99, -99), "laptop", "laptop only"),
     (SMALL, (2.0,), "paper-fast", "holds"),
-    (SMALL, (99,), "paper", "differs"),
     (LARGE, (2.0, 99), "paper-fast", "laptop only"),
     (LARGE, (2.0,), "paper", "holds"),
-    (UNMET, (2.0, 99), "paper", "not comparable"),
     (UNMET | LARGE, (2.0, 99), "laptop", "not comparable"),
     (ABOVE | {"tolerance": "deviation"}, (2.75, 2.5), "laptop", "holds"),  # of 0.25
     (ABOVE | {"tolerance": "deviation"}, (2.25,), "laptop", "differs"),
@@ -66,7 +62,7 @@ def made(monkeypatch) -> SimpleNamespace:
         records.find("baselines", profile="laptop")
         return records.one("coin").mean("psnr")
 
-    module = SimpleNamespace(up=up, given=lambda records, **options: options, alone=lambda records: 2.0)
+    module = SimpleNamespace(up=up, given=lambda records, **options: options)
     monkeypatch.setitem(claims.PAPERS, "made", module)
     return module
 
@@ -89,25 +85,15 @@ def test_weigh_takes_the_largest_preset_that_has_records_and_names_it(kept, made
         found = claims.weigh(CLAIM, kept(coin(preset, psnr)))
         assert (found.status, found.ours, found.preset) == (status, f"{psnr:.1f} dB", preset)
     assert claims.weigh(replace(CLAIM, scale="paper"), kept()).status == "holds"
-    assert found.row() == {"key": "k", "paper": "COIN", "where": "Table 1", "claim": "it is so", "published": "2 dB",
-                           "ours": "2.0 dB", "preset": "paper", "status": "holds", "why": "because"}  # fmt: skip
 
 
 def test_weigh_names_no_preset_where_none_is_behind_the_number(kept, made):
-    for measure, value in (("made.alone", "2"), ("baselines.psnr_at label=jpeg bpp=2.0", "35")):
-        found = claims.weigh(replace(CLAIM, measure=measure, value=value), kept(*made_up.standards()))
-        assert (found.status, found.preset) == ("holds", "")
+    claim = replace(CLAIM, measure="baselines.psnr_at label=jpeg bpp=2.0", value="35")
+    found = claims.weigh(claim, kept(*made_up.standards()))
+    assert (found.status, found.preset) == ("holds", "")
 
 
-def test_weigh_shows_the_deviation_and_the_unmet_condition(kept, made):
-    made.up = lambda records: (2.0, 0.25)
-    found = claims.weigh(replace(CLAIM, tolerance="deviation", unmet="another codec"), kept())
-    assert (found.ours, found.status, found.why) == ("2.0 dB ± 0.2500", "not comparable", "another codec; because")
-    found = claims.weigh(replace(CLAIM, measure="", unmet="another codec"), kept())
-    assert (found.ours, found.status, found.why) == ("–", "not run", "because")
-
-
-@pytest.mark.parametrize("error", [KeyError("psnr"), IndexError(0), ValueError("two records")])
+@pytest.mark.parametrize("error", [KeyError("psnr"), IndexError(0)])
 def test_weigh_does_not_take_a_bug_of_a_measure_for_a_missing_record(kept, made, error):
     def broken(records: Records) -> float:
         raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -81,26 +80,21 @@ def test_script_says_its_version_and_refuses_as_main_does():
     assert (status, out) == (2, "") and re.fullmatch("sparsecomp: not an .spc file[^\n]*\n", err)
 
 
-def test_help_names_every_command_and_does_not_load_pytorch():
+def test_help_names_every_command_and_does_not_load_pytorch(capsys):
     program = "import sys; from sparsecomp import cli; cli.main([]); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(f" {command} " in done.stdout for command in COMMANDS)
-    assert "sparsecomp encode astronaut -o astronaut.spc" in done.stdout
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(capsys, command):
-    status, out, err = run(capsys, command, "--help")
-    assert status == 0 and "Usage: sparsecomp" in out and not err
+    for command in COMMANDS:
+        assert f" {command} " in done.stdout
+        status, out, err = run(capsys, command, "--help")
+        assert status == 0 and "Usage: sparsecomp" in out and not err
 
 
 # Pictures and files ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("codec", ["jpeg", "coin"])
-def test_another_process_decodes_what_the_encoder_measured(capsys, evaluated, codec):
-    status, out, _ = run(capsys, f"encode photo.png -o a.spc --codec {codec} --bpp 1.5 --profile smoke")
+def test_another_process_decodes_what_the_encoder_measured(capsys, evaluated):
+    status, out, _ = run(capsys, "encode photo.png -o a.spc --codec coin --bpp 1.5 --profile smoke")
     (measured,) = evaluated
     assert status == 0 and Path("a.spc").read_bytes() == measured.data
     assert len(measured.data) <= 1.5 * 96 * 128 / 8
@@ -109,34 +103,23 @@ def test_another_process_decodes_what_the_encoder_measured(capsys, evaluated, co
     assert np.array_equal(read("a.png"), measured.reconstruction)
 
 
-def test_encode_without_a_budget_uses_the_codecs_setting_and_names_the_file_after_the_picture(capsys):
+def test_encode_names_the_file_after_the_picture_but_overwrites_none_that_it_names(capsys):
     assert run(capsys, "encode photo.png --codec jpeg")[0] == 0
-    assert Path("photo.spc").read_bytes() == Path("good.spc").read_bytes()
-    status, out, err = run(capsys, "encode photo.png --codec webp")  # overwrites no file that it names itself
+    assert Path("photo.spc").read_bytes() == Path("good.spc").read_bytes(), "at the codec's own setting"
+    status, out, err = run(capsys, "encode photo.png --codec webp")
     assert (status, out) == (2, "") and "photo.spc" in err and "-o" in err
     assert Path("photo.spc").read_bytes() == Path("good.spc").read_bytes()
-
-
-def test_encode_depends_on_the_seed_and_shows_its_progress(capsys):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        status, _, err = run(capsys, f"encode photo.png -o {name}.spc --arch 2x8 --profile smoke --seed {seed}")
-        assert status == 0 and re.fullmatch(r"(step \d+ of 300: \d+\.\d\d dB\n)+", err)
-    a, b, c = (Path(f"{name}.spc").read_bytes() for name in "abc")
-    assert a == b != c
 
 
 # What `info` says of a file; `encode` wrote it with these options.
 SAID = {
     "--codec jpeg --bpp 2": {"codec": "jpeg", "picture": "128 x 96 pixels"},
-    "--arch 3x8 --coordinates coin --profile smoke": {
-        "codec": "coin", "network": "3x8, 195 parameters, w0 30", "coordinates": "coin", "cost": "168 MAC/px",
-    },
     "--codec loonie --bpp 1.5 --profile smoke": {
         "codec": "loonie", "inputs": ".*3 frequencies.*", "network": ".*parameters not zero.*",
     },
-    "--codec cae --bpp 0.5": {"model": "tiny, [0-9a-f]{16}, width 8, latent 3", "step": r"\d+ / 16384 = \d\.\d{5}"},
-    "--codec cae --model other": {"model": "other, .*", "step": r"512 / 16384 = 0\.03125"},
-    "--codec cae-admm --bpp 0.2": {"codec": "cae-admm", "model": "cae-admm, [0-9a-f]{16}, width 8, latent 3, depth 2"},
+    "--arch 3x8 --coordinates coin --profile smoke": {
+        "codec": "coin", "network": "3x8, 195 parameters, w0 30", "coordinates": "coin", "cost": "168 MAC/px",
+    },
     "--codec cae-theis --keep 0.25": {
         "codec": "cae-theis", "threshold": r"\d+, the least magnitude beside zero", "zeros": "75.00 % of 576 entries",
     },
@@ -146,13 +129,10 @@ SAID = {
 @pytest.mark.parametrize("options", SAID)
 def test_info_says_what_encode_wrote_and_accounts_for_every_byte(capsys, folder, options):
     write_models(folder)
-    tiny_cae.write(folder / "models", "other", seed=1, search=False)
     status, out, _ = run(capsys, f"encode photo.png -o a.spc {options}")
     written = Path("a.spc").read_bytes()
     size, rate, container = len(written), 8 * len(written) / (96 * 128), unpack(written)
     assert status == 0 and out.startswith(f"a.spc: {size:,} bytes, {rate:.4f} bpp, ")
-    if "--bpp" in options:
-        assert rate <= float(re.search(r"--bpp (\S+)", options)[1])
     status, out, _ = run(capsys, "info a.spc")
     said = dict(line.strip().split(maxsplit=1) for line in out.splitlines())
     assert status == 0 and said["file"] == f"{size:,} bytes, {rate:.4f} bpp"
@@ -160,41 +140,15 @@ def test_info_says_what_encode_wrote_and_accounts_for_every_byte(capsys, folder,
         assert re.fullmatch(text, said[label]), (label, said[label])
     codec = codec_of(container)
     assert said == said | dict(codec.describe(container))
-    cost = codec.macs_per_pixel(container)
-    assert said.get("cost") == (None if cost is None else f"{cost:,.0f} MAC/px")
     parts = re.findall(r"^  (\w+) +([\d,]+) bytes", out, re.MULTILINE)
     assert [name for name, _ in parts] == ["header", *container.sections, "checksum"]
     assert sum(int(count.replace(",", "")) for _, count in parts) == size
-    assert run(capsys, "decode a.spc -o a.png")[0] == 0 and np.array_equal(read("a.png"), codecs.decode(written))
-
-
-def test_progress_is_ten_lines_where_there_is_no_terminal(capsys):
-    with cli._progress(300) as on_score:
-        for step in range(1, 301):
-            on_score(step, {"psnr": [21.5]})
-    expected = [f"step {step} of 300: 21.50 dB" for step in range(30, 301, 30)]
-    assert capsys.readouterr().err.splitlines() == expected
-
-
-def test_progress_on_a_terminal_is_a_bar_that_goes(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with cli._progress(300) as on_score:
-        on_score(100, {"psnr": [21.5]})
-    shown = sys.stderr.getvalue()
-    assert "fit 21.50 dB" in shown and "100/300" in shown
-    assert shown.endswith("\x1b[2K"), "the last thing written erases the line"
 
 
 # What cannot be done --------------------------------------------------------------------------------------------------
 
 REFUSED = {
     "encode nope.png -o out.spc": "'nope.png' is neither",
-    "encode photo.png -o out.spc --bpp 0": "bpp must be",
-    "encode photo.png -o out.spc --bpp much": "'--bpp'",
     "encode photo.png -o out.spc --codec jpeg --bpp 0.0001": "jpeg: bpp=0.0001 is too small",
     "encode photo.png -o out.spc --arch 10x28 --bpp nan --profile smoke": "bpp must be",
     "encode photo.png -o out.spc --codec jpeg --arch 10x28": "jpeg has no option 'arch'",
@@ -202,21 +156,15 @@ REFUSED = {
     "encode photo.png -o out.spc --codec cae-admm --keep 0.5 --bpp 1": "give one of them",
     "encode photo.png -o out.spc --device abacus": "device='abacus'",
     "encode photo.png -o out.spc --device cuda:99": "device='cuda:99'",
-    "encode photo.png -o out.spc --seed -1": "'--seed'",
     "encode photo.png -o ./photo.png --codec jpeg": "'photo.png' is the input",
     "encode photo.png -o empty --codec jpeg": "'empty' is there and is no plain file",
-    "decode nope.spc -o out.png": "'nope.spc'",
-    "decode empty -o out.png": "'empty'",
     "decode damaged.spc -o out.png": "the checksum does not match",
     "decode good.spc -o out.jpg": "ends in .png",
-    "decode good.spc -o nowhere/out.png": "no folder 'nowhere'",
     "decode orphan.spc -o out.png": "made with model 0707070707070707, which is not here; here are none",
-    "info orphan.spc": "made with model 0707070707070707, which is not here; here are none",
     "info impossible.spc": "impossible network",
     "compare photo.png --bpp 0.0001 --html out.html --profile smoke": "coin: bpp=0.0001 is too small",
     "data fetch nope": "got 'nope'",
     "paint photo.png": "No such command 'paint'",
-    "info good.spc --loud": "No such option: --loud",
 }
 
 
@@ -234,12 +182,6 @@ def test_refused_in_one_line_and_nothing_is_left(capsys, command):
     assert files() == before
 
 
-def test_refusal_shows_its_traceback_with_debug(capsys):
-    status, out, err = run(capsys, "--debug info photo.png")
-    assert (status, out) == (2, "") and err.startswith("Traceback (most recent call last)")
-    assert err.splitlines()[-1].startswith("sparsecomp: not an .spc file")
-
-
 def test_output_is_checked_before_the_work_begins(capsys, monkeypatch):
     monkeypatch.setattr(data, "load_picture", lambda name: pytest.fail("the picture was read first"))
     for command in ("encode photo.png -o nowhere/out.spc", "compare photo.png --html nowhere/out.html"):
@@ -250,22 +192,8 @@ def test_output_is_checked_before_the_work_begins(capsys, monkeypatch):
 def test_network_over_the_budget_is_not_fitted_first(capsys, monkeypatch):
     monkeypatch.setattr("sparsecomp.codecs.network.fit", lambda *a, **k: pytest.fail("it was fitted first"))
     status, _, err = run(capsys, "encode photo.png -o a.spc --arch 10x28 --bpp 1")
-    assert status == 2 and "coin 10x28: bpp=1 is too small" in err
-    needed = float(re.search(r"bpp=([\d.]+)\n", err)[1])
-    assert 8 * 2 * 7479 / (96 * 128) < needed < 8 * (2 * 7479 + 40) / (96 * 128)
-
-
-@pytest.mark.parametrize("command", ["encode photo.png -o a --codec jpeg", "decode good.spc -o a.png"])
-def test_failed_write_leaves_the_old_file(capsys, monkeypatch, command):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    for name in ("a", "a.png"):
-        Path(name).write_bytes(b"old")
-    before = files()
-    monkeypatch.setattr(os, "replace", full)
-    status, out, err = run(capsys, command)
-    assert (status, out) == (2, "") and "No space left" in err and files() == before
+    needed = float(re.search(r"coin 10x28: bpp=1 is too small.*bpp=([\d.]+)\n", err)[1])
+    assert status == 2 and 8 * 2 * 7479 / (96 * 128) < needed < 8 * (2 * 7479 + 40) / (96 * 128)
 
 
 # What is our fault ----------------------------------------------------------------------------------------------------
@@ -277,11 +205,8 @@ def bug(*arguments: object, **options: object) -> None:
 
 BUGS = {
     "encode photo.png -o out.spc --codec jpeg": "sparsecomp.codecs.evaluate",
-    "decode good.spc -o out.png": "sparsecomp.codecs.decode",
-    "info good.spc": "sparsecomp.coding.container.layout",
     "compare photo.png --bpp 1.5 --profile smoke": "sparsecomp.codecs.standard.Jpeg.at_bpp",
     "data list": "sparsecomp.data.listing",
-    "data fetch bundled": "sparsecomp.data.fetch",
 }
 
 
@@ -303,43 +228,27 @@ OTHERS = [
     (MemoryError(), 2, "MemoryError"),
     (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), 2, "CUDA out of memory. Tried to allocate"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "DefaultCPUAllocator: can't allocate memory"),
-    (OSError(28, "No space left on device"), 2, "[Errno 28] No space left on device"),
     (FileNotFoundError(2, "No such file", "a"), 2, "'a': No such file"),
     (ModuleNotFoundError("No module named 'papermill'", name="papermill"), 2, "No module named 'papermill'"),
     (ImportError("cannot import name 'x' from 'sparsecomp.codecs'", name="sparsecomp.codecs"), 1, "internal error"),
     (data.DataUnavailable("kodak is not here"), 2, "kodak is not here"),
     (RuntimeError("size mismatch"), 1, "internal error: RuntimeError: size mismatch"),
-    (KeyError("absent"), 1, "internal error: KeyError: 'absent'"),
-    (AssertionError(), 1, "internal error: AssertionError"),
 ]
 
 
 @pytest.mark.parametrize(("error", "status", "said"), OTHERS)
-def test_errors_of_others_are_told_apart_by_their_kind(capsys, monkeypatch, error, status, said):
+def test_errors_have_the_status_of_their_kind(capsys, monkeypatch, error, status, said):
     def fail(*arguments: object) -> None:
         raise error
 
     monkeypatch.setattr(data, "listing", fail)
     found, out, err = run(capsys, "data list")
     assert (found, out) == (status, "") and err.startswith(f"sparsecomp: {said}") and err.count("\n") == 1
+    _, _, err = run(capsys, "--debug data list")
+    assert err.startswith("Traceback (most recent call last)")
 
 
 # Comparing ------------------------------------------------------------------------------------------------------------
-
-
-def test_compare_has_a_dash_for_a_codec_that_cannot_go_so_low(capsys):
-    status, out, _ = run(capsys, "compare photo.png --bpp 0.2 --html a.html --profile smoke")
-    cells = [line.split() for line in out.splitlines()]
-    rows = {first: rest for first, *rest in filter(None, cells) if first in codecs.NAMES}
-    assert status == 0 and tuple(rows) == codecs.NAMES
-    assert rows["jpeg"] == ["-"] * 8 and "jpeg: bpp=0.2 is too small" in out
-    for name, study in (("cae", "cae"), ("cae-admm", "cae_admm"), ("cae-theis", "cae_admm")):
-        assert rows[name] == ["-"] * 8
-        assert re.search(
-            rf"^{name}: .*`python -m reproduce study {study} --profile laptop` trains them$", out, re.MULTILINE
-        )
-    assert float(rows["coin"][1]) <= 0.2 and int(rows["coin"][-1]) > 0
-    assert "coin: 300 steps; loonie: 300 steps (profile smoke), seed 0" in out
 
 
 def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, evaluated, folder):
@@ -356,9 +265,6 @@ def test_page_of_compare_needs_nothing_else_and_shows_every_picture(capsys, eval
     for picture, measured in zip(shown[1:], evaluated, strict=True):
         assert np.array_equal(picture, measured.reconstruction)
         assert f"{measured.bytes:,} bytes, {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB" in page
-
-
-# Pictures -------------------------------------------------------------------------------------------------
 
 
 def test_data_says_where_each_set_is(capsys):

@@ -82,14 +82,9 @@ def test_bundled_needs_no_download(nowhere):
     pictures = data.bundled()
     assert tuple(pictures) == data.BUNDLED and data.available("bundled") and data.fetch("bundled").is_dir()
     assert (data.load_picture("chelsea") == pictures["chelsea"]).all()
+    assert [(row.name, row.pictures) for row in data.listing()] == [("bundled", 5), ("kodak", 24), ("bsds500", 475)]
     # Decoding PNG is exact: these are the same pixels on every machine.
     assert data.fingerprint(pictures) == "e852a665f4d55199cb83af814859ec3a4cdf1b59dd42cbcdfc0df7d36627a1a7"
-
-
-def test_sets_are_pinned_whole():
-    assert [(row.name, row.pictures) for row in data.listing()] == [("bundled", 5), ("kodak", 24), ("bsds500", 475)]
-    splits = [file.split("/")[0] for file in data.SETS["bsds500"].files]
-    assert [splits.count(split) for split in data.SPLITS] == [200, 100, 175]
 
 
 @pytest.mark.skipif(not data.available("kodak"), reason="kodak is not on this machine (set SPARSECOMP_DATA)")
@@ -107,22 +102,6 @@ def test_fetch_looks_in_the_data_folder_before_the_cache(nowhere, monkeypatch, p
     assert data.fetch("kodak") == nowhere / "own" / "kodak"
     assert [row.found for row in data.listing() if row.name == "kodak"] == [nowhere / "own" / "kodak"]
     assert {name: int(picture[0, 0, 0]) for name, picture in data.kodak().items()} == {"kodim01": 10, "kodim02": 20}
-
-
-def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("SPARSECOMP_CACHE", str(tmp_path / "own"))
-    assert data.cache_folder() == tmp_path / "own"
-    monkeypatch.delenv("SPARSECOMP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert data.cache_folder() == tmp_path / "sparsecomp"
-
-
-def test_bsds500_split_needs_only_its_own_files(nowhere, pin):
-    pin("bsds500", NOBODY + "a.tgz", BSDS)
-    write(nowhere / "cache" / "bsds500", {"val/2.jpg": BSDS["val/2.jpg"]})
-    assert list(data.bsds500("val")) == ["2"] and not data.available("bsds500")
-    with pytest.raises(data.DataUnavailable):
-        data.bsds500("train")
 
 
 def test_kodak_absent_or_changed_says_what_to_do_in_one_line(nowhere, pin):
@@ -173,7 +152,7 @@ def test_fetch_takes_only_pinned_files_from_an_archive(nowhere, pin, server):
     assert data.bsds500("test")["3"].shape == (4, 6, 3)
 
 
-@pytest.mark.parametrize("fault", ["absent", "changed", "no archive", "cut"])
+@pytest.mark.parametrize("fault", ["absent", "changed", "cut"])
 def test_fetch_refuses_a_faulty_archive(nowhere, pin, server, fault):
     site, address = server
     files = {f"images/{file}": content for file, content in BSDS.items()}
@@ -183,7 +162,7 @@ def test_fetch_refuses_a_faulty_archive(nowhere, pin, server, fault):
         files["images/val/2.jpg"] = png(9)
     archive(site / "a.tgz", files)
     whole = (site / "a.tgz").read_bytes()
-    (site / "a.tgz").write_bytes({"no archive": b"<html>", "cut": whole[: len(whole) // 2]}.get(fault, whole))
+    (site / "a.tgz").write_bytes(whole[: len(whole) // 2] if fault == "cut" else whole)
     pin("bsds500", address + "a.tgz", BSDS)
     with pytest.raises(data.DataUnavailable, match="could not be fetched"):
         data.fetch("bsds500")
@@ -223,13 +202,10 @@ def test_load_picture_makes_every_mode_8_bit_rgb(tmp_path, rgb):
     for off in (-128, 0, 128):
         sixteen = np.clip(grey.astype(int) * 257 + off, 0, 65535).astype(np.uint16)
         assert (saved(tmp_path, sixteen) == grey[..., None]).all()
+    assert not saved(tmp_path, Image.new("CMYK", (4, 3), (0, 0, 0, 255)), "p.jpg").any()
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying, to be turned by 90 degrees clockwise
     assert (saved(tmp_path, rgb, exif=exif) == np.rot90(rgb, -1)).all()
-
-
-def test_load_picture_of_cmyk(tmp_path):
-    assert not saved(tmp_path, Image.new("CMYK", (4, 3), (0, 0, 0, 255)), "p.jpg").any()
 
 
 def test_load_picture_shows_transparency_on_white(tmp_path):
@@ -237,36 +213,13 @@ def test_load_picture_shows_transparency_on_white(tmp_path):
     rgb, alpha = (drawn.integers(0, 256, shape, dtype=np.uint8) for shape in ((50, 70, 3), (50, 70)))
     alpha[:10], alpha[10:20] = 0, 255
     for colours, channels in ((rgb, 3), (np.repeat(rgb[..., :1], 3, 2), 1)):
-        pixels = np.dstack([colours[..., :channels], alpha])
-        for name in ("p.png", "p.tif"):
-            shown = saved(tmp_path, pixels, name).astype(float)
-            assert (shown[:10] == 255).all() and (shown[10:20] == colours[10:20]).all()
-            assert abs(shown - on_white(colours, alpha)).max() <= 1, "rounded"
-    assert (saved(tmp_path, np.dstack([rgb, alpha]), "p.webp", lossless=True)[:10] == 255).all()
-
-
-def test_load_picture_shows_transparent_colours_of_palettes_and_of_png_on_white(tmp_path):
-    palette = Image.fromarray(np.array([[0, 1], [1, 2]], np.uint8), "P")
-    palette.putpalette([1, 2, 3, 40, 50, 60, 7, 8, 9])
-    white, (a, b, c) = [255, 255, 255], ([1, 2, 3], [40, 50, 60], [7, 8, 9])
-    assert saved(tmp_path, palette).tolist() == [[a, b], [b, c]]
+        shown = saved(tmp_path, np.dstack([colours[..., :channels], alpha])).astype(float)
+        assert (shown[:10] == 255).all() and (shown[10:20] == colours[10:20]).all()
+        assert abs(shown - on_white(colours, alpha)).max() <= 1, "rounded"
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([1, 2, 3, 40, 50, 60])
     for name in ("p.png", "p.gif"):
-        assert saved(tmp_path, palette, name, transparency=1).tolist() == [[a, white], [white, c]]
-    half = on_white(np.array([[b]]), np.array([[128]]))[0, 0].round().tolist()
-    assert saved(tmp_path, palette, transparency=b"\x00\x80").tolist() == [[white, half], [half, c]]
-    rgb = np.array([[a, b], [b, c]], np.uint8)  # one colour that stands for "nothing", without an alpha channel
-    assert saved(tmp_path, rgb, transparency=(40, 50, 60)).tolist() == [[a, white], [white, c]]
-    grey = np.array([[0, 7], [7, 9]], np.uint8)
-    assert saved(tmp_path, grey, transparency=7)[..., 0].tolist() == [[0, 255], [255, 9]]
-    sixteen = (grey.astype(np.uint16) * 257) + np.array([[0, 0], [1, 0]], np.uint16)  # one of them is another grey
-    assert saved(tmp_path, sixteen, transparency=7 * 257)[..., 0].tolist() == [[0, 255], [7, 9]]
-
-
-def test_load_picture_prefers_bundled_names(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "chelsea").write_bytes(png(7))
-    assert data.load_picture("chelsea").shape == (300, 451, 3)
-    assert data.load_picture("./chelsea").shape == (4, 6, 3)
+        assert saved(tmp_path, palette, name, transparency=1).tolist() == [[[1, 2, 3], [255, 255, 255]]]
 
 
 def test_folder_reads_every_picture(tmp_path):
@@ -297,12 +250,9 @@ def test_load_picture_refuses_in_one_line(tmp_path, content, reason):
     with pytest.raises(ValueError, match=rf"picture.*{reason}") as caught:
         data.load_picture(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("odd", [".", "", "none.png", "x" * 5000, "nul\0byte"], ids=lambda odd: repr(odd[:9]))
-def test_load_picture_refuses_what_is_no_file(odd):
-    with pytest.raises(ValueError, match=r"\bpicture\b.*chelsea"):
-        data.load_picture(odd)
+    for odd in (str(tmp_path), "none.png", "x" * 5000, "nul\0byte"):
+        with pytest.raises(ValueError, match=r"\bpicture\b.*chelsea"):
+            data.load_picture(odd)
 
 
 def test_fingerprint_sees_every_pixel_name_and_shape_but_not_the_order():
@@ -315,15 +265,11 @@ def test_fingerprint_sees_every_pixel_name_and_shape_but_not_the_order():
     assert len({first, *map(data.fingerprint, others)}) == 5
 
 
-@pytest.mark.parametrize(
-    ("call", "wrong"),
-    [
+def test_data_refuses_other_names_and_pictures():
+    for call, wrong in (
         (lambda: data.available("kodac"), "name.*kodac"),
-        (lambda: data.fetch("kodac"), "name.*kodac"),
         (lambda: data.bsds500("all"), "split.*train"),
         (lambda: data.fingerprint({"a": np.zeros((2, 2, 3))}), "images.*a"),
-    ],
-)
-def test_data_refuses(call, wrong):
-    with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
-        call()
+    ):
+        with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
+            call()

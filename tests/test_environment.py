@@ -1,4 +1,4 @@
-"""One environment told three ways: pyproject.toml, requirements.lock, environment.yml; no host is named."""
+"""One environment written down three ways: pyproject.toml, requirements.lock, environment.yml; no host is named."""
 
 from __future__ import annotations
 
@@ -13,41 +13,26 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCK_TEXT = (ROOT / "requirements.lock").read_text()
-LOCK_LINES = [line for line in LOCK_TEXT.splitlines() if not line.startswith("#")]
+LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
 LOCK = {canonicalize_name(name): version for name, version in (line.split("==") for line in LOCK_LINES)}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"].values()
+LISTED = PROJECT["project"]["dependencies"] + sum(EXTRAS, []) + PROJECT["build-system"]["requires"]
+DIRECT = {canonicalize_name(of.name): of for of in map(Requirement, LISTED)}
 
 
-def direct() -> list[Requirement]:
-    """List the requirements of pyproject.toml, extras and build system included."""
-    extras = PROJECT["project"]["optional-dependencies"].values()
-    listed = PROJECT["project"]["dependencies"] + sum(extras, []) + PROJECT["build-system"]["requires"]
-    return [Requirement(text) for text in listed]
-
-
-def test_lock_is_plain_pins():
+def test_lock_is_plain_pins_that_meet_the_project_and_are_installed():
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", line) for line in LOCK_LINES)
-    assert LOCK["torch"] == "2.13.0" and "sparsecomp" not in LOCK
-
-
-def test_lock_meets_the_project():
-    unmet = [str(r) for r in direct() if LOCK.get(canonicalize_name(r.name)) not in r.specifier]
-    assert not unmet
+    assert not [str(of) for name, of in DIRECT.items() if LOCK.get(name) not in of.specifier]
+    installed = {name: importlib.metadata.version(name).split("+")[0] for name in DIRECT}
+    assert installed == {name: LOCK[name] for name in DIRECT}
 
 
 def test_conda_users_get_the_versions_of_the_lock():
-    python, pip = (entry for entry in CONDA["dependencies"] if entry != "pip")
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python, pip = (entry for entry in entries if entry != "pip")
     assert python == f"python{PROJECT['project']['requires-python']}"
-    pins = dict(line.split("==") for line in pip["pip"])
-    assert pins == {r.name: LOCK[canonicalize_name(r.name)] for r in direct()}
-
-
-def test_this_environment_is_the_locked_one():
-    names = [canonicalize_name(r.name) for r in direct()]
-    installed = {name: importlib.metadata.version(name).split("+")[0] for name in names}
-    assert installed == {name: LOCK[name] for name in names}
+    assert dict(line.split("==") for line in pip["pip"]) == {of.name: LOCK[name] for name, of in DIRECT.items()}
 
 
 def test_front_end_lock_names_no_host_and_checks_every_file():

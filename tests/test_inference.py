@@ -10,9 +10,8 @@ import pytest
 import tiny_cae
 import tiny_cae_admm
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from strategies import FEW
 from torch import nn
 
 from sparsecomp.models import cae_admm, sparse_cae
@@ -42,7 +41,7 @@ def family(request) -> SimpleNamespace:
     return SimpleNamespace(model=model, scale=module.SCALE, margin=model.shape.margin)
 
 
-@FEW
+@settings(max_examples=6)
 @given(rows=st.integers(1, 50), columns=st.integers(1, 50), places=st.sampled_from([1, 20, 128, 2**16]))
 @example(rows=41, columns=7, places=1)
 @example(rows=7, columns=50, places=20)
@@ -56,7 +55,7 @@ def test_in_strips_has_no_seam(family, rows, columns, places):
         torch.testing.assert_close(strips, whole, rtol=0, atol=1e-4 * max(1, float(whole.abs().max())))
 
 
-@pytest.mark.parametrize("size", [(400, 2), (2, 400), (60, 50), (50, 60)])
+@pytest.mark.parametrize("size", [(400, 2), (50, 60)])
 @pytest.mark.parametrize("down", [True, False])
 def test_in_strips_bounds_memory_whatever_the_shape(family, size, down):
     """Also of a picture that is one row high and very wide: memory is what strips are for."""
@@ -101,7 +100,7 @@ def test_margin_of_sparse_cae_is_enough_and_not_far_too_much():
     assert 4 < decoder < encoder <= model.shape.margin < 2 * encoder
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4, 7, 15, 16, 32])
+@pytest.mark.parametrize("depth", [0, 1, 4, 15])
 def test_margin_of_cae_admm_is_what_the_kernels_say(depth):
     model = positive(cae_admm.CaeAdmm(cae_admm.Shape(8, 2, depth)))
     before_tanh = nn.Sequential(*model.decoder)  # which would hide what is small

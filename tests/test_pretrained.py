@@ -26,8 +26,16 @@ TINY = {"sparse_cae": tiny_cae, "cae_admm": tiny_cae_admm}
 EVEN = torch.full((1, 512), 2**15)
 
 
-def rewritten(path: Path, change: Callable[[dict, dict], object]) -> Path:
-    """The file anew, after ``change(tensors, said)``."""
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, bytes]:
+    """A file of each kind."""
+    folder = tmp_path_factory.mktemp("written")
+    return {kind: tiny.write(folder, kind).read_bytes() for kind, tiny in TINY.items()}
+
+
+def rewritten(path: Path, content: bytes, change: Callable[[dict, dict], object]) -> Path:
+    """The content of a model's file, after ``change(tensors, said)``."""
+    path.write_bytes(content)
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         said = json.loads(file.metadata()["model"])
@@ -61,24 +69,17 @@ def test_load_gives_what_was_saved_as_fp16(tmp_path, kind, codec, scale, about):
     stored = load(path)
     assert (stored.name, stored.kind, stored.codec, stored.scale) == ("dense", kind, codec, scale)
     assert stored.about == about and re.fullmatch("[0-9a-f]{16}", stored.key)
+    assert kind == "cae_admm" or stored.step == 16384 // 32, "the geometric mean of its steps"
     assert type(stored.model) is type(made) and stored.model.shape == made.shape
     assert not stored.model.training and not any(p.requires_grad for p in stored.model.parameters())
     assert stored.counts.dtype == np.int64 and np.array_equal(stored.counts, counts.numpy())
     tensors = load_file(path)
     assert {t.dtype for name, t in tensors.items() if name != "counts"} == {torch.float16}
-    assert tensors["counts"].dtype == torch.int32 and set(tensors) == {*state, "counts"}
     for name, tensor in stored.model.state_dict().items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, state[name].half().float())
     pretrained.round_(made)
     with torch.no_grad():
         assert torch.equal(stored.model.encoder(x), made.eval().encoder(x)), "what is rounded is what is stored"
-    pretrained.save(path, made, counts.numpy(), about)
-    assert load(path).key == stored.key
-
-
-def test_step_is_the_geometric_mean_of_the_steps_in_16384ths(tmp_path):
-    for finest, coarsest, step in ((0.01, 0.04, round(0.02 * 16384)), (1 / 256, 1 / 256, 64), (4, 4, 65535)):
-        assert load(tiny_cae.write(tmp_path, "a", latent=1, finest=finest, coarsest=coarsest)).step == step
 
 
 def test_rounding_keeps_variances_above_zero(tmp_path):
@@ -93,19 +94,6 @@ def test_rounding_keeps_variances_above_zero(tmp_path):
     assert float(variances[0]) == 2.0**-24
 
 
-def test_save_leaves_the_old_file_if_writing_fails(tmp_path, monkeypatch):
-    path = tiny_cae.write(tmp_path, "a")
-    before = path.read_bytes()
-
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pretrained, "save_file", full)
-    with pytest.raises(OSError):
-        tiny_cae.write(tmp_path, "a", seed=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"] and path.read_bytes() == before
-
-
 # Keys -----------------------------------------------------------------------------------------------------------------
 
 
@@ -116,17 +104,17 @@ def test_save_leaves_the_old_file_if_writing_fails(tmp_path, monkeypatch):
         ("cae_admm", "decoder.0.1.running_mean", {"codec": "cae-theis", "lam": 2}),
     ],
 )
-def test_key_is_of_weights_counts_and_shape_but_not_of_words(tmp_path, kind, tensor, words):
-    write = TINY[kind].write
-    key = load(write(tmp_path, "a")).key
-    assert load(write(tmp_path, "b", **words)).key == key
+def test_key_is_of_weights_counts_and_shape_but_not_of_words(tmp_path, written, kind, tensor, words):
+    path, content = tmp_path / "a.safetensors", written[kind]
+    key = load(rewritten(path, content, lambda tensors, said: said["about"].update(words))).key
+    assert key == load(rewritten(path, content, lambda tensors, said: None)).key
     for change in (
         lambda tensors, said: tensors[tensor].add_(1e-2),
         lambda tensors, said: tensors[tensor].view(-1)[0].neg_(),
         lambda tensors, said: tensors["counts"][0, 255:257].add_(torch.tensor([1, -1], dtype=torch.int32)),
     ):
-        assert load(rewritten(write(tmp_path, "c"), change)).key != key
-    assert len({load(write(tmp_path, "d", seed=s, latent=n)).key for s in (0, 1) for n in (3, 4)}) == 4
+        assert load(rewritten(path, content, change)).key != key
+    assert load(TINY[kind].write(tmp_path, "d", latent=4)).key != key
 
 
 @pytest.mark.parametrize(
@@ -146,104 +134,65 @@ def test_key_stays_what_it_is(tmp_path, model, least, about, key):
     assert load(tmp_path / "a.safetensors").key == key
 
 
-def test_models_that_files_name_keep_their_keys():
-    keys = {
-        "cae-bilevel-l11-seed-0-laptop": "3563fe69e9744e95",
-        "cae-filters-then-l1-rewound-seed-0-laptop": "60c456632ae2636b",
-        "cae-high-seed-0-laptop": "dfd3a24d93a65879",
-        "cae-l1-seed-0-laptop": "b07c4195658732ae",
-        "cae-l1inf-seed-0-laptop": "65a2bca214ea9ec5",
-        "cae-low-seed-0-laptop": "a3dbbf3189744f81",
-        "cae-lowest-seed-0-laptop": "d0420a3dfa596c9b",
-        "cae-middle-seed-0-laptop": "227b07cf3238e9a9",
-    }
-    assert {name: default_models().find(name).key for name in keys} == keys
-
-
 # What is refused ------------------------------------------------------------------------------------------------------
 
 STEPS = {"finest": 1 / 64, "coarsest": 1 / 16}
 ABOUTS = [
     ("sparse_cae", {"coarsest": 1 / 16}, "finest"),
-    ("sparse_cae", {"finest": 1 / 64}, "coarsest"),
     ("sparse_cae", {"finest": 0.5, "coarsest": 0.25}, "finest must be .*got 0.5"),
-    ("sparse_cae", STEPS | {"coarsest": 5}, "coarsest must be .*got 5"),
-    ("sparse_cae", STEPS | {"finest": math.nan}, "finest must be .*got nan"),
     ("sparse_cae", STEPS | {"sparsity": "much"}, "sparsity must be .*got 'much'"),
     ("sparse_cae", STEPS | {"more": [1]}, "plain values"),
-    ("sparse_cae", [], "plain values"),
-    ("cae_admm", {}, "codec must be .*got None"),
     ("cae_admm", {"codec": "cae"}, "codec must be .*got 'cae'"),
-    *(("cae_admm", {"codec": "cae-admm", "keep": keep}, f"keep must be .*got {keep!r}") for keep in (0, 1.5, "all")),
-    *(
-        ("cae_admm", {"codec": "cae-theis", "lam": lam}, f"lam must be .*got {lam}")
-        for lam in (-1.0, math.nan, math.inf)
-    ),
-    ("cae_admm", {"codec": "cae-theis", "more": {"a": 1}}, "plain values"),
+    ("cae_admm", {"codec": "cae-admm", "keep": 0}, "keep must be .*got 0"),
+    ("cae_admm", {"codec": "cae-theis", "lam": math.nan}, "lam must be .*got nan"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "about", "message"), ABOUTS)
-def test_about_that_cannot_be_is_neither_saved_nor_loaded(tmp_path, kind, about, message):
+def test_about_that_cannot_be_is_neither_saved_nor_loaded(tmp_path, written, kind, about, message):
     made = TINY[kind].model()
     with pytest.raises(ValueError, match=message):
         pretrained.save(tmp_path / "a.safetensors", made, TINY[kind].counts(made), about)
     assert not list(tmp_path.iterdir())
-    path = rewritten(TINY[kind].write(tmp_path, "a"), lambda tensors, said: said.update(about=about))
+    path = rewritten(tmp_path / "a.safetensors", written[kind], lambda tensors, said: said.update(about=about))
     assert_cannot_be_read(path, message)
 
 
-@pytest.mark.parametrize(
-    ("kind", "tensor", "value"),
-    [
-        ("sparse_cae", "decoder.conv1.weight", 1e5),  # finite as float32
-        ("sparse_cae", "encoder.conv1.bias", math.nan),
-        ("cae_admm", "decoder.0.1.running_var", 1e6),
-    ],
-)
-def test_save_refuses_weights_that_fp16_cannot_hold(tmp_path, kind, tensor, value):
-    made = TINY[kind].model()
-    counts = TINY[kind].counts(made)
-    made.state_dict()[tensor].view(-1)[0] = value
-    with pytest.raises(ValueError, match=f"{tensor}: a weight is not a finite fp16 number"):
-        pretrained.save(tmp_path / "a.safetensors", made, counts, TINY[kind].ABOUT)
-
-
-def test_save_refuses_another_suffix_wrong_counts_and_other_networks(tmp_path):
-    made, about = tiny_cae.model(latent=1), tiny_cae.ABOUT
-    for name, model, counts, message in (
-        ("a.pt", made, EVEN, "path must be .*safetensors"),
-        ("a.safetensors", made, EVEN + 1, "counts"),
-        ("a.safetensors", torch.nn.Linear(2, 2), EVEN, "model=Linear: one of SparseCAE, CaeAdmm"),
+def test_save_refuses_what_no_file_holds(tmp_path):
+    made, cae, admm = tiny_cae.model(latent=1), tiny_cae.ABOUT, tiny_cae_admm.ABOUT
+    large, wide = tiny_cae.model(latent=1), tiny_cae_admm.model()
+    large.state_dict()["decoder.conv1.weight"].view(-1)[0] = 1e5  # finite as float32
+    wide.state_dict()["decoder.0.1.running_var"][0] = 1e6
+    for name, model, counts, about, message in (
+        ("a.pt", made, EVEN, cae, "path must be .*safetensors"),
+        ("a.safetensors", made, EVEN + 1, cae, "counts"),
+        ("a.safetensors", torch.nn.Linear(2, 2), EVEN, cae, "model=Linear: one of SparseCAE, CaeAdmm"),
+        ("a.safetensors", large, EVEN, cae, "conv1.weight: a weight is not a finite fp16 number"),
+        ("a.safetensors", wide, tiny_cae_admm.counts(wide), admm, "running_var: a weight is not a finite fp16 number"),
     ):
         with pytest.raises(ValueError, match=message):
             pretrained.save(tmp_path / name, model, counts, about)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("shape", "fits"),
-    [(Shape(), True), (Shape(296, 256, 32), True), (Shape(512, 256, 10), True), (Shape(512, 256, 11), False)],
-)
-def test_save_refuses_a_model_larger_than_any_file_before_it_is_written(tmp_path, monkeypatch, shape, fits):
-    one = torch.ones((), dtype=torch.float16)
+@pytest.mark.parametrize(("latent", "fits"), [(10, True), (11, False)])
+def test_save_refuses_a_model_larger_than_any_file_before_it_is_written(tmp_path, monkeypatch, latent, fits):
+    one, shape = torch.ones((), dtype=torch.float16), Shape(512, 256, latent)
     monkeypatch.setattr(pretrained, "rounded", lambda of: {n: one.expand(t.shape) for n, t in of.state_dict().items()})
     monkeypatch.setattr(pretrained, "save_file", lambda tensors, path, **options: path.touch())
     with torch.device("meta"):
         model = CaeAdmm(shape)
     refused = pytest.raises(ValueError, match=rf"model: {re.escape(str(shape))} makes [\d,]+ bytes")
     with nullcontext() if fits else refused:
-        pretrained.save(tmp_path / "a.safetensors", model, EVEN.expand(shape.latent, -1), tiny_cae_admm.ABOUT)
+        pretrained.save(tmp_path / "a.safetensors", model, EVEN.expand(256, -1), tiny_cae_admm.ABOUT)
     assert len(list(tmp_path.iterdir())) == fits
 
 
 WRONG = {
     "sparse_cae": {
-        "another kind": lambda tensors, said: said.update(kind="other"),
         "no width": lambda tensors, said: said["shape"].pop("width"),
         "one word too many": lambda tensors, said: said.update(more=1),
         "impossible width": lambda tensors, said: said["shape"].update(width=10**9),
-        "width that is text": lambda tensors, said: said["shape"].update(width="8"),
         "tensor missing": lambda tensors, said: tensors.pop("decoder.conv4.bias"),
         "tensor more": lambda tensors, said: tensors.update(more=torch.zeros(1)),
         "float32": lambda tensors, said: tensors.update({"decoder.conv4.bias": tensors["decoder.conv4.bias"].float()}),
@@ -254,10 +203,7 @@ WRONG = {
     },
     "cae_admm": {
         "variance of zero": lambda tensors, said: tensors["encoder.0.1.running_var"][0].zero_(),
-        "variance below zero": lambda tensors, said: tensors["decoder.0.1.running_var"][0].neg_(),
-        "variance without end": lambda tensors, said: tensors["decoder.0.1.running_var"][0].fill_(math.inf),
         "mean that is none": lambda tensors, said: tensors["encoder.0.1.running_mean"][0].fill_(math.nan),
-        "impossible depth": lambda tensors, said: said["shape"].update(depth=33),
         "another family": lambda tensors, said: said.update(kind="sparse_cae"),
         "a list of families": lambda tensors, said: said.update(kind=["cae_admm"]),
     },
@@ -265,19 +211,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("kind", "what"), [(kind, what) for kind, changes in WRONG.items() for what in changes])
-def test_load_refuses_what_no_save_wrote(tmp_path, kind, what):
-    assert_cannot_be_read(rewritten(TINY[kind].write(tmp_path, "a"), WRONG[kind][what]))
+def test_load_refuses_what_no_save_wrote(tmp_path, written, kind, what):
+    assert_cannot_be_read(rewritten(tmp_path / "a.safetensors", written[kind], WRONG[kind][what]))
 
 
-def test_load_refuses_files_that_are_no_models(tmp_path, monkeypatch):
-    path = tiny_cae.write(tmp_path, "a")
-    good = path.read_bytes()
-    size = int.from_bytes(good[:8], "little")
+def test_load_refuses_files_that_are_no_models(tmp_path, written, monkeypatch):
+    path, good = tmp_path / "a.safetensors", written["sparse_cae"]
     deep = json.dumps({"__metadata__": {"model": "[" * 100_000}}).encode()
     for content in (
-        b"", b"x", good[:-1], good[: size // 2], good + b"\0", bytes(1000), b"\xff" * 1000,
-        (2**60).to_bytes(8, "little") + good[8:], good[:8] + b"[" + good[9:],
-        len(deep).to_bytes(8, "little") + deep,
+        b"", good[:-1], good + b"\0", b"\xff" * 1000, (2**60).to_bytes(8, "little") + good[8:],
+        good[:8] + b"[" + good[9:], len(deep).to_bytes(8, "little") + deep,
     ):  # fmt: skip
         path.write_bytes(content)
         assert_cannot_be_read(path)
@@ -295,7 +238,6 @@ def test_load_refuses_files_that_are_no_models(tmp_path, monkeypatch):
 
 def test_models_are_found_by_name_path_and_key(tmp_path, tmp_path_factory):
     models = Models(tmp_path, tmp_path / "no such folder")
-    assert models.names == ()
     with pytest.raises(ValueError, match="model='a' is unknown; known are none"):
         models.find("a")
     a, b = tiny_cae.write(tmp_path, "a"), tiny_cae.write(tmp_path, "b", seed=1)
@@ -317,12 +259,8 @@ def test_models_are_found_by_name_path_and_key(tmp_path, tmp_path_factory):
         models.by_key("0" * 16)
     with pytest.raises(ValueError, match="a.safetensors' cannot be read"):
         models.of_codec("cae")
-
-
-def test_models_take_of_one_name_the_one_in_the_later_place(tmp_path):
-    first, second = (tiny_cae.write(tmp_path / place, "a", seed=seed) for seed, place in enumerate("xy"))
-    for places, expected in (((first, second), second), ((tmp_path / "y", tmp_path / "x"), first)):
-        assert Models(*places).find("a").key == load(expected).key
+    again = tiny_cae.write(tmp_path_factory.mktemp("again"), "b", seed=3)
+    assert Models(b, again).find("b").key == load(again).key != Models(again, b).find("b").key, "the later place counts"
 
 
 def test_models_read_each_file_once_until_it_changes(tmp_path, monkeypatch):
@@ -348,3 +286,4 @@ def test_models_read_each_file_once_until_it_changes(tmp_path, monkeypatch):
 def test_default_models_are_those_of_the_package_and_of_the_clone():
     assert default_models().places == (pretrained.WEIGHTS, Path(__file__).parents[1] / "results" / "models")
     assert default_models() is default_models()
+    assert default_models().find("cae-bilevel-l11-seed-0-laptop").key == "3563fe69e9744e95", "files name it"

@@ -100,22 +100,18 @@ def test_mean_and_curve_are_of_the_rows_that_match():
         with pytest.raises(ValueError, match="no mean of"):
             RECORD.mean(column, **where)
     assert RECORD.curve("psnr") == (pytest.approx([0.15, 0.5]), [30.5, 21.5]), "sorted by rate"
-    assert RECORD.only(["a"]).mean("psnr") == 25.0 and RECORD.only(None) is RECORD
+    assert RECORD.only(["a"]).mean("psnr") == 25.0
 
 
 # Many records ---------------------------------------------------------------------------------------------------------
 
 
-def test_records_find_by_configuration_and_preset(two):
+def test_records_find_by_configuration_and_preset_or_say_what_makes_them(two):
     assert two.find("coin") == [LAPTOP, RECORD] == two.some("coin", seed=0), "by the names of their files"
     assert two.find("coin", profile="laptop", seed=0) == [LAPTOP] and two.find("nothing") == []
     view = two.at("smoke")
     assert view.one("coin") == RECORD and view.at(None).find("coin") == [LAPTOP, RECORD]
     assert view.find("coin", profile="laptop") == [LAPTOP], "a question may name another preset"
-    assert Records(two.folder, preset="smoke").find("coin") == [RECORD]
-
-
-def test_records_say_which_command_makes_what_is_missing(two):
     for look in (two.one, two.some):
         with pytest.raises(LookupError, match="'coin' with {'seed': 2}: make it with `python -m reproduce study coin`"):
             look("coin", seed=2)
@@ -125,46 +121,13 @@ def test_records_say_which_command_makes_what_is_missing(two):
         two.one("coin", seed=0)
 
 
-def test_records_know_what_they_found_since_the_preset_was_named(two):
-    views = [two.at("laptop"), two.at("laptop"), two.at("paper")]
-    for study, view in (("coin", views[0]), ("loonie", views[0]), ("coin", views[2])):
-        view.find(study)
-    assert [view.asked for view in (two, *views)] == [set(), {"coin"}, set(), set()]
-    views[2].at(None).find("coin")
-    assert views[2].asked == {"coin"}, "of every preset, and still for this question"
-
-
-def test_records_open_each_file_once(two, monkeypatch):
-    records.write(replace(RECORD, study="loonie"), two.folder)
-    opened, read = [], records.read
-    monkeypatch.setattr(records, "read", lambda path: opened.append(path) or read(path))
-    for view in (two, two.at("laptop"), two.at("smoke").at(None)):
-        for question in ({}, {"seed": 0}, {"seed": 1}):
-            view.find("coin", **question), view.find("absent", **question)
-    assert sorted(opened) == sorted(two.folder.glob("coin/*.json")), "and none of a study that nobody asked about"
-    assert two.table().equals(two.table()) and sorted(opened) == sorted(two.folder.glob("*/*.json"))
-
-
-def test_table_has_every_row_of_every_study(two):
-    rows = [{"picture": "c", "bpp": 1.0, "history": {"step": [1]}, "own": [2]}]
-    records.write(replace(RECORD, study="loonie", rows=rows), two.folder)
-    (two.folder / ".partial").mkdir()
-    assert two.studies == ["coin", "loonie"]
-    table = two.at("laptop").table()
-    assert list(table["study"]) == 8 * ["coin"] + ["loonie"] and list(table["picture"]) == 4 * ["a", "b"] + ["c"]
-    assert list(table["config.profile"]) == 4 * ["laptop"] + 5 * ["smoke"] and table["bpp"].sum() == pytest.approx(3.6)
-    assert set(table["record"]) == {f"a-name-{LAPTOP.key}", f"some-name-{RECORD.key}"}
-    assert not {"config.fit", "config.grid", "history", "own"} & set(table.columns), "no lists"
-
-
 # Curves ---------------------------------------------------------------------------------------------------------------
 
 
 def test_curve_at_is_linear_over_the_logarithm_of_the_rate():
     curve = Curve.of([(0.8, 40.0), (0.1, 20.0), (0.2, 30.0)])
     known = {0.1: 20, 0.1 * 2**0.5: 25, 0.2: 30, 0.4: 35, 0.8: 40}
-    for beyond in (0.0, 1.0):
-        assert [curve.at(rate, beyond=beyond) for rate in known] == pytest.approx(list(known.values()))
+    assert [curve.at(rate) for rate in known] == pytest.approx(list(known.values()))
     for rate in (0.0999, 0.801):
         with pytest.raises(LookupError, match=f"it is known from 0.100 to 0.800 bpp, not at {rate:.3f}"):
             curve.at(rate, "it")
@@ -178,15 +141,9 @@ def test_curve_at_is_linear_over_the_logarithm_of_the_rate():
             curve.at(rate, beyond=1.0)
 
 
-def test_curve_rising_leaves_out_what_a_smaller_file_equals():
-    one, two = Curve([0.1, 0.4, 0.8], [20.0, 30.0, 31.0]), Curve([0.2, 0.3, 0.8, 1.6], [22.0, 22.0, 40.0, 39.0])
-    assert Curve.rising(one, two) == ([0.1, 0.2, 0.4, 0.8], [20.0, 22.0, 30.0, 40.0])
-    assert Curve.rising() == ([], [])
-
-
-@pytest.mark.parametrize("shift", [-1.5, 0.25])
-def test_curve_better_and_longer_are_distances_to_a_shifted_curve(shift):
+def test_curve_better_and_longer_are_distances_to_a_shifted_curve():
     """5 dB for a doubling of the rate, so ``shift`` dB are worth 2 to the power of shift / 5."""
+    shift = -1.5
     rates = [0.25, 0.5, 1.0, 2.0, 4.0]
     line = Curve(rates, [30 + 5 * math.log2(rate) for rate in rates])
     above = Curve(rates[1:], [quality + shift for quality in line.qualities[1:]])
@@ -203,14 +160,13 @@ def test_curve_better_and_longer_are_distances_to_a_shifted_curve(shift):
 # Writing, and what made a record --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("points", [0, 1, 200, 201, 1000])
-def test_thin_keeps_200_points_evenly_and_the_last(points):
-    thin = records.thin([(250 * (i + 1), 1 / (i + 1)) for i in range(points)], ("step", "loss"))
-    assert len(thin["step"]) == min(points, 200) and thin["loss"] == [250 / step for step in thin["step"]]
-    assert not points or (thin["step"][0], thin["step"][-1]) == (250, 250 * points)
-    gaps = {b - a for a, b in zip(thin["step"], thin["step"][1:], strict=False)}
-    assert not gaps or max(gaps) - min(gaps) <= 250
-    assert records.thin([(10, -math.inf), (20, 20.12349)]) == {"step": [10, 20], "psnr": [0.0, 20.123]}
+def test_environment_names_the_device_and_its_precision(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    found, cpu = records.environment("cuda"), records.environment("cpu")
+    assert (found["device"], found["device_name"], found["precision"]) == ("cuda", "GPU at cuda", "tf32")
+    assert cpu["device_name"] not in ("", "cpu") and cpu["precision"] == "float32"
+    assert found["versions"]["torch"] == torch.__version__
 
 
 def test_environment_has_the_commit_of_the_repository_that_tracks_the_package(tmp_path, monkeypatch):
@@ -246,32 +202,19 @@ def test_environment_has_the_commit_of_the_repository_that_tracks_the_package(tm
     assert found(".") == (commit, False)
 
 
-def test_environment_names_device_versions_and_the_cores_it_may_use(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
-    found, cpu = records.environment("cuda"), records.environment("cpu")
-    assert (found["device"], found["device_name"], found["precision"]) == ("cuda", "GPU at cuda", "tf32")
-    assert cpu["device_name"] not in ("", "cpu") and cpu["precision"] == "float32"
-    assert found["versions"]["torch"] == torch.__version__
-    assert records.cores() == 3 and found["machine"].endswith(", 3 cores")
-
-
-@pytest.mark.parametrize(("part_bytes", "parts"), [(16 * 2**20, range(1, 2)), (700, range(8, 12))])
-def test_pack_holds_everything_that_the_studies_made(two, monkeypatch, part_bytes, parts):
-    monkeypatch.setattr(records, "PART_BYTES", part_bytes)
+def test_pack_holds_everything_that_the_studies_made_in_parts(two, monkeypatch):
+    monkeypatch.setattr(records, "PART_BYTES", 700)
     out = two.folder
     for name in ("coin/.partial/half", "other/left-out.json", "records.tar.gz.99"):  # the last of a larger archive
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(os.urandom(6000))
     packed = records.pack(out, ("coin", "absent"))
-    assert packed == sorted(out.glob("records.tar.gz.*")) and len(packed) in parts
-    assert all(path.stat().st_size <= part_bytes for path in packed)
+    assert packed == sorted(out.glob("records.tar.gz.*")) and len(packed) > 7
+    assert all(path.stat().st_size <= 700 for path in packed)
     with tarfile.open(fileobj=io.BytesIO(b"".join(path.read_bytes() for path in packed))) as archive:
         found = {out / of.name: archive.extractfile(of).read() for of in archive if of.isfile()}
-    assert (
-        found == {path: path.read_bytes() for path in (out / "coin").rglob("*") if path.is_file()} and len(found) == 3
-    )
+    every = {path: path.read_bytes() for path in (out / "coin").rglob("*") if path.is_file()}
+    assert found == every and len(found) == 3
 
 
 def test_values_of_names_records_and_settings_only_where_there_are_several(tmp_path):

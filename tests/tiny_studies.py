@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from reproduce import models, pictures, records, runner
 from reproduce.papers import baselines, cae_admm, loonie, sparse_cae
@@ -34,9 +37,9 @@ PICTURES = {
 }
 SHOWN = ("astronaut", "chelsea")  # the two that studies measure
 QUICK = FitBudget(steps=30, lr=5e-3, batch_pixels=256, score_every=10)
-CAE = Descent(steps=6, warmup=2, batch=2, crop=16, reduce=1, score_every=3)
+CAE = Descent(steps=4, warmup=2, batch=2, crop=16, reduce=1, score_every=4)
 CODE = CodeDescent(
-    steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=2
+    steps=5, lr=0.02, warmup=1, batch=2, crop=104, codes=4, mse_steps=1, settle=3, momentum=0.5, score_every=4
 )
 TINY = {
     loonie: replace(
@@ -44,12 +47,13 @@ TINY = {
         rates=(0.6,),
         **dict.fromkeys(("fit", "file", "gates", "magnitude", "parts", "search"), QUICK),
     ),
-    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, scored=8),
+    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024)),
     cae_admm: replace(
-        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, scored=8, mixed=2
+        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, mixed=2
     ),
 }  # fmt: skip
-FEW = {label: sparse_cae.SPARSE[label] for label in ("l1", *sparse_cae.HEADLINE)}
+FEW = {label: sparse_cae.SPARSE[label] for label in sparse_cae.HEADLINE}
+DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
     ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
@@ -67,7 +71,7 @@ def other(of: str) -> dict[str, np.ndarray]:
 
 @contextmanager
 def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
-    """Small pictures in place of each set, tiny presets, few second descents, models nowhere but with their study."""
+    """Small pictures in place of each set, tiny presets, few descents, models nowhere but with their study."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "bundled", lambda: dict(PICTURES))
         patch.setattr(data, "kodak", lambda: other("kodak"))
@@ -76,6 +80,7 @@ def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
             patch.setitem(paper.PRESETS, "smoke", preset)
         patch.setitem(baselines.PICTURES, "smoke", 2)
         patch.setattr(sparse_cae, "SPARSE", FEW)
+        patch.setattr(sparse_cae, "MODELS", DENSE)
         patch.setattr(models, "WEIGHTS", Path("no such folder"))
         forget()
         yield patch
@@ -132,17 +137,20 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Callable[[str], Made]:
-    """All studies of a paper, named by one of them, once."""
-    there: dict[str, Made] = {}
+    """All studies of a paper, named by one of them: made once, whichever of pytest's processes comes first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
 
     def of(study: str) -> Made:
-        if study not in there:
-            (paper,) = [paper for paper in PAPERS if study in paper]
-            out = tmp_path_factory.mktemp("out")
-            with tiny():
-                own = Made(out, {name: run(name, out) for name in paper})
-            there.update(dict.fromkeys(paper, own))
-        return there[study]
+        (paper,) = [paper for paper in PAPERS if study in paper]
+        out, note = folder / f"made-{paper[0]}", folder / f"made-{paper[0]}.json"
+        with FileLock(f"{note}.lock"):
+            if not note.exists():
+                with tiny():
+                    paths = {name: [str(path) for path in run(name, out)] for name in paper}
+                note.write_text(json.dumps(paths))
+        return Made(out, {name: list(map(Path, paths)) for name, paths in json.loads(note.read_text()).items()})
 
     return of
 
@@ -166,7 +174,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def ticking(patch: pytest.MonkeyPatch) -> None:
-    """A clock that goes on by a second with every look: pauses come after a known number of steps."""
+    """A clock that advances by a second with every look: pauses come after a known number of steps."""
     seconds = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: next(seconds), monotonic=lambda: next(seconds))
     for module in (runner, loop):

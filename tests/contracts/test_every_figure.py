@@ -19,23 +19,18 @@ EVERY = Records(runs_folder())
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figure_data_are_of_the_records_that_are_given(name, kept):
+def test_figure_data_are_of_the_records_that_are_given_and_name_the_command_without_them(name, kept):
     """Those of this clone are out of reach of `kept`."""
-    rows, used = FIGURES[name].function(EVERY.at("laptop"))
+    entry = FIGURES[name]
+    rows, used = entry.function(EVERY.at("laptop"))
     assert rows and used and all(list(row) == list(rows[0]) or "series" in row for row in rows)
-    assert any(record.study == FIGURES[name].study for record in used)
+    assert any(record.study == entry.study for record in used)
     for row in rows:
         if "x" in row:
             assert len(row["x"]) == len(row["y"]) > 0 and row["name"] and row["series"]
         if "picture" in row and "title" in row:
             assert row["picture"].dtype == np.uint8 and "dB" in row["title"] or "original" in row["title"]
-    said = plot.provenance(used)
-    assert all(f"{what}: " in said for what in ("preset", "device", "commit"))
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figure_without_records_says_which_command_makes_them(name, kept):
-    entry = FIGURES[name]
+    assert all(f"{what}: " in plot.provenance(used) for what in ("preset", "device", "commit"))
     with pytest.raises(LookupError) as caught:
         entry.function(Records(preset="laptop"))
     (command,) = re.findall(r"`python -m reproduce (bench|study \w+)[^`]*`", str(caught.value))

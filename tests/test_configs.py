@@ -1,0 +1,72 @@
+"""Configurations of trainings, and the presets of each paper that are made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from reproduce.papers import cae_admm, loonie, sparse_cae
+from sparsecomp.training import configs
+from sparsecomp.training.configs import PRESETS, CodeDescent, Descent, FitBudget, Pruning, Sparsity
+
+LEGAL = {
+    FitBudget: {"steps": 10, "lr": 1e-3},
+    Sparsity: {},
+    Descent: {"steps": 10, "finest": 1 / 64, "coarsest": 1 / 16},
+    CodeDescent: {"steps": 10, "batch": 2, "codes": 8},
+    Pruning: {},
+}
+WRONG = {  # one value of each field, and bounds that follow from another field or from the format
+    FitBudget: {"steps": [0], "lr": [1], "optimiser": ["sgd"], "batch_pixels": [255], "schedule": ["linear"],
+                "warmup": [-1], "start": ["zero"], "score_every": [0]},
+    Sparsity: {"rate": ["bytes"], "gates": ["mean", "none"], "dual_lr": [0], "gate_lr": [1.01], "step_lr": [0.0],
+               "multiplier": [-1e-9], "log_alpha": [4.1, -4.1], "temperature": [0], "stretch": [10.1],
+               "round_from": [0]},
+    Descent: {"steps": [0], "batch": [0], "reduce": [0], "score_every": [0], "warmup": [-1], "crop": [6], "lr": [0],
+              "weight_decay": [1], "lam": [math.inf], "finest": [1 / 257, 1 / 15], "coarsest": [1 / 65, 4.01],
+              "optimiser": ["soap"], "schedule": ["quadratic"], "quantiser": ["round"]},
+    CodeDescent: {"steps": [0], "codes": [0], "settle": [0], "score_every": [0], "batch": [9], "warmup": [-1],
+                  "mse_steps": [-1], "crop": [96, 108], "lr": [1], "weight_decay": [1], "momentum": [0],
+                  "optimiser": ["soap"], "schedule": ["quadratic"]},
+    Pruning: {"interval": [0], "keep": [0], "rho": [math.inf], "z_update": ["paper"], "state": ["batch"],
+              "penalty": ["l1"]},
+}  # fmt: skip
+EDGES = [
+    FitBudget(1, 1e-9, "adam", None, "cosine", 0, "random", 1),
+    *(Sparsity("file", "none", False, True, 1e-12, 1, 1, 0, log_alpha, 1, 10, 1) for log_alpha in (-4, 4)),
+    *(Descent(1, 1e-9, "adam", "constant", 0, 0, 1, 4, 1, "none", step, step) for step in (1 / 256, 4)),
+    CodeDescent(1, 0.999, "muon", "plateau", 0, 0, 1, 104, 1, 0, 1, 1, 1),
+    Pruning(1, 1e-9, 1, "released", "data_set", "norm"),
+]
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_configuration_refuses(kind):
+    for name, values in WRONG[kind].items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"\b{name}\b") as caught:
+                kind(**LEGAL[kind] | {name: value})
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", EDGES, ids=str)
+def test_as_dict_holds_a_configuration_whole(config):
+    """As in a record: by way of JSON the same configuration comes back."""
+    written = json.loads(json.dumps(configs.as_dict(config)))
+    assert list(written) == [field.name for field in fields(config)] and type(config)(**written) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_agree_with_themselves(name):
+    siren, cae, code = (of.PRESETS[name] for of in (loonie, sparse_cae, cae_admm))
+    for budget in (siren.file, siren.gates, siren.magnitude, siren.parts):
+        assert budget.score_every <= budget.steps // 4, "too seldom to be kept, or to be restarted"
+    assert cae.descent.score_every <= cae.descent.steps and code.descent.score_every <= code.descent.steps
+    assert cae.descent.quantiser == "noise", "what is trained must know that it will be rounded"
+    assert code.descent.steps // code.pruning.interval >= 15 and code.descent.steps >= 4 * code.descent.mse_steps
+    assert code.descent.codes % code.descent.batch == 0, "in an epoch every crop has its turn"
+    assert code.descent.settle <= code.descent.steps
+    assert replace(code.pruning, interval=100) == Pruning(), "of ADMM only how often differs"

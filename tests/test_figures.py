@@ -1,0 +1,89 @@
+"""Figures and tables that show models: they are those of the records. What the data of all are: test_goldens.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import records as made
+import tiny_cae
+import tiny_cae_admm
+
+from reproduce import tables
+from reproduce.papers import cae_admm, sparse_cae
+from reproduce.papers.cae_admm import PRUNED
+from reproduce.records import Records
+from sparsecomp import data
+from sparsecomp.models.pretrained import Models, default_models, load
+
+
+@pytest.fixture
+def descents(kept) -> tuple[Records, Models]:
+    """Records of Sparse CAE, and small models with the keys that they name."""
+    folder = kept.folder / "models"
+    folder.mkdir(parents=True)
+    for seed, label in enumerate(("high", "bilevel_l11", "l1inf")):
+        path = tiny_cae.write(folder, f"cae-{label}", seed)
+        kept(made.descent(label, model=load(path).key, file=path.stem, macs=100.0 - 30 * seed))
+    return kept(), Models(folder)
+
+
+@pytest.fixture
+def codes(kept) -> tuple[Records, Models]:
+    """The same of CAE-ADMM."""
+    folder = kept.folder / "models"
+    folder.mkdir(parents=True)
+    for record in made.trainings():
+        label = record.config["label"]
+        if label in (*PRUNED, "unpruned"):
+            seed, share = list(made.RATES).index(label), PRUNED.get(label, 1.0)
+            path = tiny_cae_admm.write(folder, record.result["file"], seed, keep=share)
+            record = replace(record, result=record.result | {"model": load(path).key})
+        kept(record)
+    return kept(), Models(folder)
+
+
+def test_details_of_sparse_cae_are_squares_of_files_by_the_models_of_their_records(descents):
+    records, models = descents
+    original, *files = sparse_cae.details(records, 1.5, side=33, models=models).rows
+    assert original["title"] == "astronaut, original\n24 bpp"
+    assert np.array_equal(original["picture"], data.bundled()["astronaut"][112:145, 212:245])
+    titles = [row["title"].split("\n")[0] for row in files]
+    assert titles == ["dense", "l1,1 (bilevel), 30 % fewer MACs", "l1,inf, 60 % fewer MACs"]
+    for row in files:
+        assert row["picture"].shape == (33, 33, 3)
+        assert 0 < float(row["title"].split("\n")[1].split(" bpp")[0]) <= 1.5
+    tiny_cae.write(models.places[0], "cae-l1inf", seed=9)
+    with pytest.raises(LookupError, match="cae-l1inf is not the one of its record"):
+        sparse_cae.details(records, 1.5, side=33, models=models)
+
+
+def test_codes_are_pruned_to_their_share_by_the_models_of_their_records(codes):
+    records, models = codes
+    before, after, share = (row["code"] for row in cae_admm.codes(records, models).rows)
+    assert before.shape == after.shape == share.shape and before.dtype.kind == "i"
+    assert np.count_nonzero(share) == round(PRUNED["keep 10"] * share.size) < np.count_nonzero(after)
+    assert np.array_equal(share[share != 0], after[share != 0])
+    path = tiny_cae_admm.write(models.places[0], "code-keep-10-seed-0-laptop", seed=99)
+    for function in (cae_admm.codes, cae_admm.details):
+        with pytest.raises(LookupError, match="code-keep-10-seed-0-laptop is not the one of its record"):
+            function(records, models=models)
+    path.unlink()
+    with pytest.raises(LookupError, match="code-keep-10-seed-0-laptop' is unknown"):
+        cae_admm.codes(records, models)
+
+
+def test_tables_of_models_have_those_that_are_here():
+    models = default_models()
+    for listed, names in ((sparse_cae.models_table, ["cae"]), (cae_admm.models_table, ["cae-admm", "cae-theis"])):
+        expected = {stored.name: stored.key for stored in models.of_codec(*names)}
+        assert len(expected) > 7 and {row["model"]: row["key"] for row in listed(models).rows} == expected
+    rows = sparse_cae.surgery_table(models.find("cae-bilevel-l11-seed-0-laptop")).rows
+    left = [float(row["MACs a pixel"].split(" of ")[0].replace(",", "")) for row in rows]
+    assert sum(left[:-1]) == pytest.approx(left[-1], abs=len(left) / 2)
+
+
+def test_verdict_table_is_of_a_paper_or_of_some_keys(kept):
+    every, some, rest = (tables.verdict_table("beyond the papers", keys, kept()) for keys in ("", "admm", "cae-aim"))
+    assert 0 < len(some) < len(every) == len(some) + len(rest) and set(some["claim"]) < set(every["claim"])
