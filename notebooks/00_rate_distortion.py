@@ -165,7 +165,7 @@ if at_defaults:
 # ## Fair baselines
 #
 # A new codec looks best beside a badly called old one. The commonest slip: Pillow writes JPEG 2000 *without* its
-# colour transform unless told `mct=1`, so that the three channels are coded as if they had nothing to do with each
+# colour transform unless it gets `mct=1`, so that the three channels are coded as if they had nothing to do with each
 # other. Papers have compared with that; CAE-ADMM's scripts do.
 
 # %% tags=["hide-input"]

@@ -109,7 +109,7 @@ if at_defaults:
 #    \min_{\tilde\theta, \log\alpha} \max_{\lambda \ge 0} \; \mathrm{MSE} + \lambda (R - \tau). $$
 #
 # One player descends in the weights and gates, the other ascends in $\lambda$: as long as the budget is passed, a bit
-# becomes dearer with every step. Here is the game where it can be drawn: $(x - 3)^2$ is to be small, and $x \le 1$.
+# becomes dearer with every step. Here is the game where it can be drawn: minimise $(x - 3)^2$ subject to $x \le 1$.
 
 # %%
 widgets.two_players()

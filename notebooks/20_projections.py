@@ -301,7 +301,7 @@ plot.table(bench.projections_table(records))
 # - *It makes structured zeros where $\ell_1$ does not*: holds, on the drawn layer, at equal zeros.
 # - *The $\ell_{2,1}$ norm makes no structured zeros*: differs. Every zero of its projection belongs to a filter that is
 #   gone as a whole; what the released code calls so is another map.
-# - *$\ell_{1,\infty}$ saves more arithmetic and costs more quality*: the first half is to be expected, as all its zeros
+# - *$\ell_{1,\infty}$ saves more arithmetic and costs more quality*: we expect the first half, as all its zeros
 #   are filters. What both halves come to in a trained encoder is the next chapters' matter.
 #
 # ## A widget

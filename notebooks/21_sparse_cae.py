@@ -72,10 +72,10 @@ drawings.autoencoder()
 # The records of this chapter are of the preset `laptop`: 48 filters where the paper has 128, 4,000 steps of eight
 # small crops where the paper has 600,000 or more of sixteen larger ones, and BSDS500 at half its size where the paper
 # has pictures of Flickr that cannot be had here. Our own are the optimiser (Muon) and the first values: the network
-# begins as a discrete cosine transform and its inverse. The paper's own size is one command, which pauses and goes
-# on: `python -m reproduce study cae --preset paper --device cuda --max-minutes 9`. It has not been run; it, too,
-# begins as a cosine transform and trains the rate. Both descents have 4,000 steps. Where a second descent *goes on*
-# from the trained weights, that model has had 8,000.
+# begins as a discrete cosine transform and its inverse. The paper's own size is one command, which pauses and
+# resumes: `python -m reproduce study cae --preset paper --device cuda --max-minutes 9`. We have not run it; it, too,
+# begins as a cosine transform and trains the rate. Both descents have 4,000 steps. A second descent that starts from
+# the trained weights is called *fine-tuned*; that model has had 8,000 steps.
 #
 # Four dense models were trained, for four ranges of rates: *high*, *middle*, *low* and *lowest*. They differ in
 # $\lambda / \Delta^2$ and in the steps they know. Everything sparse comes from *high*.
@@ -164,8 +164,8 @@ if at_defaults:
 
 # %% [markdown]
 # The real thing: PSNR of eight validation pictures of BSDS500 over the steps, with $\Delta = 1/128$, the geometric
-# mean of those the model is trained for. *Going on* means from the trained weights that the projection left; the
-# other second descent begins again where the first began.
+# mean of those the model is trained for. The *fine-tuned* model starts from the trained
+# weights that the projection left; the other second descent starts from the first values.
 
 # %% tags=["hide-input"]
 shown = numbers.training_course(records)
@@ -350,9 +350,9 @@ plot.pictures(numbers.details(records, bpp=2.25), columns=4)
 # owes nothing. ($\ell_1$ itself is the largest weights layer by layer, with about as many in each layer as
 # $\ell_{1,1}$.) Then a *small dense* encoder with about as many multiplications as surgery leaves. And what may do
 # better: *a radius for each layer*; *stream coupled*; and *whole filters, then l1*: 23 % of the weights go as whole
-# filters, the rest of the 83 % one by one. What *goes on* has had 8,000 steps and is compared with a dense model that
-# went on, too. (The first values here are a cosine transform in random coordinates; what they are worth says nothing
-# of the paper's random ones.)
+# filters, the rest of the 83 % one by one. *Fine-tuned* models have had 8,000 steps, and are compared with a dense
+# model that was fine-tuned, too. (The first values here are a cosine transform in random coordinates; what they are
+# worth says nothing of the paper's random ones.)
 
 # %%
 plot.table(numbers.variants_table(records))
@@ -404,9 +404,9 @@ if at_defaults:
 #   it is picked apart.
 # - Coupling the stream, on top of this, saves four fifths and loses 4 dB: too much of a good thing at this sparsity.
 #   Whole filters first, and then single weights, saves a little more than $\ell_{1,1}$ and loses a little more.
-# - Going on from the trained weights, at the full learning rate again, is worse than to begin again; even the dense
-#   model loses 1 dB by it. What goes on stands beside that model in the table, so a row of it there is about 1 dB lower
-#   than one that began again.
+# - Fine-tuning the trained weights, at the full learning rate again, is worse than training from scratch; even the
+#   dense model loses 1 dB by it. Fine-tuned models are compared with that dense model, so both end about 1 dB below
+#   models trained from scratch.
 
 # %%
 speeds = {

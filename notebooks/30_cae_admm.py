@@ -136,8 +136,8 @@ for step in range(1, 61):
     )
     primal, dual = split.update(x[None])
     if step in (1, 2, 5, 10, 20, 60):
-        told = ", ".join(f"{value:.4f}" for value in split.z[0].tolist())
-        print(f"step {step:2d}: Z = ({told}), residuals {primal:.0e} and {dual:.0e}")
+        z = ", ".join(f"{value:.4f}" for value in split.z[0].tolist())
+        print(f"step {step:2d}: Z = ({z}), residuals {primal:.0e} and {dual:.0e}")
 
 # %% tags=["remove-cell"]
 if at_defaults:
@@ -350,7 +350,7 @@ for far in (1.0, 100.0):
 
 # %% [markdown]
 # **What is called bpp.** No file is written. What the released code prints as "bpp" is the entropy of all symbols of
-# a patch of 128 × 128 pixels, a table for each patch, which a receiver would have to be told. And the logarithm is
+# a patch of 128 × 128 pixels, with a table for each patch, which the file would have to hold. And the logarithm is
 # the natural one: these are nats, and a nat is $1 / \ln 2$ bits. If the paper's tables were made by that code, their
 # rates in bits are higher:
 
@@ -370,7 +370,7 @@ if at_defaults:
     assert round(in_bits["after pruning"], 2) == 1.81
 
 # %% [markdown]
-# (There is more: rounding goes on at random when the network is tested, and SSIM and MS-SSIM are means over patches
+# (There is more: rounding stays random when the network is tested, and SSIM and MS-SSIM are means over patches
 # of 128 × 128.)
 #
 # ## A code to return to
@@ -510,8 +510,8 @@ if at_defaults:
 # settle: after 100 steps they use their running statistics, as in use. With four crops in a batch a flat one would
 # change the code of its neighbours. These were chosen on validation pictures, in trials of the unpruned and the
 # estimated loss; of $\rho$ four values were tried in short trials. The paper's size is one command, `python -m
-# reproduce study cae_admm --preset paper --device cuda --max-minutes 9`, which pauses and goes on. It has not been
-# run. Here is the whole loop on the bundled photographs, so short that nothing good can come of it:
+# reproduce study cae_admm --preset paper --device cuda --max-minutes 9`, which pauses and resumes. We have not
+# run it. Here is the whole loop on the bundled photographs, so short that nothing good can come of it:
 
 # %%
 photographs = data.bundled()
@@ -583,7 +583,7 @@ if at_defaults:
 # %% [markdown]
 # None of them did. At the end of every training $Z$ still moves from update to update, by a third of a step of the
 # code to one and a half, in the root mean square over its entries, and the primal residual is above its lowest: $U$
-# goes on adding up while the learning rate falls to 0 and the encoder can no longer follow. Asked to keep 40 % it
+# keeps growing while the learning rate falls to 0 and the encoder can no longer follow. Asked to keep 40 % it
 # does, of the crops' entries. Asked for 10 % it leaves 18 %; asked for 5 %, 15 %, and the training ends worse than
 # the one with 10. In the plane above, a $\rho$ that is too small for what the distortion asks of a dropped entry
 # gives such a picture. With one encoder for all codes it may be that they cannot follow their copies one by one,
@@ -634,9 +634,9 @@ figure_2("ms_ssim")
 # %% [markdown]
 # **The fair question.** At equal bytes, does pruning the code beat training its entropy? Mean vertical distances of
 # two curves, and bytes at equal SSIM. The first row is of codes as their encoders make them, one point a training.
-# *Every file* are these and those of which a share was kept in use, as far as measured: four shares of the unpruned
-# model, of 10 %, and of $\lambda = 400$; their own share of the other pruned ones. The last row is one share against
-# one price, for each of two seeds, both measured from the curve of the first.
+# *Every file* adds the files for which the encoder keeps only a share of each code: four shares of the unpruned model,
+# of 10 %, and of $\lambda = 400$; of the other pruned models, the share that they were trained for.
+# The last row is one share against one price, for each of two seeds, both measured from the curve of the first.
 
 # %% tags=["hide-input"]
 plot.table(numbers.fair_table(records))
@@ -732,7 +732,7 @@ if at_defaults:
 # it is $\rho$ that must grow: 10 % with 0.3 makes smaller files than 5 % with 0.1, and better ones. Measured against
 # the estimated models, all four lie 0.013 to 0.023 below. The two seeds of the first training are 0.010 apart there,
 # so that none of the four is better or worse than another. Seeing every crop between two updates changes nothing that
-# could be told from this.
+# these records show.
 #
 # ## Table 1
 #
@@ -795,7 +795,7 @@ if at_defaults:
 #
 # **Nats, and patches.** What the released code prints as "bpp" against the bytes of the same files; SSIM of whole
 # pictures, and as the mean over patches of 128 × 128; and JPEG 2000 with and without its colour transform, which
-# Pillow leaves off unless told otherwise. Means over the mixed set.
+# Pillow leaves off by default. Means over the mixed set.
 
 # %% tags=["hide-input"]
 plot.table(numbers.nats_table(records))

@@ -144,11 +144,18 @@ def check_workers(client: Client, out: Path) -> None:
     for address, theirs in found.items():
         if not theirs["sees"]:
             raise InputError(f"worker {address} does not see {out}: scheduler and workers need one file system")
-        for name in ("commit", "lock", "python"):
-            if theirs[name] != ours[name]:
-                raise InputError(f"worker {address} has another {name}: {theirs[name]}, not {ours[name]}")
+        if different := differs(theirs, ours):
+            raise InputError(f"worker {address} {different}")
         if threads.get(address, 1) != 1:
             raise InputError(f"worker {address} has {threads[address]} threads: start workers with --nthreads 1")
+
+
+def differs(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Say what a worker has another of: commit, lock or Python; nothing if it has the same."""
+    for name in ("commit", "lock", "python"):
+        if name in ours and theirs[name] != ours[name]:
+            return f"has another {name}: {theirs[name]}, not {ours[name]}"
+    return ""
 
 
 def environment() -> dict[str, Any]:

@@ -189,7 +189,7 @@ def autoencoder(model: SparseCAE | CaeAdmm | None = None) -> Figure:
             code = "z\nround(z / Δ)\nH(z)" if gille else "z\nround(z)"
             axes.text(x - 0.04, 0, code, ha="center", va="center", fontsize=8, color="#D55E00")
         start, x, blocks, after_block = x, x + (0.35 if half is model.decoder else 0), [], None
-        for inside, told in _boxes(half):
+        for inside, label in _boxes(half):
             share, height, block = sum(map(macs, inside)) / total, sizes[inside[0]], len(inside) > 1
             x += 0 if after_block is None else 0.015 if block and after_block else 0.06
             width = 0.07 if block else 0.04 + 0.05 * math.log2(inside[0].out_channels)
@@ -198,7 +198,7 @@ def autoencoder(model: SparseCAE | CaeAdmm | None = None) -> Figure:
             if block:
                 blocks.append((x + width / 2, height, share, inside))
             else:
-                text = f"{told}, {_percent(share)}"
+                text = f"{label}, {_percent(share)}"
                 axes.text(x + width / 2, height / 2 + 0.03, text, rotation=90, ha="center", va="bottom", fontsize=7)
             x, after_block = x + width, block
         x += 0.06

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import resource
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,8 @@ class Task:
         Threads; bytes of memory that the row may use (0: no limit).
     retries : int
         How often it begins again after a failure.
+    asker : dict
+        The environment that the sweep was started in (`cluster.environment`).
     """
 
     name: str
@@ -56,6 +59,7 @@ class Task:
     cpu: int = 1
     memory: int = 0
     retries: int = 0
+    asker: dict[str, Any] = field(default_factory=dict)
 
     def file(self, end: str) -> Path:
         """A file of this row."""
@@ -96,6 +100,8 @@ def run(task: Task) -> Outcome:
         started = time.perf_counter()
         if task.file("json").exists():
             return Outcome(task.name, SKIPPED)
+        if differs := cluster.differs(cluster.environment(), task.asker):  # workers may join after the first check
+            return Outcome(task.name, FAILED, 0.0, f"worker on {platform.node()} {differs}")
         for left in range(task.retries, -1, -1):
             try:
                 _attempt(task)

@@ -3,7 +3,7 @@
 A plan is frozen data: what is trained, on what, and how it is measured. It makes one record. Its work comes in pieces,
 usually one a picture, which may run side by side; each is kept as soon as it is done, in
 ``<out>/<study>/.partial/<record>/``. So stopping costs nothing: press Ctrl-C, or give ``max_seconds``, and the same
-call goes on, to the same bits.
+call resumes, to the same bits.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _locked(folders: Iterable[Path]) -> Iterator[None]:
 
 
 class _Run:
-    """One call of `run`: what is to be done, what is done, and what failed."""
+    """One call of `run`: what is left, what is done, and what failed."""
 
     def __init__(
         self, plans: dict[Path, Plan], out: Path, workers: int, max_seconds: float | None, commit: str | None,
@@ -293,6 +293,7 @@ class _Run:
         self.out.mkdir(parents=True, exist_ok=True)
         with cluster.client(self.out, self.workers, self.scheduler) as client:
             self.workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            self.work = {path: replace(work, side_by_side=self.workers) for path, work in self.work.items()}
             with client.get_executor(pure=False) as pool:
                 yield pool
 
@@ -411,4 +412,4 @@ def follow() -> None:
     """What a worker begins with: Ctrl-C is left to the process that started it, and it ends when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that goes on
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no orphan writes into a study that was resumed

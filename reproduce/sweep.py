@@ -38,7 +38,9 @@ def tasks_of(grid: Grid, out: Path, retries: int = 0) -> list[Task]:
         If the notebook lacks a parameter or refuses a value, two rows have one name, or a record in ``out`` is of other
         parameters than its row.
     """
-    tasks = [Task(one.name, grid.source, one.parameters, out, grid.cpu, grid.memory, retries) for one in grid.rows()]
+    asker = cluster.environment()
+    tasks = [Task(one.name, grid.source, one.parameters, out, grid.cpu, grid.memory, retries, asker)
+             for one in grid.rows()]  # fmt: skip
     for task in tasks:
         if task.file("json").exists() and record_of(task)["parameters"] != task.parameters:
             raise InputError(f"{task.file('json')} has other parameters than the row {task.name}: take another --out")
@@ -80,10 +82,8 @@ def run(
 
     Parameters
     ----------
-    workers : int
-        Processes on this machine, or jobs to ask for; of a scheduler's address its own count.
-    scheduler : str, optional
-        The address of a running Dask scheduler, or ``slurm`` or ``pbs`` (with dask-jobqueue and its configuration).
+    workers, scheduler
+        As `cluster.client` has them.
     report : callable
         Gets every outcome as it comes.
     begun : callable

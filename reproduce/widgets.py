@@ -319,8 +319,8 @@ def _projected(v: torch.Tensor, share: float) -> dict[str, np.ndarray]:
     for name, title in PROJECTION_NAMES.items():
         w = PROJECTIONS[name](v, share * ball_norm(v, name))
         zeros, dead = (100 * float(mask.double().mean()) for mask in (w == 0, (w == 0).all(1)))
-        told = f"zeros {zeros:.0f} %\ndead rows {dead:.0f} %\ndistance {float((w - v).norm() / v.norm()):.2f}"
-        shown[f"{title.split(' (')[0]}\n{told}"] = layer_picture(w, largest)
+        below = f"zeros {zeros:.0f} %\ndead rows {dead:.0f} %\ndistance {float((w - v).norm() / v.norm()):.2f}"
+        shown[f"{title.split(' (')[0]}\n{below}"] = layer_picture(w, largest)
     return shown
 
 
@@ -337,11 +337,11 @@ def _live_projections() -> ipywidgets.VBox:
     grid = _projection_tiles(seeded_layer(seed.value), share.value)
 
     def project(_: object) -> None:
-        for tile, (told, picture) in zip(
+        for tile, (caption, picture) in zip(
             grid.children, _projected(seeded_layer(seed.value), share.value).items(), strict=True
         ):
             title, image = tile.children
-            title.value, image.value = told.replace("\n", "<br>"), _png(picture, optimize=False)
+            title.value, image.value = caption.replace("\n", "<br>"), _png(picture, optimize=False)
 
     for slider in (share, seed):
         slider.observe(project, "value")

@@ -127,7 +127,7 @@ def test_run_makes_no_record_again_that_the_writer_before_it_made(tmp_path, monk
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_run_goes_on_after_an_error_and_begins_only_what_is_left(tmp_path, workers):
+def test_run_continues_after_an_error_and_begins_only_what_is_left(tmp_path, workers):
     with pytest.raises(InputError, match="^2 is not wanted$"):
         run([Squares(fails="2"), Squares(name="other", seed=1)], tmp_path, workers=workers)
     assert only_record(tmp_path).name == "other" and "plain 3" in done(tmp_path)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -276,6 +277,12 @@ def test_record_of_other_parameters_is_not_taken_for_the_row(file):
     task.file("json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
         sweep.tasks_of(grid.read(file), task.out)
+
+
+def test_row_is_refused_by_a_worker_that_joined_late_with_another_commit(file):
+    _, (task, *_) = tasks(file)
+    outcome = row.run(replace(task, asker=cluster.environment() | {"commit": "abc"}))
+    assert outcome.status == FAILED and "has another commit: " in outcome.error and not records(file)
 
 
 def test_second_sweep_of_a_folder_is_refused(file):

@@ -132,7 +132,7 @@ SPARSE: dict[str, Constraint] = {
     "random mask": Constraint("random", S),
     "random restart": Constraint("bilevel_l11", S, restart="random"),
     "trained restart": Constraint("bilevel_l11", S, restart="trained"),
-    "dense, trained on": Constraint("l1", 0.0, restart="trained"),  # as many steps as what goes on from trained weights
+    "dense, trained on": Constraint("l1", 0.0, restart="trained"),  # as many steps as what is fine-tuned
     "per layer": Constraint("bilevel_l11", S, radius="per_layer"),
     "coupled, trained": Constraint("bilevel_l11", S, coupled=True, restart="trained"),
     "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),
@@ -337,7 +337,7 @@ def _small(plan: DescentPlan, file: Path, constraint: Constraint, preset: Preset
 def _first(request: Request, seed: int) -> tuple[Path, str]:
     """Return the model of a first descent and its key; `ValueError` if there is none yet.
 
-    A model that is not kept has its key in the record of its training, which is enough where nothing is to be made.
+    A model that is not kept has its key in the record of its training, which is enough where there is nothing to make.
     """
     path = kept(_dense(request, "high", seed).model_file)
     if path.exists():
@@ -505,10 +505,10 @@ def seeds_of(records: Records, label: str) -> list[int]:
 
 
 def reference(records: Records, label: str, seed: int = 0) -> RunRecord:
-    """The dense model that had as many steps: of what goes on from trained weights the one that went on, too."""
+    """The dense model that had as many steps: for a fine-tuned model the dense one that was fine-tuned, too."""
     constraint = sparse(records, label, seed).config["constraint"]
-    went_on = constraint is not None and constraint["restart"] == "trained" and "dense" not in label
-    return sparse(records, "dense, trained on", seed) if went_on else dense(records, seed=seed)
+    fine_tuned = constraint is not None and constraint["restart"] == "trained" and "dense" not in label
+    return sparse(records, "dense, trained on", seed) if fine_tuned else dense(records, seed=seed)
 
 
 def relative_loss(records: Records, label: str, seed: int = 0) -> float:
@@ -654,11 +654,11 @@ NAMES = {  # of dense models and second descents; what is not here is a small de
     "magnitude": "control: the largest weights of all layers",
     "random mask": "control: random weights",
     "random restart": "control: l1,1, from other first values",
-    "dense, trained on": "control: dense, going on as long",
-    "trained restart": "l1,1, going on",
+    "dense, trained on": "control: dense, fine-tuned as long",
+    "trained restart": "l1,1, fine-tuned",
     "per layer": "l1,1, a radius for each layer",
-    "coupled, trained": "l1,1, stream coupled, going on",
-    "filters, then l1": "whole filters, then l1, going on",
+    "coupled, trained": "l1,1, stream coupled, fine-tuned",
+    "filters, then l1": "whole filters, then l1, fine-tuned",
     "filters, then l1, rewound": "whole filters, then l1",
 }
 

@@ -174,7 +174,7 @@ class Trained(Codec):
             return found
         if names := ", ".join(stored.name for stored in own):
             raise InputError(f"{self.name}: no model here may be chosen without being named; name one of {names}")
-        command = f"python -m reproduce study {self.study} --profile laptop"
+        command = f"python -m reproduce study {self.study} --preset laptop"
         raise InputError(f"{self.name}: there is no trained model in results/models; `{command}` trains them")
 
     @classmethod

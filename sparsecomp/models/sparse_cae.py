@@ -190,7 +190,7 @@ def _transform(side: int) -> torch.Tensor:
 
 
 def _of_places(blocks: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
-    """Filters of 4x4 pixels ``(S, 3, 4, 4)`` in terms of units ``(C, 12)`` that stand at the 2x2 places of such a
+    """Filters of 4x4 pixels ``(S, 3, 4, 4)`` in terms of units ``(C, 12)`` that stand at the 2x2 places of a
     block: ``(S, C, 2, 2)``.
     """
     parts = blocks.unflatten(3, (2, 2)).unflatten(2, (2, 2))  # (S, 3, Y, y, X, x)

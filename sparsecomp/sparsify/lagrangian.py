@@ -13,7 +13,7 @@ refinements:
 
 * *Dual restarts* (Gallego-Posada et al. 2022). As soon as the constraint holds, lambda <- 0: what was piled up while it
   was violated would otherwise push far beyond the budget before it melted away.
-* A *proxy constraint* (Cotter et al. 2019). What is to be bounded (a number of bytes) has no gradient. The descent
+* A *proxy constraint* (Cotter et al. 2019). What the budget bounds (a number of bytes) has no gradient. The descent
   follows a differentiable stand-in, the ascent the true value: the players no longer share one function, but the
   constraint that is met in the end is the true one.
 """

@@ -372,7 +372,7 @@ def remove_dead(
     A neuron is dead if nothing reads it (its column in the next layer is zero), or if it reads nothing (its row is
     zero): then it is the constant sin(w0 b). A constant is folded into the biases of the next layer, b' = b + W[:, j]
     sin(w0 b_j), unless ``fold`` is false; then only the constant 0 counts as dead, and no value changes. Removing one
-    neuron may kill another, so this goes on until nothing changes.
+    neuron may kill another, so this repeats until nothing changes.
 
     Parameters
     ----------

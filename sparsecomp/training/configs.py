@@ -188,7 +188,7 @@ class Descent:
 
 @dataclass(frozen=True)
 class CodeDescent:
-    """How an autoencoder whose code is to be pruned is trained, once through (`training.latent_pruning`).
+    """How an autoencoder is trained whose code ADMM prunes, once through (`training.latent_pruning`).
 
     Parameters
     ----------

@@ -239,7 +239,7 @@ def test_committed_records_are_of_a_study():
 
 @every_study
 def test_study_finds_its_committed_records(study, monkeypatch):
-    """The plans of today have the names and configurations that are on record; at laptop nothing is to be made."""
+    """The plans of today have the names and configurations that are on record; at laptop there is nothing to make."""
     missing = [name for name in ("kodak", "bsds500") if not data.available(name)]
     if missing:
         pytest.skip(f"the pictures of {' and '.join(missing)} are not here (SPARSECOMP_DATA)")

@@ -133,7 +133,7 @@ every = pytest.mark.parametrize("make", TRAININGS.values(), ids=TRAININGS)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """Time that goes on by one second with every step, so that pauses and checkpoints come at known steps."""
+    """Time that advances by one second with every step, so that pauses and checkpoints come at known steps."""
     at = SimpleNamespace(now=0.0)
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: at.now))
     for kind in (SirenTraining, CaeTraining, CodeTraining):
