@@ -152,7 +152,7 @@ REFUSED = {
     "encode photo.png -o out.spc --codec jpeg --bpp 0.0001": "jpeg: bpp=0.0001 is too small",
     "encode photo.png -o out.spc --arch 10x28 --bpp nan --profile smoke": "bpp must be",
     "encode photo.png -o out.spc --codec jpeg --arch 10x28": "jpeg has no option 'arch'",
-    "encode photo.png -o out.spc --codec cae --bpp 0.5": "`python -m reproduce study cae --profile laptop`",
+    "encode photo.png -o out.spc --codec cae --bpp 0.5": "`python -m reproduce study cae --preset laptop`",
     "encode photo.png -o out.spc --codec cae-admm --keep 0.5 --bpp 1": "give one of them",
     "encode photo.png -o out.spc --device abacus": "device='abacus'",
     "encode photo.png -o out.spc --device cuda:99": "device='cuda:99'",

@@ -248,7 +248,7 @@ def test_trained_codec_without_a_model_says_how_to_get_one(tmp_path, name):
     write(tmp_path, "cae" if name != "cae" else "cae-admm", "stranger")
     codec, study = codec_of(Models(tmp_path), name), "cae" if name == "cae" else "cae_admm"
     for call in (lambda: codec.encode(IMAGE), lambda: codec.at_bpp(IMAGE, 1.0)):
-        with pytest.raises(ValueError, match=f"{name}: .*`python -m reproduce study {study} --profile laptop`"):
+        with pytest.raises(ValueError, match=f"{name}: .*`python -m reproduce study {study} --preset laptop`"):
             call()
 
 
