@@ -28,6 +28,8 @@ pictures = "bundled"  # of the experiment; "kodak" where it is at hand
 out = ""  # the folder for its records; a new one by default
 only = ""  # its plans whose names contain this, such as nonzeros-0.3
 bpp = 0.1  # the budget of this chapter's own fits
+depth = 0  # for the experiment: how many layers L0onie starts from; 0 runs the paper's starts and all methods
+size = 2.0  # and how large that start is: its weights at 16 bits take so many budgets; 1 is a COIN
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -35,15 +37,17 @@ import torch
 
 from reproduce import plot, tables, widgets
 from reproduce.papers import loonie
-from reproduce.records import Curve, Records, values_of
-from sparsecomp import codecs, data, metrics, network_weights
-from sparsecomp.checks import one_of
+from reproduce.records import Curve, Records, read, values_of
+from sparsecomp import checks, codecs, data, metrics, network_weights
 from sparsecomp.coding.container import layout, unpack
 from sparsecomp.models import siren
 from sparsecomp.sparsify.gates import HardConcrete
 from sparsecomp.sparsify.lagrangian import Multipliers
 
-one_of("preset", preset, loonie.PRESETS)
+checks.one_of("preset", preset, loonie.PRESETS)
+checks.in_range("bpp", bpp, 0, 10, "(]")
+checks.whole("depth", depth, 0, 20)
+checks.in_range("size", size, 1, 10)
 at_defaults = (preset, seed, bpp) == ("smoke", 0, 0.1)  # the text is checked at these values
 chosen = loonie.PRESETS[preset]
 records = Records(preset="laptop")
@@ -493,8 +497,8 @@ from reproduce.runner import Request
 from reproduce.runner import run as make
 
 request = Request(preset, Path(out or tempfile.mkdtemp()).resolve(), device, seed, pictures)
-make(loonie.loonie_plans(request), request.out, only=only or None)
-made = Records(request.out, preset=preset).find("loonie", data=pictures)
+plans = loonie.loonie_plans(request) if not depth else [loonie.start_plan(request, depth, size, bpp)]
+made = [read(path) for path in make(plans, request.out, only=only or None)]
 values = values_of(made)  # for a sweep
 
 # %% tags=["experiment", "hide-input"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reproduce.pictures import PicturePlan, fingerprint, pictures
+from reproduce.pictures import PicturePlan, fingerprint, label_of, pictures
 from reproduce.records import thin
 from reproduce.runner import Request
 from sparsecomp.models.pretrained import WEIGHTS
@@ -69,7 +69,7 @@ class ModelPlan(PicturePlan):
 def name_of(family: str, label: str, seed: int, train_on: str, preset: str) -> str:
     """The name of a training's record and model."""
     plain = label.replace(",", "").replace(" ", "-").replace("_", "-")
-    trained_on = "" if train_on.startswith("bsds500/") else f"-{_said(train_on)}"
+    trained_on = "" if train_on.startswith("bsds500/") else f"-{label_of(train_on)}"
     return f"{family}-{plain}-seed-{seed}{trained_on}-{preset}"
 
 
@@ -81,8 +81,8 @@ def sets(request: Request) -> dict[str, Any]:
 
 
 def _said(name: str) -> str:
-    """A set's name; of a folder its last part alone, because its place on one machine says nothing."""
-    return name if name.startswith("bsds500/") else Path(name).name
+    """A set as a record names it."""
+    return name if name.startswith("bsds500/") else label_of(name)
 
 
 def models_folder(out: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 
 from reproduce.runner import Plan
 from sparsecomp import data
-from sparsecomp.checks import refuse, whole
+from sparsecomp.checks import one_of, refuse, whole
 from sparsecomp.codecs.base import Measurement
 
 
@@ -26,9 +26,14 @@ def spread(names: list[str], count: int) -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
-    """A set: "kodak", "bundled", "bsds500/SPLIT" or a folder; ``count`` of it, evenly spread."""
+    """A set: "kodak", "bundled", one "bundled/NAME", "bsds500/SPLIT" or a folder; ``count`` of it, evenly spread."""
     if name.startswith("bsds500/"):
         every = data.bsds500(name.split("/")[1])
+    elif name.startswith("bundled/"):
+        every = data.bundled()
+        one = name.split("/")[1]
+        one_of("picture", one, every)
+        every = {one: every[one]}
     elif name in ("kodak", "bundled"):  # before folders: the current one may hold another kodak/
         every = {"kodak": data.kodak, "bundled": data.bundled}[name]()
     elif "/" in name or Path(name).is_dir():
@@ -36,6 +41,11 @@ def pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
     else:
         refuse("data", "one of kodak, bundled", name)
     return {key: every[key] for key in spread(sorted(every), count or len(every))}
+
+
+def label_of(name: str) -> str:
+    """A set's name as part of a file's: of a folder its last part alone, as its place on one machine says nothing."""
+    return name.replace("/", "-") if name.startswith(("bsds500/", "bundled/")) else Path(name).name
 
 
 @functools.lru_cache(maxsize=8)

@@ -188,7 +188,7 @@ def run(
     Paused
         After ``max_seconds``.
     ValueError
-        If another process makes records of the same study, two plans have one record, or ``only`` fits no plan.
+        If another process makes one of the records, two plans have one record, or ``only`` fits no plan.
     """
     plans = [plan for plan in plans if only is None or only in plan.name]
     if only is not None and not plans:
@@ -202,23 +202,24 @@ def run(
             if dry_run or path not in left:
                 report(f"{plan.name}: the record is {'to be made' if path in left else 'there'}")
     if left and not dry_run:
-        with _locked({path.parent for path in left}):
-            # Whoever held the lock before may have made some of them.
+        with _locked(left):
+            # Whoever held a lock before may have made its record.
             left = {path: plan for path, plan in left.items() if not path.exists()}
             _Run(left, out, workers, max_seconds, commit, scheduler, report).run()
     return list(paths)
 
 
 @contextmanager
-def _locked(folders: Iterable[Path]) -> Iterator[None]:
-    """Keep a second writer of the same study out; the lock goes with the process, whatever ends it."""
+def _locked(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep a second writer of the same records out; a lock goes with its process, whatever ends it."""
     with ExitStack() as stack:
-        for folder in sorted(folders):
-            (folder / ".partial").mkdir(parents=True, exist_ok=True)
+        for path in sorted(paths):
+            partial = path.parent / ".partial"
+            partial.mkdir(parents=True, exist_ok=True)
             try:
-                stack.enter_context(FileLock(folder / ".partial" / "lock", timeout=0))
+                stack.enter_context(FileLock(partial / f"{path.stem}.lock", timeout=0))
             except Timeout:
-                raise InputError(f"study {folder.name!r} is being made by another process in {folder}") from None
+                raise InputError(f"record {path.stem} is being made by another process in {path.parent}") from None
         yield
 
 
@@ -378,9 +379,7 @@ class _Task:
         work.checkpoints.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
         training = self.piece == TRAINING
-        found: dict = (
-            {"result": self.plan.train(work)} if training else {"rows": self.plan.measure(work, self.piece)}
-        )
+        found: dict = {"result": self.plan.train(work)} if training else {"rows": self.plan.measure(work, self.piece)}
         return found | {"seconds": time.perf_counter() - begun}
 
 

@@ -21,7 +21,8 @@ def rows_of(grid: Grid, tasks: list[Task]) -> list[dict[str, Any]]:
         found |= {axis: task.parameters[axis] for axis in grid.axes}
         if task.file("json").exists():
             record = record_of(task)
-            found |= {"state": "done"} | record["values"]
+            values = {f"{name} (measured)" if name in grid.axes else name: of for name, of in record["values"].items()}
+            found |= {"state": "done"} | values
             found |= {"seconds": record["wall_seconds"], "peak MB": round(record["peak_memory"] / 1e6)}
         rows.append(found)
     return rows

@@ -11,7 +11,8 @@ from tiny_studies import HEIGHT, PICTURES, SHOWN, WIDTH, forget, plans, run, tin
 
 from reproduce.papers import baselines, loonie
 from reproduce.pictures import pictures, spread
-from reproduce.runner import Work
+from reproduce.runner import Request, Work
+from reproduce.studies import STUDIES
 from sparsecomp import data
 from sparsecomp.models.siren import Architecture
 from sparsecomp.training.fit import fit
@@ -90,7 +91,10 @@ def test_pictures_are_of_a_set_or_a_folder_but_no_folder_named_like_a_set(small,
             Image.fromarray(PICTURES["coffee"]).save(tmp_path / name / f"{letter}.png")
     small.chdir(tmp_path)
     assert set(pictures("mine")) == set(pictures(str(tmp_path / "mine"))) == {"a", "b"}
-    assert set(pictures("bundled")) == set(PICTURES)
+    assert set(pictures("bundled")) == set(PICTURES) and set(pictures("bundled/coffee")) == {"coffee"}
+    for of in (str(tmp_path / "mine"), "bundled/coffee"):  # a record lies in its study's folder, whatever the set
+        for plan in STUDIES["coin"](Request("smoke", tmp_path, pictures_of=of)):
+            assert plan.path(tmp_path).parent == tmp_path / "coin"
     with pytest.raises(ValueError, match="there are no pictures in it"):
         pictures("no/such/folder")
 

@@ -60,7 +60,8 @@ if wait:
     while not Path(wait).exists():
         time.sleep(0.05)
 assert a != 13, "an unlucky number"
-values = {"square": a * a, "threads": os.environ["OMP_NUM_THREADS"], "torch": "torch" in __import__("sys").modules}
+torch = "torch" in __import__("sys").modules
+values = {"a": a / 2, "square": a * a, "threads": os.environ["OMP_NUM_THREADS"], "torch": torch}
 """
 
 
@@ -149,16 +150,16 @@ def test_sweep_on_a_scheduler_leaves_records_notebooks_logs_and_a_report(file, s
     assert "2 done, 0 skipped, 1 failed" in said.out and "AssertionError: an unlucky number" in said.err
     found, rows = records(file), file.parent / "out" / "rows"
     assert set(found) == {"a=1", "a=2"} and found["a=2"]["parameters"] == {"a": 2}
-    assert found["a=2"]["values"] == {"square": 4, "threads": "1", "torch": False}
+    assert found["a=2"]["values"] == {"a": 1.0, "square": 4, "threads": "1", "torch": False}
     assert 20e6 < found["a=2"]["peak_memory"] < 1e9 and found["a=2"]["wall_seconds"] > 0
     assert {"commit", "lock"} <= found["a=2"]["environment"].keys()
     assert (rows / "a=1.log").read_text() == "row 1\n"
     traceback = json.loads((rows / "a=13.ipynb").read_text())["cells"][-2]["outputs"][-1]
     assert traceback["ename"] == "AssertionError" and not (rows / "a=13.json").exists()
     table = [line.split("\t") for line in (file.parent / "out" / "sweep.tsv").read_text().splitlines()]
-    assert [line[:4] for line in table] == [
-        ["row", "state", "a", "square"], ["a=1", "done", "1", "1"], ["a=2", "done", "2", "4"],
-        ["a=13", "failed", "13"] + [""] * (len(table[3]) > 3),
+    assert [line[:5] for line in table] == [
+        ["row", "state", "a", "a (measured)", "square"], ["a=1", "done", "1", "0.5", "1"],
+        ["a=2", "done", "2", "1", "4"], ["a=13", "failed", "13"] + [""] * min(2, len(table[3]) - 3),
     ]  # fmt: skip
     assert 'href="rows/a=13.ipynb"' in (file.parent / "out" / "report.html").read_text()
     assert cli.main([*arguments[:-3], "--dry-run"]) == 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reproduce.figure_data import Entry, FigureData, line
-from reproduce.pictures import PicturePlan, row_of
+from reproduce.pictures import PicturePlan, label_of, row_of
 from reproduce.records import Curve, Records, RunRecord
 from reproduce.runner import Request, Work
 from sparsecomp.codecs import BudgetError, evaluate, get_codec, measure
@@ -154,9 +154,9 @@ def plans(request: Request) -> list[StandardPlan]:
     of, preset = request.pictures_of or "kodak", request.preset
     return [
         StandardPlan(
-            study="baselines", name=f"{label}-{of}-{preset}", preset=preset, seed=request.seed, device=request.device,
-            pictures_of=of, count=PICTURES.get(preset, 24), label=label, codec=codec, options=options, option=option,
-            values=values[EVERY.get(preset, slice(None))],
+            study="baselines", name=f"{label}-{label_of(of)}-{preset}", preset=preset, seed=request.seed,
+            device=request.device, pictures_of=of, count=PICTURES.get(preset, 24), label=label, codec=codec,
+            options=options, option=option, values=values[EVERY.get(preset, slice(None))],
         )
         for label, codec, options, (option, values) in RUNS
     ]  # fmt: skip

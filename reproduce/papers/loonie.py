@@ -12,7 +12,7 @@ import numpy as np
 
 from reproduce.figure_data import Entry, FigureData, line
 from reproduce.papers import baselines
-from reproduce.pictures import PicturePlan, pictures, row_of, spread
+from reproduce.pictures import PicturePlan, label_of, pictures, row_of, spread
 from reproduce.records import Curve, Records, RunRecord, published, thin
 from reproduce.runner import Request, Work
 from sparsecomp import codecs, data, metrics
@@ -289,7 +289,7 @@ class FitPlan(PicturePlan):
 def _fits(request: Request, study: str, name: str, count: int, **options: Any) -> FitPlan:
     of = options.pop("pictures_of", None) or request.pictures_of or "kodak"
     given: dict[str, Any] = {"preset": request.preset, "seed": request.seed, "device": request.device} | options
-    return FitPlan(study=study, name=f"{name}-{of}-{request.preset}", pictures_of=of, count=count, **given)
+    return FitPlan(study=study, name=f"{name}-{label_of(of)}-{request.preset}", pictures_of=of, count=count, **given)
 
 
 def _smallest(plan_of: str, count: int) -> tuple[int, int]:
@@ -403,6 +403,30 @@ def loonie_plans(request: Request) -> list[FitPlan]:
             for label, architecture, budget, fitting in plan
         ]  # fmt: skip
     return made
+
+
+def start_plan(request: Request, depth: int, size: float, bpp: float) -> FitPlan:
+    """L0onie at a budget from one start; the sweep ``sweeps/loonie_starts.yaml`` makes one record a row from it.
+
+    Parameters
+    ----------
+    depth : int
+        Sine layers of the start.
+    size : float
+        The start is the widest network of this depth whose file takes at most ``size`` times the budget. At 1 nothing
+        has to be pruned: that is COIN, and the depths are its architecture search.
+    bpp : float
+        The budget: of COIN the bits of the file, of L0onie 16 bits a nonzero weight.
+    """
+    preset = PRESETS[request.preset]
+    count = min(6, preset.pictures)
+    start = Coin.widest(depth, *_smallest(request.pictures_of or "kodak", count), size * bpp)
+    label, fitting = ("dense", Fitting()) if size == 1 else (
+        "nonzeros", sparse(bpp, preset.game(bpp, preset.parts.steps))
+    )  # fmt: skip
+    return _fits(request, "loonie_starts", f"start-{depth:02d}-{size:g}x-{bpp:g}", count, architecture=start,
+                 budget=preset.parts, fitting=fitting,
+                 more={"label": label, "depth": depth, "size": float(size), "target_bpp": bpp})  # fmt: skip
 
 
 # What L0onie consists of, each part changed by itself; the first is the whole.
