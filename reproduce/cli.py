@@ -31,7 +31,7 @@ NAMES = ", ".join(PRESETS)
 COLUMNS = 10  # of a sweep's table on the console
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
-    "baselines", "coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
+    "baselines", "coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
     "cae", "cae_sparse", "cae_density", "cae_speed", "cae_admm", "cae_admm_mixed",
 )  # fmt: skip
 

@@ -26,16 +26,18 @@ def spread(names: list[str], count: int) -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
-    """A set: "kodak", "bundled", one "bundled/NAME", "bsds500/SPLIT" or a folder; ``count`` of it, evenly spread."""
+    """A set: "kodak", "bundled", "bsds500/SPLIT" or a folder, or one picture of the first two ("kodak/kodim15").
+
+    ``count`` of it, evenly spread.
+    """
+    of, _, one = name.partition("/")
     if name.startswith("bsds500/"):
         every = data.bsds500(name.split("/")[1])
-    elif name.startswith("bundled/"):
-        every = data.bundled()
-        one = name.split("/")[1]
-        one_of("picture", one, every)
-        every = {one: every[one]}
-    elif name in ("kodak", "bundled"):  # before folders: the current one may hold another kodak/
-        every = {"kodak": data.kodak, "bundled": data.bundled}[name]()
+    elif of in ("kodak", "bundled"):  # before folders: the current one may hold another kodak/
+        every = {"kodak": data.kodak, "bundled": data.bundled}[of]()
+        if one:
+            one_of("picture", one, every)
+            every = {one: every[one]}
     elif "/" in name or Path(name).is_dir():
         every = data.folder(name)
     else:
@@ -45,7 +47,7 @@ def pictures(name: str, count: int | None = None) -> dict[str, np.ndarray]:
 
 def label_of(name: str) -> str:
     """A set's name as part of a file's: of a folder its last part alone, as its place on one machine says nothing."""
-    return name.replace("/", "-") if name.startswith(("bsds500/", "bundled/")) else Path(name).name
+    return name.replace("/", "-") if name.startswith(("bsds500/", "bundled/", "kodak/")) else Path(name).name
 
 
 @functools.lru_cache(maxsize=8)

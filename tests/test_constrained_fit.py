@@ -40,6 +40,10 @@ SETTINGS = [
         ("nonzeros", "median"), ("nonzeros", "sampled"), ("positions", "sampled", "structured"),
         ("file", "none"), ("file", "median"), ("file", "sampled", "structured"),
     ]
+] + [
+    pytest.param(
+        Sparsity("nonzeros", log_alpha=-1.2, proxy_bits=32, loss="sum", **LIVELY), id="nonzeros-sum-32-bits-a-gate"
+    )
 ]  # fmt: skip
 every_setting = pytest.mark.parametrize("sparsity", SETTINGS)
 needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="no C compiler here")
@@ -135,7 +139,7 @@ def expectation(sparsity: Sparsity, theta, log_alpha, log_step) -> torch.Tensor:
             bits = bits + expected * each.clamp(min=0.1)
             has_positions = sparsity.gates != "none" and not sparsity.structured
         else:
-            bits = bits + 16 * expected
+            bits = bits + sparsity.proxy_bits * expected
             has_positions = sparsity.rate == "positions"
         bits = bits + positions_cost * has_positions
     return bits
@@ -166,7 +170,8 @@ def test_step_descends_in_loss_and_rate_and_ascends_in_the_multiplier(sparsity, 
     steps(training, 6)
     training.done = method.round_from if rounding else 7
     method.log_alpha[1] -= 3.0  # whose gates are nearly closed: the first is over its budget, the second within it
-    lambdas, offset = torch.tensor([1.0, 2.5]), torch.tensor([0.25, -0.5])
+    pixels = 3 * AREA if sparsity.loss == "sum" else 1
+    lambdas, offset = pixels * torch.tensor([1.0, 2.5]), torch.tensor([0.25, -0.5])
     method.multipliers.lr, method.multipliers.value[:], method.offset[:] = 0.5, lambdas, offset
     for name, optimiser in {"theta": training.optimiser, **method.extra}.items():
 
@@ -181,9 +186,9 @@ def test_step_descends_in_loss_and_rate_and_ascends_in_the_multiplier(sparsity, 
     inputs = positions(HEIGHT, WIDTH).double().expand(2, -1, -1)
     loss = (forward(SMALL, drawn, inputs) - targets).square().mean((1, 2))
     violation = expectation(sparsity, *leaves) / AREA - tau
-    total = (loss + lambdas.double() * violation).sum()
+    total = (pixels * loss + lambdas.double() * violation).sum()
     expected = torch.autograd.grad(total, leaves, allow_unused=True, retain_graph=True)
-    of_loss = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+    of_loss = torch.autograd.grad(pixels * loss.sum(), leaves, allow_unused=True)
     share = min(1, (training.done + 1) / 10) * (0.5 + 0.5 * math.cos(math.pi * training.done / 40))
     own_rates = {"theta": 5e-3 * share, "log_alpha": 0.03 * share, "log_step": 0.007 * (0.1 + 0.9 * share)}
 
@@ -204,6 +209,35 @@ def test_step_descends_in_loss_and_rate_and_ascends_in_the_multiplier(sparsity, 
     moved = (lambdas + 0.5 * violation).clamp(min=0) * ((violation > 0) | (not sparsity.restarts))
     moved = lambdas if file and rounding else moved
     torch.testing.assert_close(method.multipliers.value, moved, atol=1e-4, rtol=1e-4)
+
+
+def test_drop_rate_gives_back_what_the_first_gates_take():
+    """So that the network begins at the scale that SIREN asks for; after a collapse, too."""
+    plain = SirenTraining(THREE[:1], SMALL, FLAT, seeds=[0]).parameters
+    method = method_of(0.5, replace(NONZEROS, log_alpha=0.0, drop_rate=0.5), FLAT)
+    torch.testing.assert_close(absorbed(method).std(), plain.std(), rtol=0.02, atol=0)
+    training, fresh = method.training, method.training.parameters.clone()
+    training.parameters.fill_(math.nan)
+    training.score()
+    assert training.fits[0].restarts[-1]["from"] == "new"
+    assert 0.9 < float(training.parameters.std() / fresh.std()) < 1.1
+
+
+def test_limit_bounds_weights_and_gates_have_their_own_betas():
+    method = method_of(0.5, replace(NONZEROS, limit=0.05, gate_betas=(0.8, 0.9)), FLAT)
+    assert method.extra["log_alpha"].betas == (0.8, 0.9)
+    method.training.step()
+    assert float(method.training.parameters.abs().max()) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 100.0])
+def test_without_repair_a_state_over_the_budget_is_kept_at_the_last_step_alone(multiplier):
+    """With a multiplier that closes gates at once, one within the budget is found before."""
+    game = replace(NONZEROS, repair=False, round_from=0.5, dual_lr=1e-9, gate_lr=0.2, multiplier=multiplier)
+    training = run_to(method_of(2.5, replace(game, restarts=False), FLAT).training, 30)
+    assert (training.fits[0].best > -math.inf) == (multiplier > 0)
+    (result,) = run_to(training, 40).results()
+    assert result.psnr > -math.inf and result.bits <= 2.5 * AREA and (result.step < 40) == (multiplier > 0)
 
 
 def test_gates_begin_near_their_first_value_and_stay_within_bounds():

@@ -62,11 +62,11 @@ def test_fit_learns_by_the_rate_of_its_budget_after_its_warmup(monkeypatch):
     assert [rate[1] for rate in rates[2:]] == pytest.approx([5e-4, 5e-3 * cosine(10 / 60), 5e-3 * cosine(59 / 60)])
 
 
-@pytest.mark.parametrize("start", ["mean", "random"])
+@pytest.mark.parametrize("start", ["mean", "torch", "coin"])
 def test_fit_begins_with_the_values_of_its_seed(start):
     training = SirenTraining(THREE[:2], SMALL, replace(FAST, start=start), seeds=[3, 4])
     for row, image, seed in zip(training.parameters, THREE, (3, 4), strict=False):
-        drawn = initial_parameters(SMALL, seed)
+        drawn = initial_parameters(SMALL, seed, "coin" if start == "coin" else "torch")
         assert torch.equal(row[:-3], drawn[:-3])
         expected = image.reshape(-1, 3).mean(0) / 255 if start == "mean" else drawn[-3:].numpy()
         np.testing.assert_allclose(row[-3:].numpy(), expected, atol=1e-6)
@@ -128,7 +128,7 @@ def test_fit_restarts_a_collapsed_one_and_leaves_its_neighbours(optimiser, value
 
 
 def test_fit_gives_a_new_start_its_time_again():
-    slow = FitBudget(steps=1000, lr=1e-5, optimiser="adam", start="random", batch_pixels=256, score_every=50)
+    slow = FitBudget(steps=1000, lr=1e-5, optimiser="adam", start="torch", batch_pixels=256, score_every=50)
     training = SirenTraining([THREE[0]], SMALL, slow, seeds=[0])
     training.done, (state,) = 500, training.fits
     state.best, state.history = training.constant[0] + 2, [(450, training.constant[0] + 2)]

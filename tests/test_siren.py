@@ -91,11 +91,13 @@ def test_render_is_the_rounded_network_whatever_the_tile(size, coordinates, tile
         assert {0, 255} < set(picture.ravel().tolist()), "nothing was clipped, so this test saw no clipping"
 
 
-def test_initial_parameters_fill_their_limits():
+@pytest.mark.parametrize("biases", ["torch", "coin"])
+def test_initial_parameters_fill_their_limits(biases):
     architecture = Architecture(3, 40)
-    (w0, b0), (w1, b1), _, (w3, b3) = layers(architecture, initial_parameters(architecture, 0)[None])
+    (w0, b0), (w1, b1), _, (w3, b3) = layers(architecture, initial_parameters(architecture, 0, biases)[None])
     hidden = math.sqrt(6 / 40) / 30
-    limits = (1 / 2, 1 / math.sqrt(2), hidden, 1 / math.sqrt(40), hidden, 1 / math.sqrt(40))
+    first, after = (1 / 2, hidden) if biases == "coin" else (1 / math.sqrt(2), 1 / math.sqrt(40))
+    limits = (1 / 2, first, hidden, after, hidden, after)
     for values, limit in zip((w0, b0, w1, b1, w3, b3), limits, strict=True):
         assert values.abs().max() <= limit
         if values.numel() >= 40:

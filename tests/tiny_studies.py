@@ -56,7 +56,7 @@ FEW = {label: sparse_cae.SPARSE[label] for label in sparse_cae.HEADLINE}
 DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
-    ("coin", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
+    ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
     ("cae", "cae_sparse", "cae_density", "cae_speed"),
     ("cae_admm", "cae_admm_mixed"),
 )

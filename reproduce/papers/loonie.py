@@ -50,9 +50,11 @@ class Preset:
     file : FitBudget
         How our files are fitted: weights quantised in training.
     gates : FitBudget
-        How L0onie is fitted in the paper's accounting, and the dense COIN beside it.
+        How L0onie is fitted in the paper's accounting.
     magnitude : FitBudget
         How magnitude pruning is: half of its steps are fine-tuning.
+    dense : FitBudget, optional
+        How the dense COIN beside them is; as ``gates`` by default.
     parts : FitBudget
         How each part of L0onie is taken away by itself, and the race.
     search : FitBudget
@@ -63,8 +65,12 @@ class Preset:
         For each rate what gates and magnitude pruning begin with, and the dense COIN that is compared.
     pictures, few : int
         How many of a set, and how many of them at rates beside 0.3 bpp.
+    first : int
+        Steps of the look at first values.
     depths, sizes, budgets, rates : tuple
         Of the search; of the gallery: COIN's networks, and what the standard codecs and ours aim at.
+    coordinates : {"per_axis", "coin"}
+        COIN's (`models.siren.spans`).
     ingredients : str
         The network whose ingredients are taken away, from ``seeds`` seeds.
     """
@@ -80,10 +86,13 @@ class Preset:
     starts: dict[float, tuple[str, str]]
     pictures: int = 24
     few: int = 24
+    first: int = 500
     depths: tuple[int, ...] = (2, 3, 4, 5, 7, 10, 13, 16)
     sizes: tuple[str, ...] = ("5x10", "5x20", "5x30", "10x20", "10x28", "10x40", "13x49")
     budgets: tuple[float, ...] = (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2)
     rates: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+    dense: FitBudget | None = None
+    coordinates: str = "per_axis"
     ingredients: str = "10x28"
     seeds: int = 3
 
@@ -93,7 +102,8 @@ class Preset:
 STARTS = {0.3: ("10x40", "10x28"), 0.15: ("10x28", "5x30"), 0.07: ("5x30", "5x20"), 0.6: ("13x40", "10x40")}
 DUAL = {0.07: 7e-3, 0.15: 3e-3, 0.3: 1e-3, 0.6: 8e-4}
 ARCHITECTURES = ("5x20", "5x30", "10x28", "10x40", "13x49")
-PAPER = replace(REFERENCE, lr=1e-3)  # L0onie's: COIN's way at five times the rate
+PAPER = replace(REFERENCE, lr=1e-3, score_every=10)  # L0onie's: COIN's way at five times the rate
+RELEASED = Sparsity("nonzeros", drop_rate=0.5, proxy_bits=32, limit=3.0, gate_betas=(0.9, 0.999), repair=False)
 
 
 def our_game(bpp: float, steps: int) -> Sparsity:
@@ -102,8 +112,8 @@ def our_game(bpp: float, steps: int) -> Sparsity:
 
 
 def paper_game(bpp: float, steps: int) -> Sparsity:
-    """The paper's dual learning rates, chosen by hand for each of its rates."""
-    return Sparsity("nonzeros", dual_lr=DUAL[bpp])
+    """The released code's game, with its dual learning rates, chosen by hand for each of its rates."""
+    return replace(RELEASED, dual_lr=DUAL[bpp])
 
 
 LAPTOP = Preset(
@@ -131,6 +141,7 @@ PRESETS = {
         starts={0.04: ("5x20", "5x12")},
         pictures=1,
         few=1,
+        first=8,
         depths=(2, 5),
         sizes=("5x10", "5x20"),
         budgets=(0.3,),
@@ -150,6 +161,8 @@ PRESETS = {
         search=REFERENCE,
         game=paper_game,
         starts=STARTS,
+        dense=REFERENCE,
+        coordinates="coin",
         ingredients="5x20",
         seeds=1,
     ),
@@ -302,7 +315,8 @@ def coin_plans(request: Request) -> list[FitPlan]:
     preset = PRESETS[request.preset]
     return [
         _fits(
-            request, "coin", f"coin-{arch}", preset.pictures, architecture=Architecture.parse(arch), budget=preset.fit
+            request, "coin", f"coin-{arch}", preset.pictures, architecture=Architecture.parse(arch), budget=preset.fit,
+            fitting=Fitting(coordinates=preset.coordinates),
         )
         for arch in preset.architectures
     ]
@@ -360,7 +374,7 @@ def search_plans(request: Request) -> list[FitPlan]:
 INGREDIENTS: dict[str, dict] = {
     "all": {},
     "Adam in place of SOAP": {"optimiser": "adam", "lr": 1e-3},
-    "random start": {"start": "random"},
+    "random start": {"start": "torch"},
     "constant rate": {"schedule": "constant"},
 }
 
@@ -395,7 +409,7 @@ def loonie_plans(request: Request) -> list[FitPlan]:
             ("file", ours, preset.file, our_file(bpp, preset.file.steps)),
             ("nonzeros", begin, preset.gates, sparse(bpp, preset.game(bpp, preset.gates.steps))),
             ("magnitude", begin, preset.magnitude, pruned(bpp)),
-            ("dense", small, preset.gates, Fitting()),
+            ("dense", small, preset.dense or preset.gates, Fitting()),
         )
         made += [
             _fits(request, "loonie", f"{label}-{bpp:g}", count, architecture=architecture, budget=budget,
@@ -480,7 +494,7 @@ def race_plans(request: Request) -> list[FitPlan]:
     preset, made = PRESETS[request.preset], []
     bpp, (start, dense) = next(iter(preset.starts.items()))
     for runner, lr in RACE.items():
-        budget = replace(preset.parts, optimiser="adam", schedule="constant", start="random", lr=lr)
+        budget = replace(preset.parts, optimiser="adam", schedule="constant", start="torch", lr=lr)
         gated = runner.startswith("L0onie")
         made.append(_fits(
             request, "loonie_race", runner.lower().replace(" ", "-"), min(6, preset.pictures), budget=budget,
@@ -490,8 +504,35 @@ def race_plans(request: Request) -> list[FitPlan]:
     return made
 
 
+# First values, and what the released L0onie does at the start, on the picture whose course the official COIN gave us.
+FIRST_VALUES: dict[str, tuple[str, Fitting]] = {
+    "COIN, biases as COIN": ("coin", Fitting(coordinates="coin")),
+    "COIN, biases as PyTorch": ("torch", Fitting(coordinates="coin")),
+    "L0onie as released": ("coin", sparse(0.3, replace(RELEASED, dual_lr=DUAL[0.3]))),
+    "L0onie, weights not divided": ("coin", sparse(0.3, replace(RELEASED, dual_lr=DUAL[0.3], drop_rate=0.0))),
+    "L0onie, proxy of 16 bits": ("coin", sparse(0.3, replace(RELEASED, dual_lr=DUAL[0.3], proxy_bits=16))),
+}
+
+
+def first_value_plans(request: Request) -> list[FitPlan]:
+    """The first steps of the papers' own trainings, every pixel in every step, on kodim15: one record a variant."""
+    preset = PRESETS[request.preset]
+    made = []
+    for label, (start, fitting) in FIRST_VALUES.items():
+        gated = fitting.config["codec"] == "loonie"
+        own = PAPER if gated else REFERENCE
+        budget = replace(own, steps=preset.first, score_every=min(own.score_every, preset.first // 8), start=start)
+        made.append(_fits(
+            request, "first_values", label.lower().replace(",", "").replace(" ", "-"), 1,
+            pictures_of=request.pictures_of or "kodak/kodim15", budget=budget, fitting=fitting, more={"label": label},
+            architecture=Architecture.parse("10x40" if gated else "10x28"),
+        ))  # fmt: skip
+    return made
+
+
 STUDIES = {
     "coin": coin_plans,
+    "first_values": first_value_plans,
     "gallery": gallery_plans,
     "search": search_plans,
     "ingredients": ingredient_plans,

@@ -112,19 +112,26 @@ def positions_of(
     return torch.cat(seen)
 
 
-def initial_parameters(architecture: Architecture, seed: int) -> torch.Tensor:
-    """First values of one network, float32 ``(P,)``.
+def initial_parameters(architecture: Architecture, seed: int, biases: str = "torch") -> torch.Tensor:
+    """First values of one network, float32 ``(P,)``; the same seed gives the same values everywhere.
 
     Weights are uniform in +-1/n_in in the first layer and +-sqrt(6/inputs)/w0 after it (Sitzmann et al. 2020, sec.
-    3.2); biases are uniform in +-1/sqrt(inputs), the PyTorch default that COIN keeps. The same seed gives the same
-    values everywhere.
+    3.2).
+
+    Parameters
+    ----------
+    biases : {"torch", "coin"}
+        Uniform in +-1/sqrt(inputs), PyTorch's default, or in the range of the layer's weights, as the released COIN
+        draws them. PyTorch's are wider: 9 times in a layer of 28 inputs, which after ``w0 = 30`` spreads the phases
+        of the sines over more than a period.
     """
+    one_of("biases", biases, ("torch", "coin"))
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for layer, (out, inp) in enumerate(architecture.shapes):
         limit = 1 / inp if layer == 0 else math.sqrt(6 / inp) / architecture.w0
         parts.append((torch.rand(out * inp, generator=generator) * 2 - 1) * limit)
-        parts.append((torch.rand(out, generator=generator) * 2 - 1) / math.sqrt(inp))
+        parts.append((torch.rand(out, generator=generator) * 2 - 1) * (limit if biases == "coin" else inp**-0.5))
     return torch.cat(parts)
 
 

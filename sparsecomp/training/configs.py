@@ -1,12 +1,13 @@
 """Configurations of the trainings: frozen dataclasses whose fields are checked, and the budgets that codecs use.
 
 A configuration goes into a run record whole, so that two numbers with the same configuration were made with the same
-work. Budgets are counted in optimiser steps, never in seconds.
+work. Budgets are counted in optimiser steps, never in seconds. Fields that came later (`later`) are left out at their
+defaults, so that older records keep their names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sparsecomp.checks import in_range, multiple, one_of, require, whole
@@ -14,9 +15,14 @@ from sparsecomp.checks import in_range, multiple, one_of, require, whole
 OPTIMISERS = ("adam", "soap")
 SCHEDULES = ("constant", "cosine", "quadratic")
 QUANTISERS = ("noise", "straight_through", "none")
-STARTS = ("mean", "random")
+STARTS = ("mean", "torch", "coin")
 RATES = ("nonzeros", "positions", "file")
 GATES = ("median", "sampled", "none")
+
+
+def later(default: Any) -> Any:
+    """Make a field that records from before it do not have."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,10 @@ class FitBudget:
         Learning rate over the steps; "cosine" (half a period) and "quadratic" ((1 - t)^2) fall to 0 at the last step.
     warmup : int
         First steps over which the learning rate rises linearly, at least 0.
-    start : {"mean", "random"}
-        First values: as SIREN and COIN draw them ("random"), or the same with the last bias at the picture's mean
-        colour ("mean"), which saves the steps that would only learn that colour.
+    start : {"mean", "torch", "coin"}
+        First values, by how biases are drawn (`models.siren.initial_parameters`): "coin", as the released COIN;
+        "torch", PyTorch's default (records call it "random"); "mean", the same with the last bias at the picture's mean
+        colour, which saves the steps that would only learn that colour.
     score_every : int
         Steps between two scorings of the rounded, quantised reconstruction; the best state so scored is kept.
     """
@@ -50,7 +57,7 @@ class FitBudget:
     batch_pixels: int | None = 16384
     schedule: str = "cosine"
     warmup: int = 20
-    start: str = "mean"
+    start: str = field(default="mean", metadata={"written": {"torch": "random"}})
     score_every: int = 250
 
     def __post_init__(self) -> None:
@@ -91,6 +98,24 @@ class Sparsity:
     round_from : float
         Share of the steps, in (0, 1], after which weights are rounded instead of disturbed, steps stay, and what is
         over the budget is repaired.
+    repair : bool
+        Whether it is; otherwise, as in the released code, only what is within the budget by itself is kept, and at the
+        last step a repair comes to the aid of a fit that never was.
+    drop_rate : float
+        First weights are divided by ``1 - drop_rate``, in [0, 1). The released code's 0.5 is what its first gates,
+        ``log_alpha`` about 0, leave open: the network then begins at the scale that SIREN asks for. Without it each of
+        10 layers halves its input, and the last one hardly sees the position.
+    proxy_bits : int
+        Bits of an expected nonzero weight in the proxy that the descent follows, 16 or the released code's 32. What
+        the multiplier sees is counted at 16 either way.
+    limit : float
+        Weights are kept within plus or minus this, above 0; 3 in the released code, 0 for no limit.
+    gate_betas : tuple
+        Of the gates' Adam; PyTorch's default (0.9, 0.999) in the released code.
+    loss : {"mean", "sum"}
+        The distortion: mean squared error, as the released code, or its sum over all pixels and colours, as the paper
+        writes it. A sum is larger by 3 H W, so ``multiplier`` and ``dual_lr`` mean as much as with the mean when they
+        are larger by the same factor.
     """
 
     rate: str = "nonzeros"
@@ -105,6 +130,12 @@ class Sparsity:
     temperature: float = 2 / 3
     stretch: float = 0.1
     round_from: float = 0.8
+    repair: bool = later(True)
+    drop_rate: float = later(0.0)
+    proxy_bits: int = later(16)
+    limit: float = later(0.0)
+    gate_betas: tuple[float, float] = later((0.9, 0.99))
+    loss: str = later("mean")
 
     def __post_init__(self) -> None:
         one_of("rate", self.rate, RATES)
@@ -117,6 +148,13 @@ class Sparsity:
             in_range(name, getattr(self, name), 0, most, "(]")
         in_range("multiplier", self.multiplier, 0)
         in_range("log_alpha", self.log_alpha, -4, 4)
+        in_range("drop_rate", self.drop_rate, 0, 1, "[)")
+        one_of("proxy_bits", self.proxy_bits, (16, 32))
+        in_range("limit", self.limit, 0)
+        for beta in self.gate_betas:
+            in_range("gate_betas", beta, 0, 1, "[)")
+        one_of("loss", self.loss, ("mean", "sum"))
+        require(self.repair or self.rate != "file", "repair", "True where rate is 'file'", self.repair)
 
 
 # L0onie's, chosen on astronaut, coffee and motorcycle at 6,000 and 8,000 steps and 0.3 bpp.
@@ -297,7 +335,7 @@ class Pruning:
 FAST = FitBudget(steps=20_000, lr=2e-3)
 # COIN's own way (Dupont et al. 2021, and the released code): every pixel in every step, Adam at 2e-4, 50,000 steps.
 REFERENCE = FitBudget(
-    steps=50_000, lr=2e-4, optimiser="adam", batch_pixels=None, schedule="constant", warmup=0, start="random"
+    steps=50_000, lr=2e-4, optimiser="adam", batch_pixels=None, schedule="constant", warmup=0, start="coin"
 )
 # For a look in seconds.
 QUICK = FitBudget(steps=300, lr=2e-3, batch_pixels=4096, score_every=50)
@@ -325,5 +363,11 @@ def sparsity_at(rate: str, bpp: float, steps: int, **changes: Any) -> Sparsity:
 
 
 def as_dict(config: Any) -> dict:
-    """A configuration as plain JSON values."""
-    return {field.name: getattr(config, field.name) for field in fields(config)}
+    """A configuration as plain JSON values, as records have them."""
+    found = {}
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if not (one.metadata.get("later") and value == one.default):
+            value = one.metadata.get("written", {}).get(value, value)
+            found[one.name] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -93,9 +93,12 @@ class ConstrainedFit(Method):
         )
         self.nonzeros = torch.zeros(fits, dtype=torch.int64, device=device)
         self.best_rate, self.rate = torch.zeros_like(self.tau), torch.zeros_like(self.tau)
+        training.parameters /= 1 - sparsity.drop_rate
         for fit in range(fits):
             self._begin(fit)
-        self.extra = {"log_alpha": Adam(self.log_alpha, (0.9, 0.99)), "log_step": Adam(self.log_step, (0.95, 0.99))}
+        self.extra = {
+            "log_alpha": Adam(self.log_alpha, sparsity.gate_betas), "log_step": Adam(self.log_step, (0.95, 0.99))
+        }  # fmt: skip
         self.round_from = math.ceil(sparsity.round_from * training.steps)
 
     def _begin(self, fit: int) -> None:
@@ -138,11 +141,11 @@ class ConstrainedFit(Method):
         """
         probability = self._probability(log_alpha)
         if self.sparsity.rate == "nonzeros":
-            return BITS * probability.sum(1)
+            return self.sparsity.proxy_bits * probability.sum(1)
         open_, square = self._moments(theta, probability)
         where = self._where(open_)
         if self.sparsity.rate == "positions":
-            return (BITS * open_ + where).sum(1)
+            return (self.sparsity.proxy_bits * open_ + where).sum(1)
         each = 0.5 * torch.log2(2 * math.pi * math.e * square) - log_step / math.log(2)
         if self.sparsity.gates == "none" or self.sparsity.structured:
             where = 0 * where  # a neuron that goes takes its positions with it
@@ -195,11 +198,14 @@ class ConstrainedFit(Method):
             drawn = self._weights(*leaves)
             loss, gradient = training.gradient_at(drawn.detach())
             expected = self._proxy(*leaves) / self.area
-            total = (drawn * gradient).sum() + self.multipliers.weigh(expected - self.tau).sum()
+            weight = 3 * self.area[:, None] if sparsity.loss == "sum" else 1
+            total = (weight * drawn * gradient).sum() + self.multipliers.weigh(expected - self.tau).sum()
             gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
         rates = training.learning_rates()
         share = rates / training.budget.lr
         training.optimiser.step(training.parameters, gradients[0], rates)
+        if sparsity.limit:
+            training.parameters.clamp_(-sparsity.limit, sparsity.limit)
         if sparsity.gates != "none":
             self.extra["log_alpha"].step(self.log_alpha, gradients[1], sparsity.gate_lr * share)
             self.log_alpha.clamp_(-4, 4)  # the released code's bounds; beyond them a gate hardly moves
@@ -284,8 +290,9 @@ class ConstrainedFit(Method):
         shown, late = self._theta(), self.training.done >= self.round_from
         if self.sparsity.rate != "file":
             shown = shown.half().float()
-            for fit in range(len(shown)):
-                if late:
+            last = self.training.done >= self.training.steps
+            for fit, known in enumerate(self.training.fits):
+                if late and (self.sparsity.repair or (last and known.best == -math.inf)):
                     shown[fit] = self._within(fit, shown[fit])
             self.rate = self._counted(shown) / self.area
         else:
@@ -329,7 +336,9 @@ class ConstrainedFit(Method):
         """Start again with the gates, steps and multiplier of one fit."""
         training = self.training
         self._begin(index)
-        if training.fits[index].restarts[-1]["from"] == "best":
+        if training.fits[index].restarts[-1]["from"] == "new":
+            training.parameters[index] /= 1 - self.sparsity.drop_rate
+        else:
             # Those weights hold their gates: what the new gates take is given to them.
             training.parameters[index] /= self._open(self.log_alpha, drawn=False)[index].clamp(min=1e-2)
         if training.done >= self.round_from:

@@ -190,7 +190,8 @@ class SirenTraining(Training):
 
     def _first_values(self, index: int, seed: int) -> torch.Tensor:
         """Parameters ``(P,)`` that a fit begins with; the last ``n_out`` of them are the bias of the colours."""
-        parameters = initial_parameters(self.architecture, seed).to(self.device)
+        biases = "coin" if self.budget.start == "coin" else "torch"
+        parameters = initial_parameters(self.architecture, seed, biases).to(self.device)
         if self.budget.start == "mean":
             parameters[-self.architecture.n_out :] = self.targets[index].mean(1)
         return parameters
