@@ -28,7 +28,7 @@ WRONG = {  # one value of each field, and bounds that follow from another field 
                "loss": ["max"]},
     Descent: {"steps": [0], "batch": [0], "reduce": [0], "score_every": [0], "warmup": [-1], "crop": [6], "lr": [0],
               "weight_decay": [1], "lam": [math.inf], "finest": [1 / 257, 1 / 15], "coarsest": [1 / 65, 4.01],
-              "optimiser": ["soap"], "schedule": ["quadratic"], "quantiser": ["round"]},
+              "optimiser": ["soap"], "schedule": ["quadratic"], "quantiser": ["round"], "start": ["mean"]},
     CodeDescent: {"steps": [0], "codes": [0], "settle": [0], "score_every": [0], "batch": [9], "warmup": [-1],
                   "mse_steps": [-1], "crop": [96, 108], "lr": [1], "weight_decay": [1], "momentum": [0],
                   "optimiser": ["soap"], "schedule": ["quadratic"]},

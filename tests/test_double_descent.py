@@ -31,6 +31,7 @@ from sparsecomp.training.double_descent import (
 from sparsecomp.training.loop import run
 
 COFFEE = {"coffee": bundled()["coffee"][:64, :64]}
+FIRST = "encoder.conv1.weight"
 LAST = "encoder.conv3.weight"  # its filters are the channels of the latent
 DESCENT = Descent(steps=4, lr=0.02, warmup=0, batch=2, crop=16, reduce=1, schedule="constant")
 
@@ -115,6 +116,24 @@ def test_project_reaches_the_sparsity(first, kind, layers, coupled, sparsity, ra
         assert found.radius is None
 
 
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("kind", ["l1inf", "bilevel_l1inf"])
+def test_project_empties_taps_where_they_are_the_groups(first, kind, radius):
+    found, weights = project(first, Constraint(kind, 0.7, radius=radius, grouping="taps")), weights_of(first)
+    assert found.sparsity == pytest.approx(0.7, abs=0.02)
+    empty = 0
+    for name, weight in found.weights.items():
+        taps = weights[name].flatten(1).T.contiguous()
+        eta = found.radius * ball_norm(taps, kind) if radius == "per_layer" else found.radius
+        torch.testing.assert_close(weight.flatten(1).T, PROJECTIONS[kind](taps, eta), atol=1e-6, rtol=1e-5)
+        assert torch.equal(found.masks[name], weight != 0)
+        empty += int((weight == 0).all(0).sum())
+    filters = project(first, Constraint(kind, 0.7, radius=radius))
+    assert empty > sum(int((w == 0).all(0).sum()) for w in filters.weights.values())
+    with pytest.raises(ValueError, match="grouping must be filters where they are coupled or go first, got 'taps'"):
+        Constraint(kind, 0.7, coupled=True, grouping="taps")
+
+
 @pytest.mark.parametrize("kind", ["magnitude", "random"])
 @settings(max_examples=8)
 @given(sparsity=st.floats(0, 0.999), seed=seeds)
@@ -168,6 +187,10 @@ def test_second_start_is_masked(trained, restart):
     constraint = Constraint("bilevel_l11", 0.8, layers="all", restart=restart)
     projected, before = project(trained, constraint), state(trained)
     made, again, seeded = (second_start(trained, projected, constraint, seed) for seed in (7, 7, 8))
+    if restart == "rewind":
+        drawn_by_torch = SparseCAE(trained.shape, 7, "torch").encoder.conv1.weight * projected.masks[FIRST]
+        papers = second_start(trained, projected, constraint, 7, start="torch")
+        assert torch.equal(papers.encoder.conv1.weight, drawn_by_torch)
     begun, found, other = SparseCAE(trained.shape, 7).state_dict(), state(made), seeded.state_dict()
     assert made.shape == trained.shape and all(torch.equal(t, found[n]) for n, t in again.state_dict().items())
     for name, tensor in found.items():

@@ -55,6 +55,19 @@ def test_sparse_cae_seeds_turn_the_weights_and_not_the_function():
         assert not torch.allclose(a, b, atol=1e-3), name
 
 
+@torch.no_grad()
+def test_sparse_cae_may_begin_as_the_papers_does():
+    """PyTorch's own first values: uniform in +-1/sqrt(inputs), and none is zero."""
+    one, other = (SparseCAE(Shape(48), seed, start="torch") for seed in (0, 1))
+    for model in (one, other):
+        for layer in (model.encoder.conv1, model.encoder.blocks[1].conv2, model.encoder.conv3):
+            bound = layer.weight[0].numel() ** -0.5
+            assert 0.98 * bound < float(layer.weight.abs().max()) <= bound and layer.weight.all()
+    assert not torch.equal(one.encoder.conv1.weight, other.encoder.conv1.weight)
+    with pytest.raises(ValueError, match="start must be one of dct, torch, got 'zeros'"):
+        SparseCAE(Shape(48), 0, start="zeros")
+
+
 @pytest.mark.parametrize(
     ("wrong", "value"), [("width", 7), ("width", 520), ("latent", 0), ("latent", 257), ("encoder_width", 7)]
 )

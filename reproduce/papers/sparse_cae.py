@@ -183,11 +183,12 @@ class DescentPlan(ModelPlan):
         found: dict = {}
         masks = None
         if self.first is None or self.constraint is None:
-            model = SparseCAE(self.shape, self.seed)
+            model = SparseCAE(self.shape, self.seed, self.descent.start)
         else:
             first = _network(pretrained.load(self.first))
             projected = project(first, self.constraint, self.seed)
-            model, masks = second_start(first, projected, self.constraint, self.seed), projected.masks
+            model = second_start(first, projected, self.constraint, self.seed, self.descent.start)
+            masks = projected.masks
             found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
         training = CaeTraining(
             model, pictures(self.train_on), pictures(self.validate_on, self.scored), self.descent, seed=self.seed,

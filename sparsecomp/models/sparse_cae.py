@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparsecomp.checks import multiple, whole
+from sparsecomp.checks import multiple, one_of, whole
 
 SCALE = 4  # pixels of the picture, along one side, for one place of the latent
 MARGIN = 12  # places of the latent; neither encoder nor decoder looks farther than that
 MAX_WIDTH, MAX_LATENT = 512, 256
+STARTS = ("dct", "torch")
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,26 @@ class Decoder(nn.Module):
 
 
 class SparseCAE(nn.Module):
-    """Encoder and decoder. The quantiser and the prior stand in `coding.latents`; sparsity comes from outside."""
+    """Encoder and decoder. The quantiser and the prior stand in `coding.latents`; sparsity comes from outside.
 
-    def __init__(self, shape: Shape, seed: int = 0) -> None:
+    Parameters
+    ----------
+    shape : Shape
+    seed : int
+        Of the first values.
+    start : {"dct", "torch"}
+        First values: a transform codec's (`first_values`), or PyTorch's own, which are the paper's.
+    """
+
+    def __init__(self, shape: Shape, seed: int = 0, start: str = "dct") -> None:
         super().__init__()
+        one_of("start", start, STARTS)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)  # the first values of all layers; nothing else is drawn from it
             self.encoder, self.decoder = Encoder(shape), Decoder(shape)
             self.shape = shape
-            first_values(self)
+            if start == "dct":
+                first_values(self)
 
 
 SLOPE = 0.01  # of PyTorch's leaky ReLU

@@ -197,6 +197,8 @@ class Descent:
         Delta^2.
     score_every : int
         Steps between two scorings on validation pictures.
+    start : {"dct", "torch"}
+        First values of the network (`models.sparse_cae.SparseCAE`).
     """
 
     steps: int
@@ -213,9 +215,11 @@ class Descent:
     coarsest: float = 1 / 64
     lam: float = 0.4
     score_every: int = 500
+    start: str = later("dct")
 
     def __post_init__(self) -> None:
         _check_descent(self, schedules=("constant", "cosine"), least_crop=4, crops_of=4)
+        one_of("start", self.start, ("dct", "torch"))
         whole("reduce", self.reduce, 1)
         in_range("lam", self.lam, 0)
         in_range("coarsest", self.coarsest, 1 / 256, 4)

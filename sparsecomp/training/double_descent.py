@@ -8,7 +8,8 @@
 
 As printed, the second descent begins from W_init itself: pruned weights would keep their first values, and nothing
 would be sparse. Groups are output filters: the first dimension of a convolution's weight, the second of a transposed
-one's. A filter that the projection sends to zero loses its bias, too.
+one's. A filter that the projection sends to zero loses its bias, too. (The released l1,inf has other groups: what all
+filters read at one place of one input channel, `Constraint.grouping`.)
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from sparsecomp.checks import in_range, require
 from sparsecomp.models.sparse_cae import Encoder, SparseCAE
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
 from sparsecomp.training.autoencoder import Masks
+from sparsecomp.training.configs import later
 
 CONSTRAINTS = (*PROJECTIONS, "magnitude", "random")
 LAYERS = ("encoder", "all")
 RESTARTS = ("rewind", "random", "trained")
 RADII = ("common", "per_layer")
+GROUPINGS = ("filters", "taps")
 LATENT = "encoder.conv3.weight"
 
 
@@ -56,6 +59,10 @@ class Constraint:
     restart : {"rewind", "random", "trained"}
         What the second descent begins with, masked: the first descent's first values, those of another seed, or what
         the projection left of the trained weights.
+    grouping : {"filters", "taps"}
+        What a projection takes for a group: an output filter, or an input tap, which is what all filters read at one
+        place of one input channel. The released l1,inf has taps. A tap that is zero everywhere takes no filter with it,
+        so surgery finds less to remove.
     """
 
     kind: str = "bilevel_l11"
@@ -65,13 +72,18 @@ class Constraint:
     coupled: bool = False
     filters: float = 0.0
     restart: str = "rewind"
+    grouping: str = later("filters")
 
     def __post_init__(self) -> None:
         coupled, radius = ("coupled", (False, True)), ("radius", RADII)
-        for name, known in (("kind", CONSTRAINTS), ("layers", LAYERS), radius, coupled, ("restart", RESTARTS)):
+        kind, grouping = ("kind", CONSTRAINTS), ("grouping", GROUPINGS)
+        for name, known in (kind, ("layers", LAYERS), radius, coupled, ("restart", RESTARTS), grouping):
             value = getattr(self, name)
             require(value in known, name, f"one of {', '.join(map(str, known))}", value)
         in_range("sparsity", self.sparsity, 0, 1, "[)")
+        whole = self.coupled or self.filters
+        require(not whole or self.grouping == "filters", "grouping", "filters where they are coupled or go first",
+                self.grouping)  # fmt: skip
         require(0 <= self.filters <= self.sparsity, "filters", f"in [0, sparsity={self.sparsity:g}]", self.filters)
 
 
@@ -156,6 +168,9 @@ def project(model: SparseCAE, constraint: Constraint, seed: int = 0) -> Projecte
     named = {name: p.detach() for name, p in model.named_parameters()}
     groups = groups_of(model, constraint.layers, constraint.coupled)
     matrices = [group.matrix(named) for group in groups]
+    taps = constraint.grouping == "taps"
+    if taps:
+        matrices = [matrix.T.contiguous() for matrix in matrices]
     if constraint.filters:
         matrices = _without_filters(matrices, groups, constraint.filters)
     radius = None
@@ -168,7 +183,7 @@ def project(model: SparseCAE, constraint: Constraint, seed: int = 0) -> Projecte
         projected = _control(matrices, constraint, seed)
     weights: dict[str, torch.Tensor] = {}
     for group, matrix in zip(groups, projected, strict=True):
-        weights |= group.split(matrix, named)
+        weights |= group.split(matrix.T if taps else matrix, named)
     masks = {name: weight != 0 for name, weight in weights.items()}
     zeros = sum(int((~mask).sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
     for group in groups:
@@ -200,7 +215,9 @@ def _control(matrices: list[torch.Tensor], constraint: Constraint, seed: int) ->
     return [m * part.view_as(m) for m, part in zip(matrices, kept.split(sizes), strict=True)]
 
 
-def second_start(first: SparseCAE, projected: Projected, constraint: Constraint, seed: int) -> SparseCAE:
+def second_start(
+    first: SparseCAE, projected: Projected, constraint: Constraint, seed: int, start: str = "dct"
+) -> SparseCAE:
     """The network that the second descent begins with; its masked weights are zero.
 
     Parameters
@@ -209,12 +226,14 @@ def second_start(first: SparseCAE, projected: Projected, constraint: Constraint,
         As the first descent left it.
     seed : int
         The seed whose first values ``first`` began with.
+    start : {"dct", "torch"}
+        And how they were drawn.
     """
     if constraint.restart == "trained":
         model = SparseCAE(first.shape)
         model.load_state_dict(first.state_dict() | projected.weights)
     else:
-        model = SparseCAE(first.shape, seed if constraint.restart == "rewind" else seed + 1_000_003)
+        model = SparseCAE(first.shape, seed if constraint.restart == "rewind" else seed + 1_000_003, start)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in projected.masks:
