@@ -61,7 +61,7 @@ FIT = FitBudget(steps=24, lr=2e-3, batch_pixels=256, warmup=3, score_every=8)
 FITS: dict[str, tuple[str, FitBudget, dict]] = {
     "soap": ("dense", FIT, {}),
     "adam, constant, random start, every pixel": (
-        "dense", replace(FIT, optimiser="adam", schedule="constant", start="random", batch_pixels=None, warmup=0), {}),
+        "dense", replace(FIT, optimiser="adam", schedule="constant", start="torch", batch_pixels=None, warmup=0), {}),
     "quadratic": ("dense", replace(FIT, schedule="quadratic"), {}),
     "coin coordinates": ("dense", FIT, {"coordinates": "coin"}),
     "collapse": ("dense", FitBudget(330, 0.9, "adam", 256, "constant", score_every=30), {}),

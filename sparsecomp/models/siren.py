@@ -131,7 +131,8 @@ def initial_parameters(architecture: Architecture, seed: int, biases: str = "tor
     for layer, (out, inp) in enumerate(architecture.shapes):
         limit = 1 / inp if layer == 0 else math.sqrt(6 / inp) / architecture.w0
         parts.append((torch.rand(out * inp, generator=generator) * 2 - 1) * limit)
-        parts.append((torch.rand(out, generator=generator) * 2 - 1) * (limit if biases == "coin" else inp**-0.5))
+        drawn = torch.rand(out, generator=generator) * 2 - 1
+        parts.append(drawn * limit if biases == "coin" else drawn / math.sqrt(inp))
     return torch.cat(parts)
 
 

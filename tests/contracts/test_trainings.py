@@ -94,7 +94,7 @@ def code(
 TRAININGS: dict[str, Callable[..., Training]] = {
     "coin": siren,
     "coin adam every pixel": functools.partial(
-        siren, budget=replace(ADAM, batch_pixels=None, start="random"), coordinates="coin"
+        siren, budget=replace(ADAM, batch_pixels=None, start="torch"), coordinates="coin"
     ),
     "coin soap pytorch": functools.partial(siren, backend="torch", budget=replace(FIT, schedule="quadratic")),
     "coin collapse": functools.partial(siren, budget=FitBudget(420, 0.9, "adam", 256, "constant", score_every=30)),
@@ -275,9 +275,13 @@ def with_another(make: Callable[..., Training], option: str, config: object, fie
         others = [not value]
     elif isinstance(value, str):
         others = ["adam", "muon", "soap", "constant", "cosine", "random", "mean", "median", "sampled", "nonzeros",
-                  "file", "none", "noise", "top_l", "released", "per_code", "data_set", "norm", "square"]  # fmt: skip
+                  "file", "none", "noise", "top_l", "released", "per_code", "data_set", "norm", "square", "sum",
+                  "torch"]  # fmt: skip
+    elif isinstance(value, tuple):
+        others = [tuple(part / 2 for part in value)]
     else:
-        others = [256] if value is None else [value + 1, value - 1, value + 8, value - 8, value / 2, 2 * value]
+        moved = [] if value is None else [value + 1, value - 1, value + 8, value - 8, value / 2, 2 * value, value + 0.5]
+        others = moved or [256]
     for other in others:
         if other != value and isinstance(value, type(None) | type(other)):
             with contextlib.suppress(ValueError):
@@ -306,6 +310,7 @@ def test_identity_changes_with_everything_that_decides_the_result(make):
         if is_dataclass(config):
             fixed = {"n_out", "encoder_width"}
             fixed |= {"rate"} if getattr(config, "gates", "") == "none" else set()
+            fixed |= {"repair"} if getattr(config, "rate", "") == "file" else set()
             fixed |= {"width"} if options.get("masks") else set()  # which would not fit
             found += [with_another(make, name, config, f.name) for f in fields(config) if f.name not in fixed]
     identities = [json.dumps(training.identity) for training in found]
