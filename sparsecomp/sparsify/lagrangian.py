@@ -70,4 +70,4 @@ class Multipliers:
         """One step of dual ascent with the measured ``g (B,)`` of every fit; at most 0 means that it holds."""
         self.value.add_(self.lr * violation).clamp_(min=0)
         if self.restarts:
-            self.value[violation <= 0] = 0
+            self.value.masked_fill_(violation <= 0, 0.0)

@@ -65,7 +65,7 @@ class CaeTraining(Training):
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device = seed, torch.device(device)
-        self.pictures = [reduced(p, descent.reduce) for p in pictures.values()]
+        self.pictures = [reduced(p, descent.reduce).to(self.device) for p in pictures.values()]
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
         check_pictures(dict(zip(pictures, self.pictures, strict=True)), validation, descent.crop)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
@@ -89,12 +89,12 @@ class CaeTraining(Training):
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def step(self) -> float:
-        """Take one step; return the loss before it. `FloatingPointError` if it is no longer a finite number."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
-        x, delta = self._crops(generator), self._deltas(generator)
+    def step(self) -> torch.Tensor:
+        """Take one step; return the loss before it."""
+        host, there = generators(self.seed * 1_000_003 + self.done, self.device)
+        x, delta = self._crops(host), self._deltas(there)
         z = self.model.encoder(x)
-        noise = torch.rand(z.shape, generator=generator).to(self.device) - 0.5
+        noise = torch.rand(z.shape, generator=there, device=self.device) - 0.5
         received, rated = self._quantised(z, noise, delta)
         loss = F.huber_loss(self.model.decoder(received), x)
         if rated is not None:
@@ -105,7 +105,7 @@ class CaeTraining(Training):
         lr = rate_at(descent.lr, self.done, descent.steps, warmup=descent.warmup, schedule=descent.schedule)
         self.optimiser.step(dict(zip(named, gradients, strict=True)), lr, self.done + 1)
         self.done += 1
-        return finite(loss, self.done)
+        return loss.detach()
 
     def _crops(self, generator: torch.Generator) -> torch.Tensor:
         """``(batch, 3, crop, crop)`` in [0, 1] from random pictures, places and flips."""
@@ -115,14 +115,14 @@ class CaeTraining(Training):
             top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in picture.shape[:2])
             crop = picture[top : top + side, left : left + side]
             crops.append(crop.flip(1) if torch.rand((), generator=generator) < 0.5 else crop)
-        x = torch.stack(crops).permute(0, 3, 1, 2).to(self.device)
+        x = torch.stack(crops).permute(0, 3, 1, 2)
         return (x.float() / 255).contiguous(memory_format=torch.channels_last)
 
     def _deltas(self, generator: torch.Generator) -> torch.Tensor:
         """Steps ``(batch, 1, 1, 1)``, log-uniform."""
         low, high = math.log(self.descent.finest), math.log(self.descent.coarsest)
-        drawn = torch.rand(self.descent.batch, 1, 1, 1, generator=generator)
-        return (low + (high - low) * drawn).exp().to(self.device)
+        drawn = torch.rand(self.descent.batch, 1, 1, 1, generator=generator, device=self.device)
+        return (low + (high - low) * drawn).exp()
 
     def _quantised(
         self, z: torch.Tensor, noise: torch.Tensor, delta: torch.Tensor
@@ -161,7 +161,7 @@ class CaeTraining(Training):
         """How often the latents of the training pictures fall into each cell (`coding.latents`): ``(C, 512)``."""
         total = torch.zeros(self.model.shape.latent, latents.CELLS, dtype=torch.long)
         for picture in self.pictures:
-            z = self.model.encoder(to_input(picture.numpy(), SCALE, self.device))
+            z = self.model.encoder(to_input(picture.cpu().numpy(), SCALE, self.device))
             cells = latents.cells_of(z)[0].flatten(1).cpu()
             total += torch.stack([torch.bincount(c, minlength=latents.CELLS) for c in cells])
         return total
@@ -184,9 +184,7 @@ def reduced(picture: np.ndarray, by: int) -> torch.Tensor:
     return torch.from_numpy(np.rint(cells.mean((1, 3))).astype(np.uint8))
 
 
-def finite(loss: torch.Tensor, done: int) -> float:
-    """The loss as a number; `FloatingPointError` if it is none."""
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} at step {done}: the learning rate is too high")
-    return value
+def generators(seed: int, device: torch.device) -> tuple[torch.Generator, torch.Generator]:
+    """What a step draws from: places of crops on the host, noise on the device. On a CPU they are one generator."""
+    host = torch.Generator().manual_seed(seed)
+    return host, host if device.type == "cpu" else torch.Generator(device).manual_seed(seed)

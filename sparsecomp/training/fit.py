@@ -27,7 +27,7 @@ from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.training import kernel
 from sparsecomp.training.configs import FitBudget, as_dict
 from sparsecomp.training.loop import Training, run
-from sparsecomp.training.optimisers import Adam, Soap, rate_at
+from sparsecomp.training.optimisers import Adam, Soap, column, rate_at
 
 SAME_ORDER = 10  # epochs that share one drawn order of pixels: drawing and gathering cost about as much as two steps
 
@@ -140,6 +140,8 @@ class SirenTraining(Training):
         Makes the `Method` from this object.
     """
 
+    mends_itself = True  # a fit that has run away is restarted at the next scoring
+
     def __init__(
         self,
         pictures: Sequence[np.ndarray],
@@ -198,11 +200,11 @@ class SirenTraining(Training):
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def step(self) -> float:
+    def step(self) -> torch.Tensor:
         """Take one step with every fit; return the mean loss of the batch before it."""
         loss = self.method.step()
         self.done += 1
-        return float(loss.mean())
+        return loss.mean()
 
     def gradient_at(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss ``(B,)`` and gradient ``(B, P)`` of networks with these weights, at the pixels of this step."""
@@ -216,7 +218,7 @@ class SirenTraining(Training):
                     schedule=budget.schedule)
             for fit in self.fits
         ]  # fmt: skip
-        return torch.tensor(rates, device=self.device)[:, None]
+        return column(rates, self.device)
 
     def _pixels(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Positions and colours of this step: every pixel, or the next slice of a stratified order."""
@@ -335,7 +337,9 @@ def stratified_order(
     cell = torch.arange(rows * cols, device=device)
     y = (cell // cols) * side + turn // side
     x = (cell % cols) * side + turn % side
-    return (y * width + x)[(y < height) & (x < width)]
+    inside = ((y < height) & (x < width)).flatten()
+    first = (~inside).to(torch.uint8).argsort(stable=True)[: height * width]  # a mask would wait to know its length
+    return (y * width + x).flatten()[first]
 
 
 def fit(

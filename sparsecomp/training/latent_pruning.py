@@ -29,7 +29,7 @@ from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
-from sparsecomp.training.autoencoder import check_pictures, finite
+from sparsecomp.training.autoencoder import check_pictures, generators
 from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, Plateau, rate_at
@@ -84,7 +84,7 @@ class CodeTraining(Training):
         ``[step, primal, dual, share of zeros]`` after each of ADMM's updates (`Admm.update`); zeros of the codes of all
         crops, not of Z.
     skipped : int
-        Steps whose gradient was not finite, and which were left out: one crop is not to end a training of hours.
+        Steps whose gradient was not finite, and which changed nothing: one crop is not to end a training of hours.
 
     Raises
     ------
@@ -124,10 +124,10 @@ class CodeTraining(Training):
             named |= {PRIOR + name: p for name, p in self.prior.named_parameters()}
         self.optimiser = NamedOptimiser(named, descent.optimiser, weight_decay=descent.weight_decay)
         self.pictures, self.validation = list(pictures.values()), list(validation.values())
-        self.crops = self._drawn_crops()
+        self.crops = self._drawn_crops().to(self.device)
         self.admm = self._admm()
         self.residuals: list[list[float]] = []
-        self.skipped = 0
+        self._skipped = torch.zeros((), dtype=torch.int64, device=self.device)
         self.batches = descent.codes // descent.batch  # of an epoch
         self.plateau = Plateau(self.batches)
         self.identity = {
@@ -160,23 +160,17 @@ class CodeTraining(Training):
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def step(self) -> float:
-        """Take one step, and ADMM's updates where they are due; return the loss before it.
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss is no longer a finite number.
-        """
+    def step(self) -> torch.Tensor:
+        """Take one step, and ADMM's updates where they are due; return the loss before it."""
         self.model.train()
         if self.done >= self.descent.settle:
             for layer in self.normalisations:
                 layer.eval()
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
+        _, generator = generators(self.seed * 1_000_003 + self.done, self.device)
         which = self._which()
         x = self._input(which)
         z = self.model.encoder(x)
-        code = stochastic_round(z, torch.rand(z.shape, generator=generator).to(self.device))
+        code = stochastic_round(z, torch.rand(z.shape, generator=generator, device=self.device))
         reconstruction = self.model.decoder(code)
         if self.done < self.descent.mse_steps:
             loss = 1e5 * (reconstruction - x).square().mean()
@@ -185,33 +179,34 @@ class CodeTraining(Training):
             if self.admm is not None:
                 loss = loss + self._penalty(code, which)
         if self.prior is not None:
-            noise = torch.rand(z.shape, generator=generator).to(self.device) - 0.5
+            noise = torch.rand(z.shape, generator=generator, device=self.device) - 0.5
             loss = loss + self.lam * self.prior.bits(code, noise).sum() / (len(x) * x[0, 0].numel())
         named = self.optimiser.named
         gradients = torch.autograd.grad(loss, list(named.values()))
-        if all(bool(gradient.isfinite().all()) for gradient in gradients):
-            self.optimiser.step(dict(zip(named, gradients, strict=True)), self._rate(), self.done + 1)
-        else:
-            self.skipped += 1
+        sound = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+        self.optimiser.step(dict(zip(named, gradients, strict=True)), self._rate(), self.done + 1, allowed=sound)
+        self._skipped += ~sound
         self.done += 1
-        self.plateau.add(float(loss.detach()), self.done)
+        if self.descent.schedule == "plateau":
+            self.plateau.add(loss.detach().double(), self.done)
         if self.pruning is not None and self.done % self.pruning.interval == 0:
             self._prune()
-        return finite(loss, self.done)
+        return loss.detach()
 
     def _which(self) -> torch.Tensor:
         """The crops of this step; once through all that fill batches, in a new order, is an epoch."""
         epoch, batch = divmod(self.done, self.batches)
-        order = torch.Generator().manual_seed(self.seed * 7_368_787 + epoch)
-        return torch.randperm(self.descent.codes, generator=order)[batch :: self.batches][: self.descent.batch]
+        _, order = generators(self.seed * 7_368_787 + epoch, self.device)
+        drawn = torch.randperm(self.descent.codes, generator=order, device=self.device)
+        return drawn[batch :: self.batches][: self.descent.batch]
 
     def _input(self, which: torch.Tensor | slice) -> torch.Tensor:
-        x = self.crops[which].to(self.device).float() / 255
+        x = self.crops[which].float() / 255
         return x.contiguous(memory_format=torch.channels_last)
 
     def _penalty(self, code: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         assert self.pruning is not None and self.admm is not None  # the caller asks only where codes are pruned
-        of = which.to(self.device) if self.pruning.state == "per_code" else torch.zeros_like(which).to(self.device)
+        of = which if self.pruning.state == "per_code" else torch.zeros_like(which)
         if self.pruning.penalty == "norm":
             return self.admm.penalty_norm(code, of)
         return self.admm.penalty(code, of).mean()
@@ -221,7 +216,7 @@ class CodeTraining(Training):
         """ADMM's updates of Z and U, with the codes of all crops as they are in use."""
         assert self.pruning is not None and self.admm is not None
         self.model.eval()
-        parts = torch.arange(len(self.crops)).split(16)
+        parts = torch.arange(len(self.crops), device=self.device).split(16)
         codes = torch.cat([self.model.encoder(self._input(part)).round() for part in parts])
         zeros = float(codes.eq(0).float().mean())
         if self.pruning.state == "data_set":
@@ -278,13 +273,22 @@ class CodeTraining(Training):
         return super().plain() | own
 
     @property
+    def skipped(self) -> int:
+        """How many steps changed nothing, for want of a finite gradient."""
+        return int(self._skipped)
+
+    @skipped.setter
+    def skipped(self, value: int) -> None:
+        self._skipped.fill_(value)
+
+    @property
     def plateau_state(self) -> dict:
         """What the schedule "plateau" knows."""
-        return vars(self.plateau)
+        return vars(self.plateau) | {"total": float(self.plateau.total)}
 
     @plateau_state.setter
     def plateau_state(self, values: dict) -> None:
-        vars(self.plateau).update(values)
+        vars(self.plateau).update(values | {"total": torch.tensor(values["total"], dtype=torch.float64)})
 
 
 def entropy_of(code: torch.Tensor) -> float:

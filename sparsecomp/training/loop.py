@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -47,19 +48,26 @@ class Training(ABC):
         Step, loss and scores of every scoring; the loop appends to it.
     seconds : float
         Wall-clock time of all calls of the loop.
+    mends_itself : bool
+        Whether it continues after a loss that is not finite. If not, the loop ends it with a `FloatingPointError`,
+        before a checkpoint could keep such a state.
     """
 
     steps: int
     score_every: int
     identity: dict
+    mends_itself = False
 
     def __init__(self) -> None:
         self.done, self.seconds = 0, 0.0
         self.history: list[dict] = []
 
     @abstractmethod
-    def step(self) -> float:
-        """Take one step of the optimiser, add 1 to `done`, and return the loss before it."""
+    def step(self) -> torch.Tensor:
+        """Take one step of the optimiser, add 1 to `done`, and return the loss before it.
+
+        The loss is a tensor of no dimension that nobody reads but at a scoring: to read it is to wait for the device.
+        """
 
     @abstractmethod
     def score(self) -> dict:
@@ -150,8 +158,9 @@ def run(
         loss = training.step()
         last = training.done == training.steps
         if last or training.done % training.score_every == 0:
+            value = read(training, loss)
             scores = training.score()
-            training.history.append({"step": training.done, "loss": loss} | scores)
+            training.history.append({"step": training.done, "loss": value} | scores)
             training.seconds = before + time.perf_counter() - begun
             if on_score is not None:
                 on_score(training.done, scores)
@@ -163,6 +172,7 @@ def run(
             continue
         out_of_time = max_seconds is not None and now - begun >= max_seconds
         if out_of_time or now - saved >= CHECKPOINT_SECONDS:
+            read(training, loss)
             training.save(checkpoint)
             saved = now
         if out_of_time:
@@ -170,6 +180,14 @@ def run(
     if checkpoint is not None:
         training.save(checkpoint)
     return training
+
+
+def read(training: Training, loss: torch.Tensor) -> float:
+    """The loss as a number; `FloatingPointError` if it is not finite and the training cannot mend that."""
+    value = float(loss)
+    if not math.isfinite(value) and not training.mends_itself:
+        raise FloatingPointError(f"the loss is {value} at step {training.done}: the learning rate is too high")
+    return value
 
 
 def hash_of(tensors: dict[str, torch.Tensor]) -> str:

@@ -8,7 +8,7 @@ back to the same bits, and reset for one fit alone (`reset`) without touching it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -59,10 +59,24 @@ def adam_moments(
 # Batches of small networks --------------------------------------------------------------------------------------------
 
 
+def column(values: Sequence[float], device: str | torch.device) -> torch.Tensor:
+    """Numbers of the host as ``(B, 1)`` on a device, filled in there: to copy a tensor would wait for the device."""
+    if len(set(values)) == 1:
+        return torch.full((len(values), 1), float(values[0]), device=device)
+    return torch.cat([torch.full((1, 1), float(value), device=device) for value in values])
+
+
 class BatchOptimiser:
-    """What the optimisers of batches share: their state, and how one fit's part of it is forgotten."""
+    """What the optimisers of batches share: their state, and how one fit's part of it is forgotten.
+
+    The clock counts the steps of each fit. It stays on the host, which decides by it what is due.
+    """
 
     state: Tensors
+
+    def tick(self) -> list[int]:
+        """Count a step of every fit; return how many each has taken."""
+        return self.state["clock"].add_(1).flatten().int().tolist()
 
     def reset(self, fit: int) -> None:
         """Forget everything about one fit."""
@@ -83,7 +97,7 @@ class Adam(BatchOptimiser):
 
     def step(self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor) -> None:
         """Update ``parameters (B, P)`` in place from ``gradient (B, P)`` with the learning rates ``lr (B, 1)``."""
-        clock = self.state["clock"].add_(1).to(parameters.device)
+        clock = column(self.tick(), parameters.device)
         mean, root = adam_moments(self.state["m"], self.state["v"], gradient, clock, self.betas)
         parameters.sub_(lr * mean / root)
 
@@ -136,20 +150,21 @@ class Soap(BatchOptimiser):
         On a CPU each fit is worked on by itself: the last bits of a matrix product depend on the batch, and a fit is to
         be the same whatever stands beside it. They depend on the number of threads too: see `fit.one_thread_of_torch`.
         """
+        ages = self.tick()
         if parameters.device.type != "cpu":
-            self._step(parameters, gradient, lr, self.state)
+            self._step(parameters, gradient, lr, self.state, ages)
             return
-        for fit in range(len(parameters)):
-            part = slice(fit, fit + 1)
+        for part in (slice(fit, fit + 1) for fit in range(len(parameters))):
             state = {name: tensor[part] for name, tensor in self.state.items()}
-            self._step(parameters[part], gradient[part], lr[part], state)
+            self._step(parameters[part], gradient[part], lr[part], state, ages[part])
 
     def _step(
-        self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor, state: dict[str, torch.Tensor]
+        self, parameters: torch.Tensor, gradient: torch.Tensor, lr: torch.Tensor, state: Tensors, ages: list[int]
     ) -> None:
         b1, b2 = self.betas
-        ages = state["clock"].add_(1).flatten().int().tolist()
-        clock = state["clock"].to(parameters.device)
+        clock = column(ages, parameters.device)
+        # Fits of one age turn their bases together: all of them, but for a batch in which one was restarted.
+        together = [slice(None)] if len(set(ages)) == 1 else [slice(fit, fit + 1) for fit in range(len(ages))]
         into, out_of = layers(self.architecture, parameters), layers(self.architecture, gradient)
         taken = (clock - 1).clamp_(min=1).view(-1, 1, 1, 1)  # the first gradient moved nothing and is not counted
         moving = (clock > 1).float() * lr
@@ -159,8 +174,8 @@ class Soap(BatchOptimiser):
             g = torch.stack([torch.cat(out_of[layer], 2) for layer in group], 1)  # (B, layers, out, in + 1)
             left.lerp_(g @ g.mT, 1 - self.covariance_beta)
             right.lerp_(g.mT @ g, 1 - self.covariance_beta)
-            for age in set(ages):
-                fits = [fit for fit, a in enumerate(ages) if a == age]
+            for fits in together:
+                age = ages[fits][0]
                 if age == 1:
                     basis_left[fits] = torch.linalg.eigh(left[fits])[1]
                     basis_right[fits] = torch.linalg.eigh(right[fits])[1]
@@ -226,28 +241,63 @@ class NamedOptimiser:
         return {name: p.detach() for name, p in self.named.items()} | m | v
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, torch.Tensor | None], lr: float, clock: int) -> None:
-        """Take step number ``clock`` (from 1) with the learning rate ``lr``. A gradient of None moves nothing."""
-        beta, muon = 0.9, self.kind == "muon"
+    def step(
+        self,
+        gradients: Mapping[str, torch.Tensor | None],
+        lr: float,
+        clock: int,
+        allowed: torch.Tensor | None = None,
+    ) -> None:
+        """Take step number ``clock`` (from 1) with the learning rate ``lr``. A gradient of None moves nothing.
+
+        ``allowed``, a truth value on the device, may forbid the step: then nothing changes, and nobody waits to know.
+        """
+        muon = self.kind == "muon"
+        beta = _if(allowed, 0.9, 1.0)
+        rest: dict[bool, Tensors] = {False: {}, True: {}}  # those of a prior apart
         for name, parameter in self.named.items():
             gradient, of_prior, mask = gradients[name], name.startswith(PRIOR), self.masks.get(name)
             if gradient is None:
                 continue
+            if allowed is not None:
+                gradient = torch.where(allowed, gradient, 0.0)
             if not of_prior:
-                gradient = gradient + self.weight_decay * parameter
+                gradient = gradient + _if(allowed, self.weight_decay, 0.0) * parameter
             gradient = gradient if mask is None else gradient * mask
             if muon and parameter.dim() == 4:
                 m = self.m[name].mul_(beta).add_(gradient)
-                update, rate = orthogonal_filters(gradient + beta * m, transposed=".up" in name), lr
+                update = orthogonal_filters(gradient + 0.9 * m, transposed=".up" in name)
                 update = update if mask is None else update * mask  # orthogonalised, a masked entry is no longer zero
+                parameter.sub_(_if(allowed, lr, 0.0) * update)
             else:
-                mean, root = adam_moments(self.m[name], self.v[name], gradient, clock)
-                update, rate = mean / root, lr * (0.1 if muon else 1) * (10 if of_prior else 1)
-            parameter.sub_(rate * update)
+                rest[of_prior][name] = gradient
+        for of_prior, of in rest.items():
+            if of:
+                self._adam(of, lr * (0.1 if muon else 1) * (10 if of_prior else 1), clock, allowed)
+
+    def _adam(self, gradients: Tensors, lr: float, clock: int, allowed: torch.Tensor | None) -> None:
+        """`adam_moments` and the step of many parameters at once: on a GPU a few kernels for all of them."""
+        (b1, b2), eps, given = (0.9, 0.999), 1e-8, list(gradients.values())
+        p, m, v = ([of[name] for name in gradients] for of in (self.named, self.m, self.v))
+        share = _if(allowed, 1 - b1, 0.0)
+        torch._foreach_lerp_(m, given, share if isinstance(share, float) else [share] * len(m))
+        torch._foreach_mul_(v, _if(allowed, b2, 1.0))
+        torch._foreach_addcmul_(v, given, given, value=1 - b2)
+        roots = torch._foreach_sqrt(torch._foreach_div(v, 1 - b2**clock))
+        torch._foreach_add_(roots, eps)
+        updates = torch._foreach_div(torch._foreach_div(m, 1 - b1**clock), roots)
+        torch._foreach_mul_(updates, _if(allowed, lr, 0.0))
+        torch._foreach_sub_(p, updates)
+
+
+def _if(allowed: torch.Tensor | None, then: float, otherwise: float) -> float | torch.Tensor:
+    return then if allowed is None else torch.where(allowed, then, otherwise)
 
 
 class Plateau:
     """A factor on the learning rate, halved when so many epochs in a row have brought no lower mean loss.
+
+    The losses are summed where they are; the sum is read at the end of an epoch.
 
     Parameters
     ----------
@@ -259,14 +309,16 @@ class Plateau:
 
     def __init__(self, batches: int, patience: int = 10) -> None:
         self.batches, self.patience = batches, patience
-        self.total, self.lowest, self.waited, self.factor = 0.0, math.inf, 0, 1.0
+        self.total = torch.zeros((), dtype=torch.float64)
+        self.lowest, self.waited, self.factor = math.inf, 0, 1.0
 
-    def add(self, loss: float, done: int) -> None:
+    def add(self, loss: float | torch.Tensor, done: int) -> None:
         """Note the loss of step number ``done`` (from 1)."""
-        self.total += loss / self.batches
+        self.total = self.total + loss / self.batches
         if done % self.batches == 0:
-            self.waited = 0 if self.total < self.lowest else self.waited + 1
-            self.lowest, self.total = min(self.lowest, self.total), 0.0
+            total = float(self.total)
+            self.waited = 0 if total < self.lowest else self.waited + 1
+            self.lowest, self.total = min(self.lowest, total), torch.zeros((), dtype=torch.float64)
             if self.waited > self.patience:
                 self.factor, self.waited = self.factor / 2, 0
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_siren import SMALL, picture
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsecomp.data import bundled
 from sparsecomp.models import cae_admm, sparse_cae
@@ -52,11 +53,11 @@ RELEASED = Pruning(keep=0.2, interval=2, z_update="released", state="data_set", 
 
 def siren(
     seed: int = 0, pictures: tuple = WAVES[:2], seeds: tuple = (0, 5), architecture=SMALL,
-    budget: FitBudget = FIT, coordinates: str = "per_axis", backend: str = "auto", method=Method,
+    budget: FitBudget = FIT, coordinates: str = "per_axis", backend: str = "auto", method=Method, **options,
 ) -> SirenTraining:  # fmt: skip
     seeds = [seed + s for s in seeds]
     return SirenTraining(
-        pictures, architecture, budget, seeds=seeds, coordinates=coordinates, backend=backend, method=method
+        pictures, architecture, budget, seeds=seeds, coordinates=coordinates, backend=backend, method=method, **options
     )
 
 
@@ -78,17 +79,17 @@ def halved(seed: int = 0) -> Masks:
 
 def cae(
     seed: int = 0, pictures: dict = CROPS, first: int = 0, shape=SHAPE, descent: Descent = DESCENT,
-    masks: Masks | None = None,
+    masks: Masks | None = None, **options,
 ) -> CaeTraining:  # fmt: skip
-    return CaeTraining(SparseCAE(shape, first), pictures, CROPS, descent, seed=seed, masks=masks)
+    return CaeTraining(SparseCAE(shape, first), pictures, CROPS, descent, seed=seed, masks=masks, **options)
 
 
 def code(
     seed: int = 0, pictures: dict = PHOTOGRAPHS, first: int = 0, shape=CODE_SHAPE,
-    descent: CodeDescent = CODE, pruning: Pruning | None = None, lam: float = 0.0,
+    descent: CodeDescent = CODE, pruning: Pruning | None = None, lam: float = 0.0, **options,
 ) -> CodeTraining:  # fmt: skip
     model = CaeAdmm(shape, first)
-    return CodeTraining(model, pictures, SCORED, descent, pruning=pruning, lam=lam, seed=seed)
+    return CodeTraining(model, pictures, SCORED, descent, pruning=pruning, lam=lam, seed=seed, **options)
 
 
 TRAININGS: dict[str, Callable[..., Training]] = {
@@ -208,6 +209,53 @@ def test_training_depends_on_its_seed_and_draws_from_no_shared_generator(name):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+class Reads(TorchDispatchMode):
+    """Counts what makes the host wait for a device: a value that is read, and a mask whose length must be known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        of_mask = func is torch.ops.aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        self.count += of_mask or func in (
+            torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default
+        )  # fmt: skip
+        return func(*args, **(kwargs or {}))
+
+
+def not_due(training: Training) -> Training:
+    """At a step in which no pruning is due, no scoring, and no first gradient."""
+    for _ in range(2):
+        training.step()
+    if getattr(training, "pruning", None):
+        training.pruning = replace(training.pruning, interval=100)
+    training.plateau = SimpleNamespace(add=lambda *loss: None, factor=1.0)
+    return training
+
+
+@every
+def test_step_reads_nothing_from_the_device(make):
+    """But of the host's own dice: which picture, its two places and its flip, for each crop of the sparse CAE."""
+    training = not_due(make())
+    with Reads() as reads:
+        loss = training.step()
+    assert reads.count == (4 * training.descent.batch if isinstance(training, CaeTraining) else 0)
+    assert isinstance(loss, torch.Tensor) and loss.shape == () and not loss.requires_grad
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@every
+def test_step_does_not_wait_for_a_gpu(make):
+    training = not_due(make(device="cuda"))
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        training.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("name", [name for name in SIRENS if name != "coin collapse"])
 def test_batch_of_fits_is_its_fits_one_by_one(name):
     """Of pictures of two sizes, but where every pixel is in every step."""
@@ -225,7 +273,7 @@ def test_loss_that_is_no_number_ends_a_training_without_a_checkpoint(name, tmp_p
     with torch.no_grad():
         for parameter in training.model.decoder.parameters():
             parameter.fill_(math.nan)
-    with pytest.raises(FloatingPointError, match="at step 1: the learning rate is too high$"):
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d+: the learning rate is too high$"):
         run(training, checkpoint=tmp_path / "it.safetensors")
     assert not list(tmp_path.iterdir())
 
