@@ -31,7 +31,7 @@ WRONG = {  # one value of each field, and bounds that follow from another field 
               "optimiser": ["soap"], "schedule": ["quadratic"], "quantiser": ["round"], "start": ["mean"]},
     CodeDescent: {"steps": [0], "codes": [0], "settle": [0], "score_every": [0], "batch": [9], "warmup": [-1],
                   "mse_steps": [-1], "crop": [96, 108], "lr": [1], "weight_decay": [1], "momentum": [0],
-                  "optimiser": ["soap"], "schedule": ["quadratic"]},
+                  "optimiser": ["soap"], "schedule": ["quadratic"], "crops": ["new"]},
     Pruning: {"interval": [0], "keep": [0], "rho": [math.inf], "z_update": ["paper"], "state": ["batch"],
               "penalty": ["l1"]},
 }  # fmt: skip

@@ -129,9 +129,10 @@ def test_crops_are_of_every_picture_in_turn_flipped_or_not_along_both_sides():
     descent = replace(SMALL, codes=90)
     training, other = (make(descent, pictures=pictures, seed=seed) for seed in (0, 5))
     again = make(replace(descent, lr=0.5), pictures=pictures, pruning=PRUNED)
-    assert torch.equal(training.crops, again.crops) and not torch.equal(training.crops, other.crops)
+    assert torch.equal(training.crops.crops, again.crops.crops)
+    assert not torch.equal(training.crops.crops, other.crops.crops)
     flips, seen = {}, set()
-    for number, crop in enumerate(training.crops.permute(0, 2, 3, 1).numpy()):
+    for number, crop in enumerate(training.crops.crops.permute(0, 2, 3, 1).numpy()):
         picture = pictures[str(number % 3)]
         top, left = int(crop[..., 0].min()), int(crop[..., 1].min())
         turned = bool(crop[0, 0, 0] > crop[-1, 0, 0]), bool(crop[0, 0, 1] > crop[0, -1, 1])
@@ -144,7 +145,51 @@ def test_crops_are_of_every_picture_in_turn_flipped_or_not_along_both_sides():
 
 def crops_in(training: CodeTraining, x: torch.Tensor) -> list[int]:
     """The numbers of the crops that a batch consists of."""
-    return [int((training.crops.float() / 255 == crop).flatten(1).all(1).nonzero()) for crop in x]
+    return [int((training.crops.crops.float() / 255 == crop).flatten(1).all(1).nonzero()) for crop in x]
+
+
+def test_fresh_crops_are_one_of_every_picture_in_an_epoch_at_places_of_its_code():
+    """And each returns to its own part of the Z and U of the whole picture."""
+    pictures = {str(i): places(*size, i) for i, size in enumerate([(112, 144), (144, 112), (118, 150), (120, 128)])}
+    descent = replace(SMALL, crops="fresh", codes=2, steps=8)
+    training, again = (make(descent, pictures=pictures, pruning=replace(PRUNED, interval=2)) for _ in range(2))
+    assert [tuple(admm.z.shape) for admm in training.admms] == [
+        (2, 3, 14, 18), (1, 3, 15, 16), (1, 3, 18, 14)], "two pictures make as many whole codes"  # fmt: skip
+    for number, admm in enumerate(training.admms):
+        for held in (admm.z, admm.u):
+            held.random_(-3, 4, generator=torch.Generator().manual_seed(number))
+    seen, corners = [], set()
+    for step in range(40):
+        which = training._which()
+        crops, parts = training.crops.drawn(which, torch.Generator().manual_seed(step))
+        for number, crop, part in zip(which.tolist(), crops, parts, strict=True):
+            top, left, of = (int(plane.min()) for plane in crop)
+            assert of == number and (top % 8, left % 8) == (0, 0)
+            window = pictures[str(of)][top : top + 104, left : left + 104]
+            assert np.array_equal(crop.permute(1, 2, 0).numpy(), window)
+            z = training.admms[part.group].z
+            whole = z[1 if of == 2 else 0]  # the second one of its size
+            assert torch.equal(z[part.part], whole[:, top // 8 : top // 8 + 13, left // 8 : left // 8 + 13])
+            corners.add((of, top, left))
+        seen.append(which.tolist())
+        training.done += 1
+    assert all(sorted(one + other) == [0, 1, 2, 3] for one, other in zip(seen[::2], seen[1::2], strict=True))
+    assert len(corners) > 20
+    code = torch.randn(2, 3, 13, 13, generator=torch.Generator().manual_seed(3))
+    gaps = [own - training.admms[p.group].z[p.part] + training.admms[p.group].u[p.part]
+            for own, p in zip(code, parts, strict=True)]  # fmt: skip
+    penalty = 0.5 * training.pruning.rho * sum(float(gap.square().sum()) for gap in gaps) / 2
+    assert float(training._penalty(code, parts)) == pytest.approx(penalty, rel=1e-5)
+    to_step(again, 2)
+    whole = torch.from_numpy(pictures["3"]).permute(2, 0, 1)[None]
+    (expected,) = Z_UPDATES["top_l"](codes_in_use(again.model, whole), again.pruning.keep)
+    assert int((again.admms[1].z[0] != expected).sum()) <= 2 and len(again.residuals) == 1
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"state": "data_set"}, "state"), ({"penalty": "norm"}, "penalty")])
+def test_fresh_crops_need_a_z_of_their_own(wrong, said):
+    with pytest.raises(ValueError, match=f"{said} must be {'per_code' if said == 'state' else 'square'} where crops"):
+        make(replace(SMALL, crops="fresh"), pruning=replace(PRUNED, **wrong))
 
 
 # The loss -------------------------------------------------------------------------------------------------------------
@@ -155,8 +200,8 @@ def crops_in(training: CodeTraining, x: torch.Tensor) -> list[int]:
 def test_loss_has_the_penalty_that_is_asked_for(state, penalty):
     """With Z and U of the crops in the batch, and of no other."""
     training = make(pruning=Pruning(rho=0.7, interval=100, state=state, penalty=penalty), seed=3)
-    training.admm.z.normal_(generator=torch.Generator().manual_seed(7))
-    training.admm.u.normal_(generator=torch.Generator().manual_seed(8))
+    for number, held in enumerate((training.admm.z, training.admm.u)):
+        held.random_(-3, 4, generator=torch.Generator().manual_seed(number))
     assert training.admm.z.shape == (4 if state == "per_code" else 1, 3, 13, 13)
     seen, training.done = spied(training), SMALL.mse_steps
     loss = training.step()
@@ -229,12 +274,13 @@ def test_updates_are_of_all_codes_as_they_are_in_use(state, z_update, divisor):
     project, z, u = Z_UPDATES[z_update], 0, 0
     for number in range(2):
         to_step(training, 2 * (number + 1))
-        codes = codes_in_use(training.model, training.crops)
+        codes = codes_in_use(training.model, training.crops.crops)
         expected = codes if state == "per_code" else codes.mean(0, keepdim=True) / divisor
         assert int(((taken[-1] - expected).abs() > 1e-4).sum()) <= 2, "one is on the edge of rounding, perhaps"
         before, z = z, project(taken[-1] + u, 0.2)
         u = u + (taken[-1] - z)
-        assert torch.equal(training.admm.z, z) and torch.equal(training.admm.u, u)
+        assert torch.equal(training.admm.z.float(), z) and torch.equal(training.admm.u.float(), u)
+        assert training.admm.z.dtype == (torch.int16 if state == "per_code" else torch.float32)
         step, primal, dual, zeros = training.residuals[-1]
         assert step == 2 * (number + 1) and zeros == pytest.approx(float((codes == 0).float().mean()), abs=1e-3)
         assert primal == pytest.approx(float((taken[-1] - z).square().mean().sqrt()), abs=1e-5)

@@ -70,6 +70,7 @@ def _rows(v: torch.Tensor) -> torch.Tensor:
     return v.flatten(1)
 
 
+Which = torch.Tensor | slice | tuple[int | slice, ...]
 Z_UPDATES = {"top_l": top_l, "released": released}
 
 
@@ -85,6 +86,9 @@ class Admm:
     prox : callable
         ``v -> argmin_Z g(Z) + rho/2 ||v - Z||^2``; a projection, where g is the indicator of a set.
     device : str
+    dtype : torch.dtype
+        Of Z and U. Where codes are integers, and g keeps entries or clears them, Z and U are integers, too: as
+        ``torch.int16`` they take half the memory, and U stops at its ends.
 
     Attributes
     ----------
@@ -105,24 +109,25 @@ class Admm:
         rho: float,
         prox: Callable[[torch.Tensor], torch.Tensor],
         device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         in_range("rho", rho, 0, ends="(]")
         self.rho, self.prox = rho, prox
-        self.z, self.u = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.z, self.u = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
         self.history: list[tuple[float, float]] = []
 
-    def penalty(self, code: torch.Tensor, which: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+    def penalty(self, code: torch.Tensor, which: Which = slice(None)) -> torch.Tensor:
         """``rho/2 ||c - Z + U||_F^2`` of each code (eq. 8): ``(N,)``, with a gradient in ``code (N, ...)``.
 
-        ``which`` says whose codes they are: places of the first dimension of Z and U.
+        ``which`` says whose codes they are: places of the first dimension of Z and U, or any other index into them.
         """
         return self.rho / 2 * self._gap(code, which).square().sum(1)
 
-    def penalty_norm(self, code: torch.Tensor, which: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+    def penalty_norm(self, code: torch.Tensor, which: Which = slice(None)) -> torch.Tensor:
         """The released code's penalty, the norm of the whole batch and not its square: ``rho/2 ||c - Z + U||_F``."""
         return self.rho / 2 * self._gap(code, which).norm()
 
-    def _gap(self, code: torch.Tensor, which: torch.Tensor | slice) -> torch.Tensor:
+    def _gap(self, code: torch.Tensor, which: Which) -> torch.Tensor:
         copy = self.z[which]
         if code.shape != copy.shape:  # a lone code would be broadcast in silence
             raise InputError(f"code: shape {tuple(code.shape)}, where Z has {tuple(copy.shape)}")
@@ -133,9 +138,15 @@ class Admm:
         """Both updates (eq. 10 and 11) for codes of the shape of Z; returns the two residuals."""
         if code.shape != self.z.shape:
             raise InputError(f"code: shape {tuple(code.shape)}, where Z has {tuple(self.z.shape)}")
-        before, self.z = self.z, self.prox(code + self.u)
+        before, self.z = self.z, self._stored(self.prox(code + self.u))
         gap = code - self.z
-        self.u = self.u + gap
+        self.u = self._stored(self.u + gap)
         root = math.sqrt(code.numel())
-        self.history.append((float(gap.norm()) / root, self.rho * float((self.z - before).norm()) / root))
+        self.history.append((float(gap.norm()) / root, self.rho * float((self.z - before).float().norm()) / root))
         return self.history[-1]
+
+    def _stored(self, values: torch.Tensor) -> torch.Tensor:
+        if self.z.dtype.is_floating_point:
+            return values
+        ends = torch.iinfo(self.z.dtype)
+        return values.clamp(ends.min, ends.max).to(self.z.dtype)

@@ -261,6 +261,10 @@ class CodeDescent:
         Of the running statistics.
     score_every : int
         Steps between two scorings on validation pictures.
+    crops : {"fixed", "fresh"}
+        That list; or, as in the paper, one new crop of every picture in each epoch. Fresh crops begin at multiples of 8
+        pixels and are not flipped, so that each has its part of the code of the whole picture to return to; `codes`
+        then says nothing.
     """
 
     steps: int
@@ -276,6 +280,7 @@ class CodeDescent:
     settle: int = 100
     momentum: float = 0.1
     score_every: int = 500
+    crops: str = later("fixed")
 
     def __post_init__(self) -> None:
         _check_descent(self, schedules=("constant", "cosine", "plateau"), least_crop=104, crops_of=8)
@@ -283,6 +288,7 @@ class CodeDescent:
             whole(name, getattr(self, name), least)
         require(self.batch <= self.codes, "batch", f"at most codes={self.codes}", self.batch)
         in_range("momentum", self.momentum, 0, 1, "(]")
+        one_of("crops", self.crops, ("fixed", "fresh"))
 
 
 def _check_descent(descent: Descent | CodeDescent, *, schedules: tuple, least_crop: int, crops_of: int) -> None:

@@ -15,7 +15,8 @@ are too small for the usual one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -79,7 +80,9 @@ class CodeTraining(Training):
 
     Attributes
     ----------
-    crops : uint8 ``(codes, 3, crop, crop)``
+    crops : `FixedCrops` or `FreshCrops`
+    admms : list of Admm
+        Z and U: one for fixed crops, one for each size of picture for fresh ones.
     residuals : list
         ``[step, primal, dual, share of zeros]`` after each of ADMM's updates (`Admm.update`); zeros of the codes of all
         crops, not of Z.
@@ -111,6 +114,9 @@ class CodeTraining(Training):
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
             refuse("validation", f"pictures of at least {least} pixels a side", ", ".join(small))
+        if descent.crops == "fresh" and pruning is not None:
+            require(pruning.state == "per_code", "state", "per_code where crops are fresh", pruning.state)
+            require(pruning.penalty == "square", "penalty", "square where crops are fresh", pruning.penalty)
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
@@ -124,11 +130,12 @@ class CodeTraining(Training):
             named |= {PRIOR + name: p for name, p in self.prior.named_parameters()}
         self.optimiser = NamedOptimiser(named, descent.optimiser, weight_decay=descent.weight_decay)
         self.pictures, self.validation = list(pictures.values()), list(validation.values())
-        self.crops = self._drawn_crops().to(self.device)
-        self.admm = self._admm()
+        kind = FreshCrops if descent.crops == "fresh" else FixedCrops
+        self.crops = kind(self.pictures, descent, seed, self.device)
+        self.admms = self._admms()
         self.residuals: list[list[float]] = []
         self._skipped = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.batches = descent.codes // descent.batch  # of an epoch
+        self.batches = self.crops.count // descent.batch  # of an epoch
         self.plateau = Plateau(self.batches)
         self.identity = {
             "descent": as_dict(descent), "pruning": as_dict(pruning) if pruning else None, "lam": lam, "seed": seed,
@@ -137,26 +144,21 @@ class CodeTraining(Training):
             "start": hash_of(dict(model.named_parameters())),
         }  # fmt: skip
 
-    def _drawn_crops(self) -> torch.Tensor:
-        """The list of crops: from every picture in turn, at random places, flipped or not."""
-        side, drawn = self.descent.crop, []
-        generator = torch.Generator().manual_seed(self.seed)
-        for number in range(self.descent.codes):
-            picture = self.pictures[number % len(self.pictures)]
-            top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in picture.shape[:2])
-            crop = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
-            flips = [axis for axis in (1, 2) if torch.rand((), generator=generator) < 0.5]
-            drawn.append(crop.flip(flips))
-        return torch.stack(drawn)
-
-    def _admm(self) -> Admm | None:
+    def _admms(self) -> list[Admm]:
         if self.pruning is None:
-            return None
-        places = self.descent.crop // SCALE
-        states = self.descent.codes if self.pruning.state == "per_code" else 1
+            return []
+        per_code, latent = self.pruning.state == "per_code", self.model.shape.latent
         project, keep = Z_UPDATES[self.pruning.z_update], self.pruning.keep
-        shape = (states, self.model.shape.latent, places, places)
-        return Admm(shape, self.pruning.rho, lambda v: project(v, keep), self.device)
+        return [
+            Admm((count if per_code else 1, latent, *places), self.pruning.rho, lambda v: project(v, keep), self.device,
+                 torch.int16 if per_code else torch.float32)  # a mean of codes is no integer
+            for count, *places in self.crops.codes
+        ]  # fmt: skip
+
+    @property
+    def admm(self) -> Admm | None:
+        """Z and U, where there is one pair."""
+        return self.admms[0] if len(self.admms) == 1 else None
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -166,9 +168,9 @@ class CodeTraining(Training):
         if self.done >= self.descent.settle:
             for layer in self.normalisations:
                 layer.eval()
-        _, generator = generators(self.seed * 1_000_003 + self.done, self.device)
-        which = self._which()
-        x = self._input(which)
+        host, generator = generators(self.seed * 1_000_003 + self.done, self.device)
+        drawn, places = self.crops.drawn(self._which(), host)
+        x = _input(drawn)
         z = self.model.encoder(x)
         code = stochastic_round(z, torch.rand(z.shape, generator=generator, device=self.device))
         reconstruction = self.model.decoder(code)
@@ -176,8 +178,8 @@ class CodeTraining(Training):
             loss = 1e5 * (reconstruction - x).square().mean()
         else:
             loss = mix(x, reconstruction)
-            if self.admm is not None:
-                loss = loss + self._penalty(code, which)
+            if self.pruning is not None:
+                loss = loss + self._penalty(code, places)
         if self.prior is not None:
             noise = torch.rand(z.shape, generator=generator, device=self.device) - 0.5
             loss = loss + self.lam * self.prior.bits(code, noise).sum() / (len(x) * x[0, 0].numel())
@@ -196,33 +198,37 @@ class CodeTraining(Training):
     def _which(self) -> torch.Tensor:
         """The crops of this step; once through all that fill batches, in a new order, is an epoch."""
         epoch, batch = divmod(self.done, self.batches)
-        _, order = generators(self.seed * 7_368_787 + epoch, self.device)
-        drawn = torch.randperm(self.descent.codes, generator=order, device=self.device)
+        _, order = generators(self.seed * 7_368_787 + epoch, self.crops.order_on)
+        drawn = torch.randperm(self.crops.count, generator=order, device=self.crops.order_on)
         return drawn[batch :: self.batches][: self.descent.batch]
 
-    def _input(self, which: torch.Tensor | slice) -> torch.Tensor:
-        x = self.crops[which].float() / 255
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def _penalty(self, code: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        assert self.pruning is not None and self.admm is not None  # the caller asks only where codes are pruned
-        of = which if self.pruning.state == "per_code" else torch.zeros_like(which)
+    def _penalty(self, code: torch.Tensor, places: Places) -> torch.Tensor:
+        assert self.pruning is not None  # the caller asks only where codes are pruned
+        if isinstance(places, list):
+            each = [self.admms[place.group].penalty(own, place.part).sum()
+                    for own, place in zip(code, places, strict=True)]  # fmt: skip
+            return torch.stack(each).mean()
+        of = places if self.pruning.state == "per_code" else torch.zeros_like(places)
         if self.pruning.penalty == "norm":
-            return self.admm.penalty_norm(code, of)
-        return self.admm.penalty(code, of).mean()
+            return self.admms[0].penalty_norm(code, of)
+        return self.admms[0].penalty(code, of).mean()
 
     @torch.no_grad()
     def _prune(self) -> None:
-        """ADMM's updates of Z and U, with the codes of all crops as they are in use."""
-        assert self.pruning is not None and self.admm is not None
+        """ADMM's updates of Z and U, with the codes of all crops, or of whole pictures, as they are in use."""
+        assert self.pruning is not None
         self.model.eval()
-        parts = torch.arange(len(self.crops), device=self.device).split(16)
-        codes = torch.cat([self.model.encoder(self._input(part)).round() for part in parts])
-        zeros = float(codes.eq(0).float().mean())
-        if self.pruning.state == "data_set":
-            codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
-        residuals = self.admm.update(codes)
-        self.residuals.append([self.done, *(round(r, 5) for r in residuals), round(zeros, 5)])
+        squares, zeros, entries = np.zeros(2), 0.0, 0
+        for admm, pictures in zip(self.admms, self.crops.to_encode(), strict=True):
+            codes = torch.cat([self.model.encoder(_input(part)).round() for part in pictures])
+            zeros += float(codes.eq(0).float().mean()) * codes.numel()
+            entries += codes.numel()
+            if self.pruning.state == "data_set":
+                codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
+            squares += np.square(admm.update(codes)) * codes.numel()
+        of = sum(admm.z.numel() for admm in self.admms)
+        residuals = admm.history[-1] if len(self.admms) == 1 else np.sqrt(squares / of).tolist()
+        self.residuals.append([self.done, *(round(r, 5) for r in residuals), round(zeros / entries, 5)])
 
     def _rate(self) -> float:
         descent = self.descent
@@ -264,8 +270,11 @@ class CodeTraining(Training):
 
     def state(self) -> dict[str, torch.Tensor]:
         """The network with its running statistics, the prior, the moments of the optimiser, Z and U."""
-        own = dict(self.model.named_buffers())
-        return self.optimiser.state() | own | ({"Z": self.admm.z, "U": self.admm.u} if self.admm else {})
+        found = self.optimiser.state() | dict(self.model.named_buffers())
+        for number, admm in enumerate(self.admms):
+            tail = str(number) if len(self.admms) > 1 else ""
+            found |= {f"Z{tail}": admm.z, f"U{tail}": admm.u}
+        return found
 
     def plain(self) -> dict:
         """The rest of the state."""
@@ -289,6 +298,99 @@ class CodeTraining(Training):
     @plateau_state.setter
     def plateau_state(self, values: dict) -> None:
         vars(self.plateau).update(values | {"total": torch.tensor(values["total"], dtype=torch.float64)})
+
+
+# Crops ----------------------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Which part of Z and U belongs to a fresh crop: ``part`` of those number ``group``."""
+
+    group: int
+    part: tuple[int, slice, slice, slice]
+
+
+Places = torch.Tensor | list[Place]
+
+
+class FixedCrops:
+    """A list of crops, drawn once: from every picture in turn, at random places, flipped or not.
+
+    Attributes
+    ----------
+    crops : uint8 ``(codes, 3, crop, crop)``
+    count : int
+        Of an epoch.
+    codes : list of (count, h, w)
+        The codes that are pruned: how many of each size.
+    order_on : torch.device
+        Where the order of an epoch is needed.
+    """
+
+    def __init__(self, pictures: list[np.ndarray], descent: CodeDescent, seed: int, device: torch.device) -> None:
+        side, drawn = descent.crop, []
+        generator = torch.Generator().manual_seed(seed)
+        for number in range(descent.codes):
+            picture = pictures[number % len(pictures)]
+            top, left = (int(torch.randint(n - side + 1, (), generator=generator)) for n in picture.shape[:2])
+            crop = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
+            flips = [axis for axis in (1, 2) if torch.rand((), generator=generator) < 0.5]
+            drawn.append(crop.flip(flips))
+        self.crops = torch.stack(drawn).to(device)
+        self.count, self.order_on = descent.codes, device
+        self.codes = [(self.count, side // SCALE, side // SCALE)]
+
+    def drawn(self, which: torch.Tensor, host: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the crops of a step, uint8 ``(batch, 3, crop, crop)``, and where their codes lie."""
+        return self.crops[which], which
+
+    def to_encode(self) -> list[Iterable[torch.Tensor]]:
+        """Give what is encoded at an update, in parts that fit into memory, for each of `codes`."""
+        return [self.crops.split(16)]
+
+
+class FreshCrops:
+    """A new crop of every picture in each epoch, at a random multiple of 8 pixels. Attributes as of `FixedCrops`."""
+
+    def __init__(self, pictures: list[np.ndarray], descent: CodeDescent, seed: int, device: torch.device) -> None:
+        most = len(pictures)
+        require(descent.batch <= most, "batch", f"at most {most}, the number of pictures", descent.batch)
+        self.side = descent.crop
+        self.pictures = [torch.from_numpy(np.ascontiguousarray(_whole_codes(p))).permute(2, 0, 1).to(device)
+                         for p in pictures]  # fmt: skip
+        self.sizes = sorted({picture.shape[1:] for picture in self.pictures})
+        self.members = [[n for n, p in enumerate(self.pictures) if p.shape[1:] == size] for size in self.sizes]
+        self.row = {n: (group, row) for group, of in enumerate(self.members) for row, n in enumerate(of)}
+        self.count, self.order_on = len(pictures), torch.device("cpu")  # the host cuts the crops out
+        self.codes = [(len(of), height // SCALE, width // SCALE)
+                      for of, (height, width) in zip(self.members, self.sizes, strict=True)]  # fmt: skip
+
+    def drawn(self, which: torch.Tensor, host: torch.Generator) -> tuple[torch.Tensor, list[Place]]:
+        """Give the crops of a step, uint8 ``(batch, 3, crop, crop)``, and where their codes lie."""
+        found, places = [], []
+        for number in which.tolist():
+            picture, long = self.pictures[number], self.side // SCALE
+            free = [(n - self.side) // SCALE + 1 for n in picture.shape[1:]]
+            top, left = (int(torch.randint(n, (), generator=host)) for n in free)
+            y, x = top * SCALE, left * SCALE
+            found.append(picture[:, y : y + self.side, x : x + self.side])
+            group, row = self.row[number]
+            places.append(Place(group, (row, slice(None), slice(top, top + long), slice(left, left + long))))
+        return torch.stack(found), places
+
+    def to_encode(self) -> list[Iterable[torch.Tensor]]:
+        """Give what is encoded at an update, picture by picture, for each of `codes`."""
+        return [(self.pictures[number][None] for number in of) for of in self.members]
+
+
+def _whole_codes(picture: np.ndarray) -> np.ndarray:
+    """What of a picture is in blocks of 8x8 pixels."""
+    height, width = (n // SCALE * SCALE for n in picture.shape[:2])
+    return picture[:height, :width]
+
+
+def _input(crops: torch.Tensor) -> torch.Tensor:
+    return (crops.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def entropy_of(code: torch.Tensor) -> float:
