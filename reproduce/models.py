@@ -69,7 +69,7 @@ class ModelPlan(PicturePlan):
 def name_of(family: str, label: str, seed: int, train_on: str, preset: str) -> str:
     """The name of a training's record and model."""
     plain = label.replace(",", "").replace(" ", "-").replace("_", "-")
-    trained_on = "" if train_on.startswith("bsds500/") else f"-{label_of(train_on)}"
+    trained_on = "" if train_on == "bsds500/train" else f"-{label_of(train_on)}"
     return f"{family}-{plain}-seed-{seed}{trained_on}-{preset}"
 
 

@@ -100,14 +100,16 @@ def bsds500(split: str) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    split : "train" (200 pictures), "val" (100) or "test" (175).
+    split : "train" (200 pictures), "val" (100) or "test" (175); or "paper", all of them: what Zhao & Liao (2019) train
+        on. A model that was trained on it must not be scored on this set.
 
     Raises
     ------
     ValueError : if `split` is none of these. DataUnavailable : as `kodak`.
     """
-    one_of("split", split, SPLITS)
-    return _load("bsds500", split + "/")
+    one_of("split", split, (*SPLITS, "paper"))
+    parts = SPLITS if split == "paper" else (split,)
+    return {name: picture for part in parts for name, picture in _load("bsds500", part + "/").items()}
 
 
 def folder(path: str | Path) -> dict[str, np.ndarray]:

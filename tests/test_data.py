@@ -150,6 +150,7 @@ def test_fetch_takes_only_pinned_files_from_an_archive(nowhere, pin, server):
     assert found == set(BSDS)
     assert sorted(path.name for path in (nowhere / "cache").iterdir()) == ["bsds500"]
     assert data.bsds500("test")["3"].shape == (4, 6, 3)
+    assert list(data.bsds500("paper")) == [name for part in data.SPLITS for name in data.bsds500(part)]
 
 
 @pytest.mark.parametrize("fault", ["absent", "changed", "cut"])

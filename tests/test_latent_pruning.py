@@ -186,10 +186,19 @@ def test_fresh_crops_are_one_of_every_picture_in_an_epoch_at_places_of_its_code(
     assert int((again.admms[1].z[0] != expected).sum()) <= 2 and len(again.residuals) == 1
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"state": "data_set"}, "state"), ({"penalty": "norm"}, "penalty")])
-def test_fresh_crops_need_a_z_of_their_own(wrong, said):
-    with pytest.raises(ValueError, match=f"{said} must be {'per_code' if said == 'state' else 'square'} where crops"):
-        make(replace(SMALL, crops="fresh"), pruning=replace(PRUNED, **wrong))
+def test_fresh_crops_may_share_the_z_of_a_mean_code():
+    """As in the released code; of a crop of every picture at each update."""
+    pruning = Pruning(keep=0.2, interval=2, z_update="released", state="data_set", penalty="norm")
+    training = make(replace(SMALL, crops="fresh"), pruning=pruning)
+    taken, update = [], training.admm.update
+    training.admm.update = lambda code: taken.append(code.clone()) or update(code)
+    to_step(training, 2)
+    drawn = training.crops.one_of_each(torch.Generator().manual_seed(training.seed * 5_000_011 + 2))
+    expected = codes_in_use(training.model, torch.cat(list(drawn))).mean(0, keepdim=True) / 20
+    assert taken[0].shape == training.admm.z.shape == (1, 3, 13, 13) and len(training.residuals) == 1
+    assert int(((taken[0] - expected).abs() > 1e-4).sum()) <= 2
+    with pytest.raises(ValueError, match="penalty must be square where fresh crops have Z of their own, got 'norm'"):
+        make(replace(SMALL, crops="fresh"), pruning=replace(PRUNED, penalty="norm"))
 
 
 # The loss -------------------------------------------------------------------------------------------------------------

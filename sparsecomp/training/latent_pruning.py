@@ -114,9 +114,9 @@ class CodeTraining(Training):
         least = metrics.MS_SSIM_SMALLEST_SIDE
         if small := [name for name, picture in validation.items() if min(picture.shape[:2]) < least]:
             refuse("validation", f"pictures of at least {least} pixels a side", ", ".join(small))
-        if descent.crops == "fresh" and pruning is not None:
-            require(pruning.state == "per_code", "state", "per_code where crops are fresh", pruning.state)
-            require(pruning.penalty == "square", "penalty", "square where crops are fresh", pruning.penalty)
+        if pruning is not None and pruning.penalty == "norm":  # of a batch, whose codes must lie in one tensor
+            apart = descent.crops == "fresh" and pruning.state == "per_code"
+            require(not apart, "penalty", "square where fresh crops have Z of their own", pruning.penalty)
         super().__init__()
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
@@ -147,12 +147,14 @@ class CodeTraining(Training):
     def _admms(self) -> list[Admm]:
         if self.pruning is None:
             return []
-        per_code, latent = self.pruning.state == "per_code", self.model.shape.latent
         project, keep = Z_UPDATES[self.pruning.z_update], self.pruning.keep
+        if self.pruning.state == "per_code":
+            codes, dtype = self.crops.codes, torch.int16
+        else:  # a mean of codes is no integer
+            codes, dtype = [(1, self.descent.crop // SCALE, self.descent.crop // SCALE)], torch.float32
         return [
-            Admm((count if per_code else 1, latent, *places), self.pruning.rho, lambda v: project(v, keep), self.device,
-                 torch.int16 if per_code else torch.float32)  # a mean of codes is no integer
-            for count, *places in self.crops.codes
+            Admm((count, self.model.shape.latent, *places), self.pruning.rho, lambda v: project(v, keep), self.device,
+                 dtype) for count, *places in codes
         ]  # fmt: skip
 
     @property
@@ -204,14 +206,15 @@ class CodeTraining(Training):
 
     def _penalty(self, code: torch.Tensor, places: Places) -> torch.Tensor:
         assert self.pruning is not None  # the caller asks only where codes are pruned
+        if self.pruning.state == "data_set":
+            places = torch.zeros(len(code), dtype=torch.int64, device=self.device)
         if isinstance(places, list):
             each = [self.admms[place.group].penalty(own, place.part).sum()
                     for own, place in zip(code, places, strict=True)]  # fmt: skip
             return torch.stack(each).mean()
-        of = places if self.pruning.state == "per_code" else torch.zeros_like(places)
         if self.pruning.penalty == "norm":
-            return self.admms[0].penalty_norm(code, of)
-        return self.admms[0].penalty(code, of).mean()
+            return self.admms[0].penalty_norm(code, places)
+        return self.admms[0].penalty(code, places).mean()
 
     @torch.no_grad()
     def _prune(self) -> None:
@@ -219,7 +222,9 @@ class CodeTraining(Training):
         assert self.pruning is not None
         self.model.eval()
         squares, zeros, entries = np.zeros(2), 0.0, 0
-        for admm, pictures in zip(self.admms, self.crops.to_encode(), strict=True):
+        host = torch.Generator().manual_seed(self.seed * 5_000_011 + self.done)
+        every = self.crops.whole() if self.pruning.state == "per_code" else [self.crops.one_of_each(host)]
+        for admm, pictures in zip(self.admms, every, strict=True):
             codes = torch.cat([self.model.encoder(_input(part)).round() for part in pictures])
             zeros += float(codes.eq(0).float().mean()) * codes.numel()
             entries += codes.numel()
@@ -344,9 +349,13 @@ class FixedCrops:
         """Give the crops of a step, uint8 ``(batch, 3, crop, crop)``, and where their codes lie."""
         return self.crops[which], which
 
-    def to_encode(self) -> list[Iterable[torch.Tensor]]:
-        """Give what is encoded at an update, in parts that fit into memory, for each of `codes`."""
+    def whole(self) -> list[Iterable[torch.Tensor]]:
+        """Give what Z and U are of, in parts that fit into memory, for each of `codes`."""
         return [self.crops.split(16)]
+
+    def one_of_each(self, host: torch.Generator) -> Iterable[torch.Tensor]:
+        """Give what the mean code is of."""
+        return self.crops.split(16)
 
 
 class FreshCrops:
@@ -378,9 +387,13 @@ class FreshCrops:
             places.append(Place(group, (row, slice(None), slice(top, top + long), slice(left, left + long))))
         return torch.stack(found), places
 
-    def to_encode(self) -> list[Iterable[torch.Tensor]]:
-        """Give what is encoded at an update, picture by picture, for each of `codes`."""
+    def whole(self) -> list[Iterable[torch.Tensor]]:
+        """Give what Z and U are of, picture by picture, for each of `codes`."""
         return [(self.pictures[number][None] for number in of) for of in self.members]
+
+    def one_of_each(self, host: torch.Generator) -> Iterable[torch.Tensor]:
+        """Give what the mean code is of: a crop of every picture."""
+        return (self.drawn(part, host)[0] for part in torch.arange(self.count).split(16))
 
 
 def _whole_codes(picture: np.ndarray) -> np.ndarray:

@@ -362,8 +362,7 @@ def test_identity_changes_with_everything_that_decides_the_result(make):
             fixed = {"n_out", "encoder_width"}
             fixed |= {"rate"} if getattr(config, "gates", "") == "none" else set()
             fixed |= {"repair"} if getattr(config, "rate", "") == "file" else set()
-            fixed |= {"crops"} if options.get("pruning") is RELEASED else set()
-            fixed |= {"state", "penalty"} if '"fresh"' in json.dumps(base.identity) else set()
+            fixed |= {"penalty"} if '"fresh"' in json.dumps(base.identity) else set()
             fixed |= {"width"} if options.get("masks") else set()  # which would not fit
             found += [with_another(make, name, config, f.name) for f in fields(config) if f.name not in fixed]
     identities = [json.dumps(training.identity) for training in found]
