@@ -521,7 +521,8 @@ def first_value_plans(request: Request) -> list[FitPlan]:
     for label, (start, fitting) in FIRST_VALUES.items():
         gated = fitting.config["codec"] == "loonie"
         own = PAPER if gated else REFERENCE
-        budget = replace(own, steps=preset.first, score_every=min(own.score_every, preset.first // 8), start=start)
+        budget = replace(own, steps=preset.first, score_every=min(own.score_every, max(1, preset.first // 10)),
+                         start=start)  # fmt: skip
         made.append(_fits(
             request, "first_values", label.lower().replace(",", "").replace(" ", "-"), 1,
             pictures_of=request.pictures_of or "kodak/kodim15", budget=budget, fitting=fitting, more={"label": label},
@@ -683,6 +684,55 @@ def race(records: Records) -> float:
             each.append(share * row["encode_seconds"])
         seconds[runner.config["runner"]] = float(np.median(each))
     return seconds["COIN at 1e-3"] / seconds["L0onie at 1e-3"]
+
+
+def starts(records: Records) -> dict[tuple[float, float, int], list[RunRecord]]:
+    """The records of `start_plan` by budget in bpp, size and depth of the start; one record a picture.
+
+    `LookupError` if there are none, or a start has not been run on every picture.
+    """
+    of: dict[tuple[float, float, int], list[RunRecord]] = {}
+    for record in records.find("loonie_starts"):
+        of.setdefault(tuple(record.config[name] for name in ("target_bpp", "size", "depth")), []).append(record)
+    if not of or len({len(found) for found in of.values()}) > 1:
+        raise LookupError(
+            "the sweep over starts is not complete: make it with `python -m reproduce sweep sweeps/loonie_starts.yaml`"
+        )
+    return dict(sorted(of.items()))
+
+
+def first_psnr(records: Records, label: str, step: int) -> float:
+    """PSNR in dB of one of `FIRST_VALUES` on kodim15 after so many steps of the paper's own training."""
+    history = records.one("first_values", label=label).rows[0]["history"]
+    if step not in history["step"]:
+        raise LookupError(f"no score of {label} at step {step}: make it with `python -m reproduce study first_values`")
+    return history["psnr"][history["step"].index(step)]
+
+
+def gain_of_division(records: Records, step: int = 500) -> float:
+    """What dividing L0onie's first weights by 1 - drop rate brings on kodim15 after so many steps, in dB."""
+    divided, whole = (first_psnr(records, of, step) for of in ("L0onie as released", "L0onie, weights not divided"))
+    return divided - whole
+
+
+def _psnr_of_starts(records: Records) -> dict[float, dict[float, dict[int, float]]]:
+    """Mean PSNR in dB over pictures, by budget, size and depth."""
+    psnr: dict[float, dict[float, dict[int, float]]] = {}
+    for (bpp, size, depth), found in starts(records).items():
+        psnr.setdefault(bpp, {}).setdefault(size, {})[depth] = float(np.mean([r.mean("psnr") for r in found]))
+    return psnr
+
+
+def start_against_search(records: Records) -> float:
+    """PSNR in dB of L0onie, mean over all its starts, less that of the COIN that a search over depths finds.
+
+    The search takes the best depth of each budget, by the mean over pictures; the difference is a mean over budgets.
+    """
+    each = []
+    for sizes in _psnr_of_starts(records).values():
+        ours = [psnr for size, depths in sizes.items() if size > 1 for psnr in depths.values()]
+        each.append(np.mean(ours) - max(sizes[1.0].values()))
+    return float(np.mean(each))
 
 
 # Data of figures and tables -------------------------------------------------------------------------------------------
@@ -859,6 +909,65 @@ def race_course(records: Records) -> FigureData:
     return FigureData(rows, found)
 
 
+def _named(size: float) -> str:
+    return "COIN, nothing pruned" if size == 1 else f"L0onie from {size:g} budgets"
+
+
+def start_curves(records: Records) -> FigureData:
+    """PSNR over depth at each budget: COIN's networks, and L0onie from starts of two sizes; means over pictures."""
+    rows = [
+        line("dense" if size == 1 else "nonzeros", _named(size), depths.items(), bpp=bpp, size=size)
+        for bpp, sizes in _psnr_of_starts(records).items() for size, depths in sizes.items()
+    ]  # fmt: skip
+    return FigureData(rows, [record for found in starts(records).values() for record in found])
+
+
+def starts_table(records: Records) -> FigureData:
+    """What a choice of depth is worth, with and without gates: best, mean and worst PSNR over depths."""
+    rows = []
+    for bpp, sizes in _psnr_of_starts(records).items():
+        for size, depths in sizes.items():
+            best, worst = (of(depths, key=depths.__getitem__) for of in (max, min))
+            rows.append({
+                "budget": f"{bpp:g} bpp",
+                "network": _named(size),
+                "best depth": f"{best}: {depths[best]:.2f} dB",
+                "mean over depths": f"{np.mean(list(depths.values())):.2f} dB",
+                "worst depth": f"{worst}: {depths[worst]:.2f} dB",
+                "best less mean": f"{depths[best] - np.mean(list(depths.values())):.2f} dB",
+            })  # fmt: skip
+    return FigureData(rows, [record for found in starts(records).values() for record in found])
+
+
+def start_rows(records: Records) -> list[dict[str, Any]]:
+    """The rows of the sweep over starts as `reproduce.sweep_report` shows them."""
+    return [
+        {"row": record.name, "state": "done", "depth": depth, "size": size, "bpp": bpp, "picture": picture["picture"],
+         "PSNR in dB": picture["psnr"], "SSIM": picture["ssim"], "bpp of the file": picture["bpp"],
+         "start": record.config["architecture"], "seconds": picture["encode_seconds"]}
+        for (bpp, size, depth), found in starts(records).items() for record in found for picture in record.rows
+    ]  # fmt: skip
+
+
+def first_steps(records: Records, codec: str = "coin") -> FigureData:
+    """PSNR over the first steps of the papers' own trainings on kodim15, of one codec; COIN's beside the official code.
+
+    Each way differs in its first values, or in one detail of the released L0onie (`FIRST_VALUES`).
+    """
+    found = records.some("first_values", codec=codec)
+    found.sort(key=lambda record: list(FIRST_VALUES).index(record.config["label"]))
+    rows = [
+        line("dense" if codec == "coin" else "nonzeros", record.config["label"],
+             zip(*record.rows[0]["history"].values(), strict=True))
+        for record in found
+    ]  # fmt: skip
+    if codec == "coin":
+        last = rows[0]["x"][-1]
+        official = [(row["x"], row["value"]) for row in published("coin", where="course of a fit, kodim15")]
+        rows.append(line("coin", "official code", [point for point in official if point[0] <= last], printed=True))
+    return FigureData(rows, found)
+
+
 def psnr_of_pictures(records: Records) -> FigureData:
     """PSNR of the 24 pictures at a budget of 0.3, method by method."""
     found = [loonie(records, method) for method in METHODS[:0:-1]]
@@ -924,6 +1033,7 @@ def parts_table(records: Records) -> FigureData:
     return FigureData(rows, found)
 
 
+STARTS_MADE_BY = "sweep sweeps/loonie_starts.yaml"
 FIGURES = {
     "rate-distortion": Entry("COIN on Kodak (COIN, Fig. 2)", coin_rate_distortion, "coin"),
     "coin-table": Entry("COIN: bytes and PSNR", coin_table, "coin"),
@@ -941,4 +1051,10 @@ FIGURES = {
     "loonie-histogram": Entry("PSNR histogram (L0onie)", psnr_of_pictures, "loonie"),
     "loonie-table": Entry("L0onie, pruning, COIN and our files: rates and PSNR", methods_table, "loonie"),
     "loonie-parts": Entry("What each part of L0onie does", parts_table, "loonie_parts"),
+    "first-steps": Entry("First values of COIN", first_steps, "first_values"),
+    "loonie-first-steps": Entry(
+        "First steps of the released L0onie", functools.partial(first_steps, codec="loonie"), "first_values"
+    ),
+    "loonie-starts": Entry("PSNR over the depth of L0onie's start", start_curves, "loonie_starts", STARTS_MADE_BY),
+    "loonie-starts-table": Entry("What a choice of depth is worth", starts_table, "loonie_starts", STARTS_MADE_BY),
 }
