@@ -263,6 +263,29 @@ def bench_projections(
     ])  # fmt: skip
 
 
+@bench_app.command("sweep")
+def bench_sweep(
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the sweep that is timed.")] = 2,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the table as a record in this folder.")] = None,
+) -> None:
+    """Time a sweep against its rows run one after another, and the scheduler by itself; about six minutes."""
+    from reproduce import sweep_bench
+
+    if out is not None and not out.is_dir():
+        raise InputError(f"output {str(out)!r}: there is no such folder")
+    found = sweep_bench.bench_sweep(workers=workers)
+    if out is not None:
+        sweep_bench.write(found, out)
+    show_table(f"sweeps on {workers} workers of one thread", ["measured", "figure"], [
+        [f"{found.rows} smoke rows, one after another", f"{found.single:.1f} s"],
+        ["the same rows as a sweep", f"{found.swept:.1f} s"],
+        ["the sweep, over an even share of the single runs", f"{found.ratio:.2f}x"],
+        ["a row that does nothing", f"{found.overhead:.2f} s"],
+        [f"{found.empty:,} rows that are done, on {found.simulated} workers", f"{found.scheduled:.1f} s"],
+        ["and the memory that they take", f"{found.grown:.0f} MB"],
+    ], ["an even share: the time of the single runs over the number of workers"])  # fmt: skip
+
+
 @app.command()
 def verify(
     update: Annotated[bool, typer.Option("--update", help="Agree on today's verdicts from now on.")] = False,

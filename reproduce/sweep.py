@@ -106,7 +106,7 @@ def run(
         if left:
             with cluster.client(out, min(workers, len(left)), scheduler, gpu=grid.gpu, memory=grid.memory) as client:
                 begun(client.dashboard_link)
-                for outcome in _run(client, grid, left):
+                for outcome in outcomes_of(client, grid, left):
                     outcomes.append(outcome)
                     report(outcome)
     return outcomes
@@ -121,7 +121,8 @@ def _locked(out: Path) -> Iterator[None]:
         raise InputError(f"another sweep writes to {out}") from None
 
 
-def _run(client: Client, grid: Grid, left: list[Task]) -> Iterator[Outcome]:
+def outcomes_of(client: Client, grid: Grid, left: list[Task]) -> Iterator[Outcome]:
+    """Hand rows to the workers of a client, and give each outcome as it comes."""
     from distributed import CancelledError, as_completed
 
     call = uuid.uuid4().hex  # a scheduler remembers results by key

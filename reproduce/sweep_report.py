@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reproduce.grid import Grid
 from reproduce.row import Task
 from reproduce.sweep import record_of
 from sparsecomp.files import write_atomic
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def rows_of(grid: Grid, tasks: list[Task]) -> list[dict[str, Any]]:
@@ -39,7 +43,7 @@ def write(grid: Grid, tasks: list[Task]) -> list[Path]:
     columns = columns_of(rows)
     lines = ["\t".join(columns)] + ["\t".join(cell(row.get(name, "")) for name in columns) for row in rows]
     write_atomic(out / "sweep.tsv", ("\n".join(lines) + "\n").encode())
-    write_atomic(out / "report.html", page(grid, rows, columns).encode())
+    write_atomic(out / "report.html", page(grid.name, grid.source.stem, grid.axes, rows).encode())
     return [out / "sweep.tsv", out / "report.html"]
 
 
@@ -49,19 +53,33 @@ def cell(value: object) -> str:
     return " ".join(text.split())
 
 
-def page(grid: Grid, rows: list[dict[str, Any]], columns: list[str]) -> str:
-    """The report: one file that needs no network. Names of rows link to their executed notebooks."""
-    values = [name for name in columns if name not in ("row", "state", *grid.axes)]
-    data = {"axes": list(grid.axes), "values": values, "rows": rows}
+def page(name: str, notebook: str, axes: Sequence[str], rows: list[dict[str, Any]], *, linked: bool = True) -> str:
+    """Write the report: one file that needs no network.
+
+    Parameters
+    ----------
+    name, notebook : str
+        Of the sweep.
+    axes : sequence of str
+        The columns of ``rows`` that were varied; the first two are drawn at first.
+    rows : list of dict
+        As `rows_of` gives them.
+    linked : bool
+        Names of rows link to their executed notebooks.
+    """
+    columns = columns_of(rows)
+    values = [column for column in columns if column not in ("row", "state", *axes)]
+    data = {"axes": list(axes), "values": values, "rows": rows}
     counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "failed", "not run")}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{_link(row) if name == 'row' else html.escape(cell(row.get(name)))}</td>"
-                         for name in columns) + "</tr>"
+        "<tr>" + "".join(f"<td>{_link(row) if linked and of == 'row' else html.escape(cell(row.get(of)))}</td>"
+                         for of in columns) + "</tr>"
         for row in rows
     )  # fmt: skip
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    title = f"Sweep {html.escape(grid.name)}"
+    heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    title = f"Sweep {html.escape(name)}"
+    links = " Each row links to its executed notebook." if linked else ""
     # "</" ends a script, wherever it stands in it.
     script = SCRIPT.replace("DATA", json.dumps(data).replace("</", "<\\/"))
     return f"""<!DOCTYPE html>
@@ -70,11 +88,12 @@ def page(grid: Grid, rows: list[dict[str, Any]], columns: list[str]) -> str:
 <title>{title}</title>
 <style>{STYLE}</style>
 <h1>{title}</h1>
-<p>Notebook {html.escape(grid.source.stem)}, {len(rows)} rows: {said}. Each row links to its executed notebook.</p>
+<p>Notebook {html.escape(notebook)}, {len(rows)} rows: {said}.{links}</p>
 <form>
 <label>value <select id="value"></select></label>
 <label>along <select id="x"></select></label>
 <label>across <select id="y"></select></label>
+<span id="others"></span>
 </form>
 <p id="note"></p>
 <div class="scroll"><svg id="chart" role="img" viewBox="0 0 760 420" width="760"></svg></div>
@@ -86,6 +105,15 @@ def page(grid: Grid, rows: list[dict[str, Any]], columns: list[str]) -> str:
 """
 
 
+def embedded(*of: Any, height: int = 640) -> HTML:
+    """Show the `page` of these arguments in a notebook, in a frame of its own, without links."""
+    from IPython.display import HTML
+
+    source = html.escape(page(*of, linked=False))
+    return HTML(f'<iframe srcdoc="{source}" title="report of a sweep" style="width:100%;height:{height}px;border:0">'
+                "</iframe>")  # fmt: skip
+
+
 def _link(row: dict[str, Any]) -> str:
     name = html.escape(row["row"])
     return name if row["state"] == "not run" else f'<a href="rows/{name}.ipynb">{name}</a>'
@@ -94,7 +122,7 @@ def _link(row: dict[str, Any]) -> str:
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: Canvas; color: CanvasText; }
-form { display: flex; flex-wrap: wrap; gap: 1rem; }
+form, #others { display: flex; flex-wrap: wrap; gap: 1rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
@@ -102,8 +130,8 @@ svg text { font: 13px system-ui, sans-serif; fill: CanvasText; }
 svg .axis { stroke: CanvasText; }
 """
 
-# Two numeric axes make curves, one for each value across; an axis of words makes a heat map. Rows that agree in both
-# axes (seeds, say) are averaged, and the note says so.
+# Two numeric axes make curves, one for each value across; an axis of words makes a heat map. Of every other axis the
+# reader may choose one value. Rows that then agree in both axes (seeds, say) are averaged, and the note says so.
 SCRIPT = """
 const data = DATA, pick = id => document.getElementById(id), svg = pick("chart");
 const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777"];
@@ -120,8 +148,19 @@ function add(kind, attributes, text) {
   if (text !== undefined) made.textContent = text;
   svg.append(made); return made;
 }
+const chosen = {};
+for (const axis of data.axes) {
+  const label = document.createElement("label"), select = document.createElement("select");
+  select.id = `only-${axis}`;
+  ["all", ...levels(axis).map(String)].forEach(text => select.add(new Option(text)));
+  select.addEventListener("change", draw);
+  label.append(`${axis} `, select); pick("others").append(label);
+  chosen[axis] = {label, select};
+}
 function mean(x, xValue, y, yValue, value) {
+  const free = data.axes.filter(axis => axis !== x && axis !== y && chosen[axis].select.value !== "all");
   const found = data.rows.filter(row => row[x] === xValue && (y === null || row[y] === yValue)
+    && free.every(axis => String(row[axis]) === chosen[axis].select.value)
     && typeof row[value] === "number").map(row => row[value]);
   return {n: found.length, value: found.reduce((a, b) => a + b, 0) / found.length};
 }
@@ -129,6 +168,7 @@ function draw() {
   svg.replaceChildren();
   const value = pick("value").value, x = pick("x").value;
   const y = ["(none)", x].includes(pick("y").value) ? null : pick("y").value;
+  for (const axis of data.axes) chosen[axis].label.hidden = axis === x || axis === y;
   if (!value || !x) { pick("note").textContent = "There is no value to draw yet."; return; }
   const xs = levels(x), ys = y === null ? [null] : levels(y);
   const cells = ys.flatMap(b => xs.map(a => ({a, b, ...mean(x, a, y, b, value)}))).filter(cell => cell.n);

@@ -35,7 +35,7 @@ ORDER = [
     {"reproduce.tables", "reproduce.drawings", "reproduce.notebooks"},
     {"reproduce.widgets", "reproduce.grid", "reproduce.row"},
     {"reproduce.sweep", "reproduce.progress"},
-    {"reproduce.sweep_report"},
+    {"reproduce.sweep_report", "reproduce.sweep_bench"},
     {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}

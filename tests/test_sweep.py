@@ -21,7 +21,7 @@ import psutil
 import pytest
 from test_runner import Squares
 
-from reproduce import cli, cluster, grid, row, sweep
+from reproduce import cli, cluster, grid, row, sweep, sweep_bench
 from reproduce.records import Records
 from reproduce.row import DONE, FAILED, SKIPPED
 from reproduce.runner import run
@@ -313,3 +313,15 @@ def test_workers_that_are_not_fit_are_refused(tmp_path, theirs, threads, said):
     with pytest.raises(ValueError, match=said):
         cluster.check_workers(Client(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_bench_measures_a_sweep_and_keeps_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "light.py").write_text(sweep_bench.EMPTY.replace("a = 0", "seed = 0").replace(": a", ": seed"))
+    found = sweep_bench.bench_sweep(rows=1, workers=1, empty=6, simulated=2, notebook=str(tmp_path / "light.py"))
+    assert found.ratio == found.swept / found.single and 0.2 < found.single < found.swept
+    assert 0.2 < found.overhead < 60 and 0 < found.scheduled < 60 and found.grown >= 0
+    monkeypatch.setattr(sweep_bench, "bench_sweep", lambda workers: found)
+    assert cli.main(["bench", "sweep", "--out", str(tmp_path)]) == 0
+    assert f"{found.ratio:.2f}x" in capsys.readouterr().out
+    (record,) = Records(tmp_path).find("bench", simulated=2)
+    assert record.rows[0]["ratio"] == round(found.ratio, 3)
