@@ -10,7 +10,7 @@ import records as made
 from records import KODAK, coin, descent, fit, mixed, quality, race, training
 
 from reproduce import claims
-from reproduce.papers import baselines, cae_admm, sparse_cae
+from reproduce.papers import baselines, cae_admm, loonie, sparse_cae
 from reproduce.records import Records, RunRecord, published
 
 CLAIM = claims.read()[0]
@@ -42,7 +42,15 @@ def networks() -> list[RunRecord]:
     races = [race("COIN at 1e-3", [20, 21, 22, 25], 40.0), race("COIN at 2e-4", [1, 2, 3, 4], 40.0),
              race("L0onie at 1e-3", [25, 25, 26, 27], 60.0), race("L0onie at 1e-3", [25] * 4, 1.0, seed=1),
              race("COIN at 1e-3", [25] * 4, 1.0, data="bundled")]  # fmt: skip
-    return [*coins, *dense, *ours, *races]
+    starts = {(0.3, 1.0): (20, 22), (0.3, 2.0): (22.5, 23.5), (0.15, 1.0): (18, 17), (0.15, 2.0): (17, 18)}
+    starts |= {(bpp, 4.0): starts[bpp, 2.0] for bpp in (0.3, 0.15)}
+    sweep = [
+        made.record("loonie_starts", f"{bpp}-{size}-{depth}-{picture}", [made.row(picture, 0, bpp, psnr=of + shift)],
+                    target_bpp=bpp, size=size, depth=depth, architecture="3x9", data=f"bundled/{picture}")
+        for (bpp, size), psnr in starts.items() for depth, of in zip((3, 5), psnr, strict=True)
+        for picture, shift in (("a", -1), ("b", 1))
+    ]  # fmt: skip
+    return [*coins, *dense, *ours, *races, *sweep]
 
 
 def autoencoders() -> list[RunRecord]:
@@ -94,6 +102,7 @@ MEASURED = {
     "loonie.position_share": 25,
     "loonie.over_published series=mscn": quality("psnr", MSCN["x"]) + 2 - MSCN["value"],
     "loonie.race": 40 / 30,
+    "loonie.start_against_search": ((23 - 22) + (17.5 - 18)) / 2,  # a mean of starts against the best depth
     "sparse_cae.macs_saved label=l1": 75,
     "sparse_cae.mean_macs_saved label=l1": (75 + 95) / 2,
     "sparse_cae.mean_relative_loss label=l1": (-10 * math.log10(2) - 20) / 2,  # dB of each picture, then the mean
@@ -133,6 +142,15 @@ def test_curve_of_a_standard_codec_leaves_out_points_below_another_record(kept):
             row["psnr"] = psnr[row["setting"]]
     # 0.2: on the first record's line there are 25 dB; 0.4: 31 dB on the second's; 1.6: worse than a smaller file.
     assert baselines.curve(kept(one, two), "jpeg") == ([0.1, 0.8], [20.0, 40.0])
+
+
+def test_starts_need_a_whole_sweep(world, kept):
+    found = world.find("loonie_starts")
+    records = kept(*found[1:])
+    with pytest.raises(LookupError, match="sweep over starts is not complete.*sweeps/loonie_starts.yaml"):
+        loonie.start_curves(records)
+    rows = loonie.start_rows(world)
+    assert len(rows) == len(found) == 24 and {"depth", "size", "bpp", "picture"} < rows[0].keys()
 
 
 def test_loss_at_rate_is_at_the_steps_that_both_have(kept):

@@ -122,8 +122,8 @@ def initial_parameters(architecture: Architecture, seed: int, biases: str = "tor
     ----------
     biases : {"torch", "coin"}
         Uniform in +-1/sqrt(inputs), PyTorch's default, or in the range of the layer's weights, as the released COIN
-        draws them. PyTorch's are wider: 9 times in a layer of 28 inputs, which after ``w0 = 30`` spreads the phases
-        of the sines over more than a period.
+        draws them. After the first layer PyTorch's are ``w0 / sqrt(6)`` times as wide, 12 times for ``w0 = 30``: with
+        28 inputs the phases of the sines then spread over almost two periods.
     """
     one_of("biases", biases, ("torch", "coin"))
     generator = torch.Generator().manual_seed(seed)

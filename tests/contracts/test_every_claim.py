@@ -8,6 +8,7 @@ import math
 import re
 import shlex
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -97,5 +98,6 @@ def test_claim_without_records_is_not_run_and_says_what_makes_them(key, kept):
     found = claims.weigh(CLAIMS[key], kept())
     assert found.preset == "" and (found.status == NOT_RUN) == (key not in OF_NO_RECORD)
     if found.status == NOT_RUN:
-        (study,) = re.findall(r"`python -m reproduce study (\w+)[^`]*`", found.why)
-        assert study in STUDIES
+        (command,) = re.findall(r"`python -m reproduce ([^`]*)`", found.why)
+        kind, name, *_ = command.split()
+        assert name in STUDIES if kind == "study" else kind == "sweep" and (Path(__file__).parents[2] / name).is_file()

@@ -33,16 +33,18 @@ def test_figure_data_are_of_the_records_that_are_given_and_name_the_command_with
     assert all(f"{what}: " in plot.provenance(used) for what in ("preset", "device", "commit"))
     with pytest.raises(LookupError) as caught:
         entry.function(Records(preset="laptop"))
-    (command,) = re.findall(r"`python -m reproduce (bench|study \w+)[^`]*`", str(caught.value))
+    (command,) = re.findall(r"`python -m reproduce (bench|study \w+|sweep \S+)[^`]*`", str(caught.value))
     # A second descent needs a first one, and many are compared with standard codecs.
     needed = (entry.study, entry.study.removesuffix("_sparse"), "baselines")
-    assert command in ("bench" if entry.study == "bench" else [f"study {study}" for study in needed])
+    assert command in (entry.made_by, "bench", *(f"study {study}" for study in needed))
+    assert command != "bench" or entry.study == "bench"
 
 
 def test_map_and_table_of_records_have_all_of_them():
     table, records = tables.figure_map(), tables.record_table()
     assert len(table) == len(FIGURES) == len(set(table["figure"])) and (table["preset"] != "not run").all()
     for entry in FIGURES.values():
-        study = "bench" if entry.study == "bench" else f"study {entry.study}"
-        assert entry.command.startswith(f"python -m reproduce {study}") and entry.study in (*STUDIES, "bench")
+        made_by = entry.made_by or f"study {entry.study}"
+        assert entry.command == f"python -m reproduce {made_by}" and made_by.split()[0] in ("study", "bench", "sweep")
+        assert entry.study in STUDIES or entry.made_by
     assert len(records) == sum(len(EVERY.find(study)) for study in EVERY.studies) and not records.isna().any(axis=None)
