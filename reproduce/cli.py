@@ -268,7 +268,7 @@ def bench_sweep(
     workers: Annotated[int, typer.Option(min=1, help="Processes of the sweep that is timed.")] = 2,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the table as a record in this folder.")] = None,
 ) -> None:
-    """Time a sweep against its rows run one after another, and the scheduler by itself; about six minutes."""
+    """Time a sweep against its rows run one after another, and the scheduler by itself; about four minutes."""
     from reproduce import sweep_bench
 
     if out is not None and not out.is_dir():

@@ -75,7 +75,7 @@ class SweepBench:
 def bench_sweep(
     rows: int = 16, workers: int = 2, empty: int = 2_000, simulated: int = 200, notebook: str = "10_coin"
 ) -> SweepBench:
-    """Measure all three; about six minutes.
+    """Measure all three; about four minutes.
 
     Parameters
     ----------

@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reproduce.grid import Grid
 from reproduce.row import Task
 from reproduce.sweep import record_of
 from sparsecomp.files import write_atomic
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
 
 
 def rows_of(grid: Grid, tasks: list[Task]) -> list[dict[str, Any]]:
@@ -105,13 +103,16 @@ def page(name: str, notebook: str, axes: Sequence[str], rows: list[dict[str, Any
 """
 
 
-def embedded(*of: Any, height: int = 640) -> HTML:
-    """Show the `page` of these arguments in a notebook, in a frame of its own, without links."""
-    from IPython.display import HTML
+@dataclass(frozen=True)
+class Embedded:
+    """A `page` as a notebook shows it: in a frame of its own, ``height`` pixels high."""
 
-    source = html.escape(page(*of, linked=False))
-    return HTML(f'<iframe srcdoc="{source}" title="report of a sweep" style="width:100%;height:{height}px;border:0">'
-                "</iframe>")  # fmt: skip
+    source: str
+    height: int = 640
+
+    def _repr_html_(self) -> str:
+        style = f"width:100%;height:{self.height}px;border:0"
+        return f'<iframe srcdoc="{html.escape(self.source)}" title="report of a sweep" style="{style}"></iframe>'
 
 
 def _link(row: dict[str, Any]) -> str:

@@ -99,8 +99,8 @@ class Sparsity:
         Share of the steps, in (0, 1], after which weights are rounded instead of disturbed, steps stay, and what is
         over the budget is repaired.
     repair : bool
-        Whether it is; otherwise, as in the released code, only what is within the budget by itself is kept, and at the
-        last step a repair comes to the aid of a fit that never was.
+        Whether it is. If not, as in the released code, only a state that is within the budget by itself is kept; a fit
+        that never had one is repaired at the last step, so that it has a result.
     drop_rate : float
         First weights are divided by ``1 - drop_rate``, in [0, 1). The released code's 0.5 is what its first gates,
         ``log_alpha`` about 0, leave open: the network then begins at the scale that SIREN asks for. Without it each of

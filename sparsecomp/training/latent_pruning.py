@@ -288,7 +288,7 @@ class CodeTraining(Training):
 
     @property
     def skipped(self) -> int:
-        """How many steps changed nothing, for want of a finite gradient."""
+        """How many steps changed nothing, because a gradient was not finite."""
         return int(self._skipped)
 
     @skipped.setter
@@ -397,7 +397,7 @@ class FreshCrops:
 
 
 def _whole_codes(picture: np.ndarray) -> np.ndarray:
-    """What of a picture is in blocks of 8x8 pixels."""
+    """The part of a picture that whole blocks of 8x8 pixels cover."""
     height, width = (n // SCALE * SCALE for n in picture.shape[:2])
     return picture[:height, :width]
 
