@@ -334,7 +334,7 @@ figure
 # released settings on kodim15, every pixel in every step, with the division and without:
 
 # %% tags=["hide-input"]
-shown = loonie.first_steps(records, "loonie")
+shown = loonie.loonie_first_steps(records)
 figure, axes = plot.panels(size=(7.2, 3.6))
 for row, look in zip(shown.rows, ("-", "--"), strict=True):
     axes.plot(row["x"], row["y"], look, color="#0072B2", lw=1.8, label=row["name"])

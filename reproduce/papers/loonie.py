@@ -968,6 +968,11 @@ def first_steps(records: Records, codec: str = "coin") -> FigureData:
     return FigureData(rows, found)
 
 
+def loonie_first_steps(records: Records) -> FigureData:
+    """As `first_steps`, of L0onie."""
+    return first_steps(records, "loonie")
+
+
 def psnr_of_pictures(records: Records) -> FigureData:
     """PSNR of the 24 pictures at a budget of 0.3, method by method."""
     found = [loonie(records, method) for method in METHODS[:0:-1]]
@@ -1052,9 +1057,7 @@ FIGURES = {
     "loonie-table": Entry("L0onie, pruning, COIN and our files: rates and PSNR", methods_table, "loonie"),
     "loonie-parts": Entry("What each part of L0onie does", parts_table, "loonie_parts"),
     "first-steps": Entry("First values of COIN", first_steps, "first_values"),
-    "loonie-first-steps": Entry(
-        "First steps of the released L0onie", functools.partial(first_steps, codec="loonie"), "first_values"
-    ),
+    "loonie-first-steps": Entry("First steps of the released L0onie", loonie_first_steps, "first_values"),
     "loonie-starts": Entry("PSNR over the depth of L0onie's start", start_curves, "loonie_starts", STARTS_MADE_BY),
     "loonie-starts-table": Entry("What a choice of depth is worth", starts_table, "loonie_starts", STARTS_MADE_BY),
 }

@@ -61,8 +61,8 @@ class Preset:
         May the codec choose the models by itself?
     scored : int
         Validation pictures that are scored while a model trains.
-    models : tuple of str
-        Of `MODELS`, the dense ones that are trained.
+    models : tuple of str, optional
+        Of `MODELS`, the dense ones that are trained; by default all.
     steps : tuple of int, optional
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
     grid : tuple of float
@@ -75,7 +75,7 @@ class Preset:
     seeds: int = 3
     search: bool = True
     scored: int = VALIDATION
-    models: tuple[str, ...] = ("high", "middle", "low", "lowest")
+    models: tuple[str, ...] | None = None
     steps: tuple[int, ...] | None = None
     grid: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
 
@@ -298,7 +298,7 @@ def dense_plans(request: Request) -> list[DescentPlan]:
     Rows are pictures at a range of steps. The high one is the first descent of all sparse ones.
     """
     seeds = range(request.seed + 1, request.seed + PRESETS[request.preset].seeds)
-    plans = [_dense(request, label, request.seed) for label in PRESETS[request.preset].models]
+    plans = [_dense(request, label, request.seed) for label in PRESETS[request.preset].models or MODELS]
     return plans + [_dense(request, "high", seed) for seed in seeds]
 
 
