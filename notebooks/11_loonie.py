@@ -329,8 +329,8 @@ figure
 # ### First weights
 #
 # Gates begin half open: $\log\alpha$ is about 0, the median gate 1/2, and every weight is multiplied by its gate. Ten
-# layers of halved weights hardly pass a signal on. So the released code divides its first weights by $1 - 0.5$, one
-# less the drop rate, and the network begins at the scale that a SIREN asks for. Here are the first 500 steps of the
+# layers of halved weights hardly pass a signal on. So the released code divides its first weights by 1/2 (one minus
+# the drop rate), and the network begins at the scale that a SIREN asks for. Here are the first 500 steps of the
 # released settings on kodim15, every pixel in every step, with the division and without:
 
 # %% tags=["hide-input"]

@@ -94,7 +94,7 @@ def page(name: str, notebook: str, axes: Sequence[str], rows: list[dict[str, Any
 <span id="others"></span>
 </form>
 <p id="note"></p>
-<div class="scroll"><svg id="chart" role="img" viewBox="0 0 760 420" width="760"></svg></div>
+<div class="scroll"><svg id="chart" role="img" viewBox="0 0 760 420"></svg></div>
 <div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>
 {body}
 </tbody></table></div>
@@ -108,7 +108,7 @@ class Embedded:
     """A `page` as a notebook shows it: in a frame of its own, ``height`` pixels high."""
 
     source: str
-    height: int = 640
+    height: int = 720
 
     def _repr_html_(self) -> str:
         style = f"width:100%;height:{self.height}px;border:0"
@@ -124,7 +124,9 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: Canvas; color: CanvasText; }
 form, #others { display: flex; flex-wrap: wrap; gap: 1rem; }
+h1 { font-size: 1.4rem; }
 .scroll { overflow-x: auto; }
+#chart { display: block; width: 100%; min-width: 34rem; max-width: 48rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, CanvasText 25%, Canvas); }
 svg text { font: 13px system-ui, sans-serif; fill: CanvasText; }
