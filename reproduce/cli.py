@@ -206,6 +206,11 @@ def sweep(
         raise typer.Exit(1)
 
 
+def _check_folder(out: Path | None) -> None:
+    if out is not None and not out.is_dir():
+        raise InputError(f"output {str(out)!r}: there is no such folder")
+
+
 @bench_app.command("fit")
 def bench_fit(
     seed: Seed = 0,
@@ -214,8 +219,7 @@ def bench_fit(
     """Time `fast` fits, and `loonie` files, against `reference` (COIN's own way) to the same PSNR; about a minute."""
     from reproduce import bench
 
-    if out is not None and not out.is_dir():
-        raise InputError(f"output {str(out)!r}: there is no such folder")
+    _check_folder(out)
     table = bench.bench_fit(seed)
     if out is not None:
         bench.write(table, out, seed)
@@ -242,8 +246,7 @@ def bench_projections(
     """Time the projections of a layer's weights against sorting them; about ten seconds."""
     from reproduce import bench
 
-    if out is not None and not out.is_dir():
-        raise InputError(f"output {str(out)!r}: there is no such folder")
+    _check_folder(out)
     table = bench.bench_projections(seed)
     if out is not None:
         bench.write_projections(table, out, seed)
@@ -271,8 +274,7 @@ def bench_sweep(
     """Time a sweep against its rows run one after another, and the scheduler by itself; about four minutes."""
     from reproduce import sweep_bench
 
-    if out is not None and not out.is_dir():
-        raise InputError(f"output {str(out)!r}: there is no such folder")
+    _check_folder(out)
     found = sweep_bench.bench_sweep(workers=workers)
     if out is not None:
         sweep_bench.write(found, out)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 from reproduce.papers import cae_admm, loonie, sparse_cae
+from reproduce.runner import Request
 from sparsecomp.training import configs
 from sparsecomp.training.configs import PRESETS, CodeDescent, Descent, FitBudget, Pruning, Sparsity
 
@@ -83,3 +85,16 @@ def test_presets_agree_with_themselves(name):
     assert code.descent.codes % code.descent.batch == 0, "in an epoch every crop has its turn"
     assert code.descent.settle <= code.descent.steps
     assert replace(code.pruning, interval=100) == Pruning(), "of ADMM only how often differs"
+
+
+def test_preset_paper_of_the_siren_papers_begins_and_plays_as_released():
+    """COIN's first values and coordinates everywhere; L0onie's game as released; the dense COIN at its own rate."""
+    request = Request("paper", Path("runs"), pictures_of="bundled")
+    plans = [plan for make in (loonie.coin_plans, loonie.race_plans) for plan in make(request)]
+    plans += [plan for plan in loonie.loonie_plans(request) if not plan.name.startswith("file")]
+    assert {plan.budget.start for plan in plans} == {"coin"}
+    assert {plan.fitting.coordinates for plan in plans if plan.study == "coin"} == {"coin"}
+    of = {plan.name.partition("-0.3")[0]: plan for plan in plans if "-0.3-" in plan.name}
+    assert (of["nonzeros"].budget.lr, of["dense"].budget.lr, of["magnitude"].budget.lr) == (1e-3, 2e-4, 2e-4)
+    game = of["nonzeros"].fitting.config["sparsity"]
+    assert (game["drop_rate"], game["proxy_bits"], game["limit"], game["repair"]) == (0.5, 32, 3.0, False)

@@ -494,7 +494,8 @@ def race_plans(request: Request) -> list[FitPlan]:
     preset, made = PRESETS[request.preset], []
     bpp, (start, dense) = next(iter(preset.starts.items()))
     for runner, lr in RACE.items():
-        budget = replace(preset.parts, optimiser="adam", schedule="constant", start="torch", lr=lr)
+        start_of = "coin" if preset.parts.start == "coin" else "torch"
+        budget = replace(preset.parts, optimiser="adam", schedule="constant", start=start_of, lr=lr)
         gated = runner.startswith("L0onie")
         made.append(_fits(
             request, "loonie_race", runner.lower().replace(" ", "-"), min(6, preset.pictures), budget=budget,
