@@ -105,14 +105,15 @@ def page(name: str, notebook: str, axes: Sequence[str], rows: list[dict[str, Any
 
 @dataclass(frozen=True)
 class Embedded:
-    """A `page` as a notebook shows it: in a frame of its own, ``height`` pixels high."""
+    """A `page` as a notebook shows it: in a frame of its own, ``height`` pixels high, light as the book's figures are."""
 
     source: str
     height: int = 720
 
     def _repr_html_(self) -> str:
         style = f"width:100%;height:{self.height}px;border:0"
-        return f'<iframe srcdoc="{html.escape(self.source)}" title="report of a sweep" style="{style}"></iframe>'
+        source = html.escape(self.source.replace("color-scheme: light dark", "color-scheme: light"))
+        return f'<iframe srcdoc="{source}" title="report of a sweep" style="{style}"></iframe>'
 
 
 def _link(row: dict[str, Any]) -> str:

@@ -159,3 +159,17 @@ def test_admm_refuses_codes_of_another_shape(shape):
         with pytest.raises(ValueError, match=r"\bcode\b"):
             refuses(torch.ones(shape))
     assert admm.history == [] and not admm.z.any(), "nothing has moved"
+
+
+def test_integers_are_the_same_numbers_and_stop_at_their_ends():
+    """As 16 bits hold them: Z and U of integer codes, update by update, until U has no room left."""
+    whole, half = (Admm((2, 6), 1.0, lambda v: top_l(v, 0.5), dtype=dtype) for dtype in (torch.float32, torch.int16))
+    code = torch.tensor([[9.0, -7, 5, 3, -2, 1], [400, -300, 200, -150, 100, 50]])
+    for _ in range(5):
+        assert half.update(code) == pytest.approx(whole.update(code))
+    assert half.z.dtype == half.u.dtype == torch.int16
+    assert torch.equal(half.z.float(), whole.z) and torch.equal(half.u.float(), whole.u)
+    full = Admm((1, 2), 1.0, torch.zeros_like, dtype=torch.int16)  # all that it gets is left to U
+    for _ in range(3):
+        full.update(torch.tensor([[20_000.0, -20_000.0]]))
+    assert full.u.tolist() == [[32_767, -32_768]]
