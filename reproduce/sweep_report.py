@@ -105,7 +105,7 @@ def page(name: str, notebook: str, axes: Sequence[str], rows: list[dict[str, Any
 
 @dataclass(frozen=True)
 class Embedded:
-    """A `page` as a notebook shows it: in a frame of its own, ``height`` pixels high, light as the book's figures are."""
+    """A `page` as a notebook shows it: in a frame ``height`` pixels high, and light, as the book's figures are."""
 
     source: str
     height: int = 720
