@@ -32,7 +32,7 @@ COLUMNS = 10  # of a sweep's table on the console
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
     "baselines", "coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
-    "cae", "cae_sparse", "cae_density", "cae_speed", "cae_admm", "cae_admm_mixed",
+    "cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants", "cae_admm", "cae_admm_mixed",
 )  # fmt: skip
 
 

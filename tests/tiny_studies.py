@@ -57,7 +57,7 @@ DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
     ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
-    ("cae", "cae_sparse", "cae_density", "cae_speed"),
+    ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants"),
     ("cae_admm", "cae_admm_mixed"),
 )
 ORDER = tuple(itertools.chain(*PAPERS))

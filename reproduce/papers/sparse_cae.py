@@ -148,6 +148,18 @@ SPARSE: dict[str, Constraint] = {
 BEYOND = "filters, then l1, rewound"
 HEADLINE = ("bilevel_l11", BEYOND)  # from all seeds: the paper's, and what goes beyond it
 CONSTRAINTS = {"l1": "l1", "bilevel_l11": "l1,1", "l1inf": "l1,inf"}  # ours: the paper's names in Table I
+# What the released code does otherwise in a first descent than our presets do, one thing at a time.
+RELEASED: dict[str, dict] = {"random start": {"start": "torch"}, "no quantiser": {"quantiser": "none"}}
+# Second descents beside `SPARSE`: the first descent they come from, and the constraint. Two are the released code's,
+# two stand in Fig. 5, and one prunes the decoder, too.
+VARIANTS: dict[str, tuple[str, Constraint]] = {
+    "l1inf of taps": ("high", Constraint("l1inf", S, grouping="taps")),
+    "bilevel_l11, random start": ("random start", Constraint("bilevel_l11", S)),
+    "bilevel_l11, no quantiser": ("no quantiser", Constraint("bilevel_l11", S)),
+    "bilevel_l11 at 87.87": ("high", Constraint("bilevel_l11", 0.8787)),
+    "l1inf at 86.35": ("high", Constraint("l1inf", 0.8635)),
+    "all layers": ("high", Constraint("bilevel_l11", S, layers="all")),
+}
 
 
 # Plans ----------------------------------------------------------------------------------------------------------------
@@ -219,8 +231,14 @@ class DescentPlan(ModelPlan):
             "macs": encoder_macs(model), "macs_paper": paper_macs(model), "macs_decoder": _decoder_macs(model),
             "encoder_bytes": len(sparse_weights.encode(weights)),
             "dense_bytes": 2 * sum(w.numel() for w in weights.values()),
+            **({"macs_paper_decoder": _decoder_macs(model, paper=True)} if self.prunes_decoder else {}),
             "history": history_of(training),
         }  # fmt: skip
+
+    @property
+    def prunes_decoder(self) -> bool:
+        """Does the constraint take the decoder's weights, too?"""
+        return self.constraint is not None and self.constraint.layers == "all"
 
     def measure(self, work: Work, piece: str) -> list[dict]:
         """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
@@ -265,20 +283,23 @@ def paper_macs(model: SparseCAE) -> float:
     return complexity.macs_paper(model.encoder, (1, 3, side, side)) / side**2
 
 
-def _decoder_macs(model: SparseCAE) -> float:
+def _decoder_macs(model: SparseCAE, *, paper: bool = False) -> float:
     side = 16
-    return complexity.macs_per_pixel(model.decoder, (1, model.shape.latent, side, side), pixels=(side * SCALE) ** 2)
+    count = complexity.macs_paper if paper else complexity.count_macs
+    return count(model.decoder, (1, model.shape.latent, side, side)) / (side * SCALE) ** 2
 
 
 def _dense(request: Request, label: str, seed: int) -> DescentPlan:
     """A first descent."""
     preset, chosen = PRESETS[request.preset], sets(request)
-    descent = replace(preset.descent, **MODELS[label])
+    released = label in RELEASED
+    descent = replace(preset.descent, **(RELEASED if released else MODELS)[label])
     return DescentPlan(
-        study="cae", name=name_of("cae", label, seed, chosen["train_on"], request.preset), preset=request.preset,
+        study="cae_released" if released else "cae", preset=request.preset,
+        name=name_of("cae", label, seed, chosen["train_on"], request.preset),
         seed=seed, device=request.device, pictures_of=request.pictures_of or "kodak", count=preset.pictures,
-        label=label, out=request.out, search=preset.search and seed == request.seed, scored=preset.scored,
-        descent=descent,
+        label=label, out=request.out, search=preset.search and seed == request.seed and not released,
+        scored=preset.scored, descent=descent,
         shape=Shape(preset.width), steps=steps_of(preset, descent, every=seed == request.seed), **chosen,
     )  # fmt: skip
 
@@ -302,6 +323,12 @@ def dense_plans(request: Request) -> list[DescentPlan]:
     return plans + [_dense(request, "high", seed) for seed in seeds]
 
 
+def released_plans(request: Request) -> list[DescentPlan]:
+    """Dense autoencoders that are begun or trained as in the released code; none where the preset does so anyway."""
+    descent = PRESETS[request.preset].descent
+    return [_dense(request, label, request.seed) for label, of in RELEASED.items() if replace(descent, **of) != descent]
+
+
 def sparse_plans(request: Request) -> list[DescentPlan]:
     """Second descents near S = 83 % from the dense model for high rates, and the controls: one record each.
 
@@ -313,23 +340,38 @@ def sparse_plans(request: Request) -> list[DescentPlan]:
     small: dict[str, DescentPlan] = {}
     for label, constraint in SPARSE.items():
         for seed in range(request.seed, request.seed + (preset.seeds if label in HEADLINE else 1)):
-            dense = _dense(request, "high", seed)
-            first, key = _first(request, seed)
             whole = label in ("l1", "bilevel_l11", "l1inf", "filters, then l1") and seed == request.seed
-            plans.append(replace(
-                dense, study="cae_sparse", label=label, first=first, first_key=key, constraint=constraint,
-                search=False, name=name_of("cae", label, seed, dense.train_on, request.preset),
-                steps=steps_of(preset, dense.descent, every=whole),
-            ))  # fmt: skip
+            plans.append(_second("cae_sparse", request, label, "high", constraint, seed, whole=whole))
             if label in HEADLINE and seed == request.seed:
-                control = _small(plans[-1], first, constraint, preset)
+                control = _small(plans[-1], constraint, preset)
                 small[control.label] = control
     return [*plans, *small.values()]
 
 
-def _small(plan: DescentPlan, file: Path, constraint: Constraint, preset: Preset) -> DescentPlan:
+def variant_plans(request: Request) -> list[DescentPlan]:
+    """Second descents as in the released code, at the sparsities of Fig. 5, and of all layers: one record each."""
+    known = {"high", *(plan.label for plan in released_plans(request))}
+    return [_second("cae_variants", request, label, first, constraint, request.seed, whole=True)
+            for label, (first, constraint) in VARIANTS.items() if first in known]  # fmt: skip
+
+
+def _second(
+    study: str, request: Request, label: str, first: str, constraint: Constraint, seed: int, *, whole: bool
+) -> DescentPlan:
+    """A second descent from the model that a first one made; measured at every step, or at every second one."""
+    dense = _dense(request, first, seed)
+    file, key = _first(request, seed, first)
+    return replace(
+        dense, study=study, label=label, first=file, first_key=key, constraint=constraint, search=False,
+        name=name_of("cae", label, seed, dense.train_on, request.preset),
+        steps=steps_of(PRESETS[request.preset], dense.descent, every=whole),
+    )  # fmt: skip
+
+
+def _small(plan: DescentPlan, constraint: Constraint, preset: Preset) -> DescentPlan:
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
-    first = _network(pretrained.load(file))
+    assert plan.first is not None  # a second descent has one
+    first = _network(pretrained.load(plan.first))
     trained = replace(constraint, restart="trained")  # of first values some are zero, and would not be counted
     left = second_start(first, project(first, constraint, plan.seed), trained, plan.seed)
     shapes = [replace(plan.shape, encoder_width=width) for width in range(8, plan.shape.width + 1, 8)]
@@ -341,17 +383,18 @@ def _small(plan: DescentPlan, file: Path, constraint: Constraint, preset: Preset
     )  # fmt: skip
 
 
-def _first(request: Request, seed: int) -> tuple[Path, str]:
+def _first(request: Request, seed: int, label: str = "high") -> tuple[Path, str]:
     """Return the model of a first descent and its key; `ValueError` if there is none yet.
 
     A model that is not kept has its key in the record of its training, which is enough where there is nothing to make.
     """
-    path = kept(_dense(request, "high", seed).model_file)
+    plan = _dense(request, label, seed)
+    path = kept(plan.model_file)
     if path.exists():
         return path, pretrained.load(path).key
-    recorded = [r.result["model"] for r in Records(request.out).find("cae") if r.result["file"] == path.stem]
+    recorded = [r.result["model"] for r in Records(request.out).find(plan.study) if r.result["file"] == path.stem]
     if not recorded:
-        raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study cae`")
+        raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study {plan.study}`")
     return path, recorded[0]
 
 
@@ -470,7 +513,8 @@ def speed_plans(request: Request) -> list[SpeedPlan]:
 
 
 STUDIES = {
-    "cae": dense_plans, "cae_sparse": sparse_plans, "cae_density": density_plans, "cae_speed": speed_plans
+    "cae": dense_plans, "cae_sparse": sparse_plans, "cae_density": density_plans, "cae_speed": speed_plans,
+    "cae_released": released_plans, "cae_variants": variant_plans,
 }  # fmt: skip
 
 # Numbers out of records -----------------------------------------------------------------------------------------------
