@@ -33,9 +33,10 @@ from sparsecomp import data
 from sparsecomp.checks import whole
 from sparsecomp.codecs.network import Loonie
 from sparsecomp.models.siren import Architecture
+from sparsecomp.options import as_dict
 from sparsecomp.sparsify.projections import PROJECTIONS, radius_for_sparsity
 from sparsecomp.training import kernel
-from sparsecomp.training.configs import REFERENCE, FitBudget, as_dict, sparsity_at
+from sparsecomp.training.configs import REFERENCE, FitBudget, sparsity_at
 from sparsecomp.training.constrained_fit import ConstrainedFit
 from sparsecomp.training.fit import Method, SirenTraining, fit, one_thread_of_torch
 

@@ -33,6 +33,7 @@ COLUMNS = 10  # of a sweep's table on the console
 STUDIES = (
     "baselines", "coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
     "cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants", "cae_admm", "cae_admm_mixed",
+    "cae_admm_variants", "cae_admm_rounding",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from reproduce.papers.cae_admm import ESTIMATED, PRUNED, SHARES, VARIED
 from reproduce.papers.loonie import FAST, STARTS
 from reproduce.records import Records, RunRecord
 from sparsecomp import data
-from sparsecomp.training.configs import as_dict
+from sparsecomp.options import as_dict
 
 
 class Kept:

@@ -58,7 +58,7 @@ DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 PAPERS = (
     ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
     ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants"),
-    ("cae_admm", "cae_admm_mixed"),
+    ("cae_admm", "cae_admm_mixed", "cae_admm_variants", "cae_admm_rounding"),
 )
 ORDER = tuple(itertools.chain(*PAPERS))
 WALL_CLOCK = ("encode_seconds", "decode_seconds", "seconds", "speedup", "lower", "upper")

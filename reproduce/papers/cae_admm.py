@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from reproduce.figure_data import Entry, FigureData, line
 from reproduce.models import VALIDATION, ModelPlan, history_of, kept, name_of, sets
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
-from reproduce.pictures import pictures, row_of
+from reproduce.pictures import PicturePlan, pictures, row_of
 from reproduce.records import Curve, Records, RunRecord, published, thin
 from reproduce.runner import Plan, Request, Work
 from sparsecomp import complexity, data, metrics
@@ -36,10 +37,11 @@ from sparsecomp.coding import integer_latents
 from sparsecomp.coding.container import unpack
 from sparsecomp.metrics import BD
 from sparsecomp.models import pretrained
-from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Shape
+from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Padding, Shape
 from sparsecomp.models.pretrained import Models, Stored, default_models
+from sparsecomp.options import as_dict
 from sparsecomp.sparsify import admm
-from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
+from sparsecomp.training.configs import CodeDescent, Pruning
 from sparsecomp.training.latent_pruning import CodeTraining
 from sparsecomp.training.loop import run
 
@@ -65,6 +67,9 @@ NAMES = {  # of all that is trained
     "16 channels": "neither, 16 channels in place of 32",
 }
 LABELS = tuple(NAMES)
+# The released code's other choices, at the paper's share: a new crop of each picture in every epoch; and how residual
+# blocks pad, with the slope that PReLUs begin with.
+VARIANTS = ("fresh crops", "reflection, slope 0.25")
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
 SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
 NEAR = 0.6  # bpp of Table 2
@@ -81,8 +86,8 @@ class Preset:
         How an autoencoder is trained.
     pruning : Pruning
         How ADMM prunes its code.
-    width, depth : int
-        Filters of its residual stream; residual blocks of encoder and decoder each.
+    padding, width, depth
+        Of its `Shape`.
     pictures : int
         How many are measured.
     labels : tuple of str
@@ -99,6 +104,7 @@ class Preset:
 
     descent: CodeDescent
     pruning: Pruning = Pruning()
+    padding: Padding = "zeros"
     width: int = 128
     depth: int = 15
     pictures: int = 24
@@ -142,8 +148,10 @@ PRESETS = {
             mse_steps=16,
             settle=4_800,
             crops="fresh",
+            slope=0.25,
         ),
         pruning=Pruning(interval=320),
+        padding="reflect",
     ),
 }
 
@@ -187,8 +195,9 @@ class CodePlan(ModelPlan):
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""
         training = CodeTraining(
-            CaeAdmm(self.shape, self.seed), pictures(self.train_on), pictures(self.validate_on, self.scored),
-            self.descent, pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device,
+            CaeAdmm(self.shape, self.seed, self.descent.slope), pictures(self.train_on),
+            pictures(self.validate_on, self.scored), self.descent,
+            pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device,
         )  # fmt: skip
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
         pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
@@ -232,7 +241,7 @@ def plans(request: Request) -> list[CodePlan]:
 
     Rows are pictures at several shares of the code kept.
     """
-    preset, chosen = PRESETS[request.preset], sets(request)
+    preset = PRESETS[request.preset]
     base = preset.pruning
     changes: dict[str, dict] = {
         BEFORE: {},
@@ -240,22 +249,41 @@ def plans(request: Request) -> list[CodePlan]:
         **{label: {"lam": lam, "search": preset.search} for label, lam in ESTIMATED.items()},
         **{label: {"pruning": replace(base, **of)} for label, of in VARIED.items()},
         "released": {"pruning": replace(RELEASED, keep=base.keep, rho=0.1, interval=base.interval)},
-        "16 channels": {"shape": Shape(preset.width, 16, preset.depth)},
+        "16 channels": {"shape": Shape(preset.width, 16, preset.depth, preset.padding)},
     }
     found = []
     for seed in range(request.seed, request.seed + preset.seeds):
-        for label in preset.labels if seed == request.seed else HEADLINE:
-            options: dict = {"shape": Shape(preset.width, 32, preset.depth), "search": False} | changes[label]
-            if seed != request.seed:
-                options["search"] = False
-            found.append(CodePlan(
-                study="cae_admm", name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
-                preset=request.preset, seed=seed, device=request.device, count=preset.pictures, out=request.out,
-                scored=preset.scored,
-                pictures_of=request.pictures_of or "kodak", descent=preset.descent,
-                shares=_shares(label, options.get("pruning"), seed == request.seed), **options, **chosen,
-            ))  # fmt: skip
+        first = seed == request.seed
+        for label in preset.labels if first else HEADLINE:
+            options = changes[label] | ({} if first else {"search": False})
+            shares = _shares(label, options.get("pruning"), first)
+            found.append(_training("cae_admm", request, label, seed, shares, **options))
     return found
+
+
+def _training(
+    study: str, request: Request, label: str, seed: int, shares: tuple[float, ...] = (1.0,), **options: Any
+) -> CodePlan:
+    """One training of the preset, with some options of its own."""
+    preset, chosen = PRESETS[request.preset], sets(request)
+    default: dict[str, Any] = {
+        "shape": Shape(preset.width, 32, preset.depth, preset.padding), "descent": preset.descent, "search": False
+    }  # fmt: skip
+    return CodePlan(
+        study=study, name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
+        preset=request.preset, seed=seed, device=request.device, count=preset.pictures, out=request.out,
+        scored=preset.scored, pictures_of=request.pictures_of or "kodak", shares=shares, **default | options, **chosen,
+    )  # fmt: skip
+
+
+def variant_plans(request: Request) -> list[CodePlan]:
+    """Pruned to the paper's share as the released code trains; none where the preset does so anyway."""
+    preset = PRESETS[request.preset]
+    fresh, slope = replace(preset.descent, crops="fresh"), replace(preset.descent, slope=0.25)
+    reflecting = Shape(preset.width, 32, preset.depth, "reflect")
+    each: tuple[dict[str, Any], ...] = ({"descent": fresh}, {"descent": slope, "shape": reflecting})
+    return [_training("cae_admm_variants", request, label, request.seed, pruning=preset.pruning, **of)
+            for label, of in zip(VARIANTS, each, strict=True) if of["descent"] != preset.descent]  # fmt: skip
 
 
 def _shares(label: str, pruning: Pruning | None, first: bool) -> tuple[float, ...]:
@@ -403,7 +431,64 @@ def _mean_bpp(codec: str, options: dict, scored: list[np.ndarray]) -> float:
     return float(np.mean([8 * len(own.encode(picture)) / (picture.shape[0] * picture.shape[1]) for picture in scored]))
 
 
-STUDIES = {"cae_admm": plans, "cae_admm_mixed": mixed_plans}
+@dataclass(frozen=True, kw_only=True)
+class RoundingPlan(PicturePlan):
+    """What a trained model loses where its code is rounded at random in use, too, as the released code does.
+
+    Parameters
+    ----------
+    label : str
+    model : Path
+    key : str
+    draws : tuple of int
+        Seeds of the random rounding.
+    """
+
+    label: str
+    model: Path
+    key: str
+    draws: tuple[int, ...] = (0, 1, 2)
+
+    def config(self) -> dict:
+        """What it adds to the configuration."""
+        return super().config() | {
+            "codec": "cae-admm", "label": self.label, "model": self.key, "draws": list(self.draws),
+        }  # fmt: skip
+
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """One picture: to the nearest, and at random for each seed."""
+        picture, models, rows = self.shown()[piece], Models(self.model), []
+        stored = models.find(self.model)
+        for draws in (None, *self.draws):
+            measured = evaluate(get_codec("cae-admm", model=str(self.model), models=models, draws=draws), picture)
+            symbols = read_symbols(unpack(measured.data), models)[1]
+            estimate = integer_latents.bits(symbols, stored.counts, integer_latents.threshold_of(symbols))
+            setting = "nearest" if draws is None else f"random {draws}"
+            rows.append({"picture": piece, "setting": setting} | row_of(measured, round(estimate)) | _of_code(symbols))
+        return rows
+
+
+def rounding_plans(request: Request) -> list[RoundingPlan]:
+    """The unpruned model and the one pruned to the paper's share; one record each."""
+    found = []
+    for plan in plans(request):
+        if plan.seed != request.seed or plan.label not in (BEFORE, AFTER):
+            continue
+        path = kept(plan.model_file)
+        if not path.exists():
+            raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study cae_admm`")
+        found.append(RoundingPlan(
+            study="cae_admm_rounding", name=f"rounding-{plan.label}-{request.preset}".replace(" ", "-"),
+            preset=request.preset, seed=request.seed, device=request.device, pictures_of=plan.pictures_of,
+            count=plan.count, label=plan.label, model=path, key=pretrained.load(path).key,
+        ))  # fmt: skip
+    return found
+
+
+STUDIES = {
+    "cae_admm": plans, "cae_admm_mixed": mixed_plans, "cae_admm_variants": variant_plans,
+    "cae_admm_rounding": rounding_plans,
+}  # fmt: skip
 
 # The released code's way of measuring ---------------------------------------------------------------------------------
 

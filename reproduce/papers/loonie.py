@@ -20,6 +20,7 @@ from sparsecomp.codecs import measure
 from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import Architecture
+from sparsecomp.options import as_dict
 from sparsecomp.training.configs import (
     FAST,
     LOONIE,
@@ -28,7 +29,6 @@ from sparsecomp.training.configs import (
     REFERENCE,
     FitBudget,
     Sparsity,
-    as_dict,
     sparsity_at,
 )
 from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning, SparseResult

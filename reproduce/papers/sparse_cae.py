@@ -33,10 +33,11 @@ from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
+from sparsecomp.options import as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.training.autoencoder import CaeTraining
-from sparsecomp.training.configs import Descent, as_dict
+from sparsecomp.training.configs import Descent
 from sparsecomp.training.double_descent import Constraint, project, second_start
 from sparsecomp.training.loop import run
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from sparsecomp import metrics
-from sparsecomp.checks import InputError, in_range, refuse
+from sparsecomp.checks import InputError, in_range, refuse, whole
 from sparsecomp.codecs.base import (
     REGISTRY,
     BudgetError,
@@ -122,6 +122,9 @@ class Trained(Codec):
 
     # What they share.
 
+    def _latent(self, stored: Stored, image: np.ndarray) -> Latent:
+        return latent_of(stored, image, self.device)
+
     def encode(self, image: np.ndarray) -> bytes:
         """Write the picture with `model` at this codec's setting.
 
@@ -133,7 +136,7 @@ class Trained(Codec):
         """
         check_image(image, codec=self.name)
         stored = min(self._candidates(), key=lambda m: self.order(m.about))
-        latent = latent_of(stored, image, self.device)
+        latent = self._latent(stored, image)
         return _write(stored, latent, self._setting(stored, latent), *image.shape[:2])[1]
 
     def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
@@ -149,7 +152,7 @@ class Trained(Codec):
         size, found, refused = image.shape[:2], [], []
         for stored in self._candidates():
             try:
-                found.append((stored, *_best(stored, latent_of(stored, image, self.device), bpp, *size)))
+                found.append((stored, *_best(stored, self._latent(stored, image), bpp, *size)))
             except BudgetError as error:
                 refused.append(error)
         if not found:
@@ -265,12 +268,16 @@ class CaeAdmm(Trained):
     keep : float, optional
         Of `encode`: the share of the code's entries, in (0, 1], that are kept, those of largest magnitude
         (`sparsify.admm.top_l`). By default the code stays as the encoder makes it. `at_bpp` finds its own.
+    draws : int, optional
+        Round up or down at random, with the mean z, as in training and as the released code does in use; this is the
+        seed, 0 .. 2^63 - 1. By default z is rounded to the nearest.
     model, models, device
         As `Trained`. The model that kept most in training comes first, and of these the one with the lowest price of a
         bit.
     """
 
     keep: float | None = None
+    draws: int | None = None
 
     name: ClassVar[str] = "cae-admm"
     number: ClassVar[int] = 19
@@ -282,6 +289,15 @@ class CaeAdmm(Trained):
         super().__post_init__()
         if self.keep is not None:
             in_range("keep", self.keep, 0, 1, "(]")
+        if self.draws is not None:
+            whole("draws", self.draws, 0, 2**63 - 1)
+
+    def _latent(self, stored: Stored, image: np.ndarray) -> Latent:
+        if self.draws is None:
+            return super()._latent(stored, image)
+        z = _encoded(stored, image, self.device)
+        up = torch.rand(z.shape, generator=torch.Generator().manual_seed(self.draws))
+        return self.latent(stored, torch.floor(z + up))
 
     @staticmethod
     def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
@@ -452,10 +468,15 @@ def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
     ValueError
         If the model is too costly for a picture of this size, or a value of a code is beyond 32767, or none at all.
     """
+    return _codec_of_model(stored).latent(stored, _encoded(stored, image, device))
+
+
+def _encoded(stored: Stored, image: np.ndarray, device: str) -> torch.Tensor:
+    """What the encoder makes of a picture that some decoder will draw."""
     height, width, _ = image.shape
     if _absurd(stored, height, width):
         raise InputError(f"model={stored.name!r} does not go with {height} x {width} pixels: no decoder will draw that")
-    return _codec_of_model(stored).latent(stored, stored.encode(image, device))
+    return stored.encode(image, device)
 
 
 def pruned(symbols: np.ndarray, keep: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.inference import channels_last, in_strips, pad, to_tensor
 from sparsecomp.models.sparse_cae import SparseCAE
+from sparsecomp.options import as_dict
 
 FAMILIES = {"sparse_cae": (sparse_cae, SparseCAE), "cae_admm": (cae_admm, CaeAdmm)}
 ADMM_CODECS = ("cae-admm", "cae-theis")  # that a model of cae_admm may be for
@@ -156,7 +157,7 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     tensors = rounded(model)
     _check_values(tensors)
     tensors["counts"] = counts.cpu().to(torch.int32).contiguous()
-    said = {"kind": kind, "shape": asdict(model.shape), "about": about}
+    said = {"kind": kind, "shape": as_dict(model.shape), "about": about}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > MOST_BYTES - 2**17:  # room for the header
         raise InputError(f"model: {model.shape} makes {size:,} bytes; a file may have {MOST_BYTES:,}")
@@ -227,7 +228,7 @@ def _kind(model: object) -> str:
 
 
 def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256(" ".join(map(str, (kind, *asdict(shape).values()))).encode() + b"\n")
+    digest = hashlib.sha256(" ".join(map(str, (kind, *as_dict(shape).values()))).encode() + b"\n")
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())

@@ -20,7 +20,8 @@ from sparsecomp.coding.priors import FactorizedPrior
 from sparsecomp.data import fingerprint
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
-from sparsecomp.training.configs import Descent, as_dict
+from sparsecomp.options import as_dict
+from sparsecomp.training.configs import Descent
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
 

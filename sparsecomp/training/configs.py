@@ -7,10 +7,11 @@ defaults, so that older records keep their names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsecomp.checks import in_range, multiple, one_of, require, whole
+from sparsecomp.options import later
 
 OPTIMISERS = ("adam", "soap")
 SCHEDULES = ("constant", "cosine", "quadratic")
@@ -18,11 +19,6 @@ QUANTISERS = ("noise", "straight_through", "none")
 STARTS = ("mean", "torch", "coin")
 RATES = ("nonzeros", "positions", "file")
 GATES = ("median", "sampled", "none")
-
-
-def later(default: Any) -> Any:
-    """Make a field that records from before it do not have."""
-    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -265,6 +261,9 @@ class CodeDescent:
         That list; or, as in the paper, one new crop of every picture in each epoch. Fresh crops begin at multiples of 8
         pixels and are not flipped, so that each has its part of the code of the whole picture to return to; `codes`
         then says nothing.
+    slope : float
+        First slope of the PReLUs below 0, in [0, 1]: 1 lets the network begin linear; PyTorch and the released code
+        have 0.25.
     """
 
     steps: int
@@ -281,6 +280,7 @@ class CodeDescent:
     momentum: float = 0.1
     score_every: int = 500
     crops: str = later("fixed")
+    slope: float = later(1.0)
 
     def __post_init__(self) -> None:
         _check_descent(self, schedules=("constant", "cosine", "plateau"), least_crop=104, crops_of=8)
@@ -289,6 +289,7 @@ class CodeDescent:
         require(self.batch <= self.codes, "batch", f"at most codes={self.codes}", self.batch)
         in_range("momentum", self.momentum, 0, 1, "(]")
         one_of("crops", self.crops, ("fixed", "fresh"))
+        in_range("slope", self.slope, 0, 1)
 
 
 def _check_descent(descent: Descent | CodeDescent, *, schedules: tuple, least_crop: int, crops_of: int) -> None:
@@ -370,14 +371,3 @@ def sparsity_at(rate: str, bpp: float, steps: int, **changes: Any) -> Sparsity:
         gate_lr=min(0.1, base.gate_lr * max(1, ratio) ** 0.4 * haste), step_lr=min(0.05, base.step_lr * haste),
     )  # fmt: skip
     return replace(game, **changes)
-
-
-def as_dict(config: Any) -> dict:
-    """A configuration as plain JSON values, as records have them."""
-    found = {}
-    for one in fields(config):
-        value = getattr(config, one.name)
-        if not (one.metadata.get("later") and value == one.default):
-            value = one.metadata.get("written", {}).get(value, value)
-            found[one.name] = list(value) if isinstance(value, tuple) else value
-    return found

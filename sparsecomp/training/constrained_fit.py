@@ -27,10 +27,11 @@ from sparsecomp import network_weights
 from sparsecomp.checks import in_range
 from sparsecomp.coding import quantize
 from sparsecomp.models.siren import tensor_of
+from sparsecomp.options import as_dict
 from sparsecomp.sparsify.gates import HardConcrete, n_gates, spread_units
 from sparsecomp.sparsify.lagrangian import Multipliers
 from sparsecomp.sparsify.magnitude import keep_largest, prune
-from sparsecomp.training.configs import Sparsity, as_dict
+from sparsecomp.training.configs import Sparsity
 from sparsecomp.training.fit import FitResult, Method, SirenTraining
 from sparsecomp.training.optimisers import Adam
 

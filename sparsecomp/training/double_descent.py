@@ -21,9 +21,9 @@ from torch import nn
 
 from sparsecomp.checks import in_range, require
 from sparsecomp.models.sparse_cae import Encoder, SparseCAE
+from sparsecomp.options import later
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm, radius_for_sparsity
 from sparsecomp.training.autoencoder import Masks
-from sparsecomp.training.configs import later
 
 CONSTRAINTS = (*PROJECTIONS, "magnitude", "random")
 LAYERS = ("encoder", "all")

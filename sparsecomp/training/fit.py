@@ -24,8 +24,9 @@ import torch
 from sparsecomp.checks import InputError, require, whole
 from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
+from sparsecomp.options import as_dict
 from sparsecomp.training import kernel
-from sparsecomp.training.configs import FitBudget, as_dict
+from sparsecomp.training.configs import FitBudget
 from sparsecomp.training.loop import Training, run
 from sparsecomp.training.optimisers import Adam, Soap, column, rate_at
 

@@ -29,9 +29,10 @@ from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.data import fingerprint
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.inference import channels_last, to_input
+from sparsecomp.options import as_dict
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
 from sparsecomp.training.autoencoder import check_pictures, generators
-from sparsecomp.training.configs import CodeDescent, Pruning, as_dict
+from sparsecomp.training.configs import CodeDescent, Pruning
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, Plateau, rate_at
 

@@ -47,7 +47,7 @@ some_studies = pytest.mark.parametrize("study", ["coin", "gallery", "cae_sparse"
 NEED_ANOTHER = {
     "cae_sparse": "study cae", "cae_density": "study cae", "cae_speed": "cae_sparse",
     "cae_variants": "study cae",
-    "cae_admm_mixed": "study cae_admm",
+    "cae_admm_mixed": "study cae_admm", "cae_admm_rounding": "study cae_admm",
 }  # fmt: skip
 
 
