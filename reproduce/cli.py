@@ -29,6 +29,8 @@ app.callback(help="The three papers: make the records, run the chapters, weigh t
 
 NAMES = ", ".join(PRESETS)
 COLUMNS = 10  # of a sweep's table on the console
+Precision = Annotated[str, typer.Option(help="Of products while networks are trained: float32, tf32 or bfloat16.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Compile the networks that are trained (torch.compile).")]
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
     "baselines", "coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
@@ -47,6 +49,8 @@ def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(STUDIES) + ".")],
     preset: Annotated[str, typer.Option("--preset", "--profile", help=f"How much is done: {NAMES}.")] = "laptop",
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compiled: Compiled = False,
     max_minutes: Annotated[float | None, typer.Option(help="Pause after so many minutes.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where records go; else results/runs.")] = None,
     of: Annotated[str | None, typer.Option("--data", help="Pictures: kodak or bundled; else the study's own.")] = None,
@@ -73,6 +77,7 @@ def study(
 
     from reproduce import records, runner
     from reproduce.studies import OWN_PICTURES, STUDIES
+    from sparsecomp.training.arithmetic import Arithmetic
     from sparsecomp.training.loop import Paused
 
     one_of("study", name, STUDIES)
@@ -86,7 +91,9 @@ def study(
     if out.exists() and not out.is_dir():
         raise InputError(f"output {str(out)!r} is there and is no folder")
     torch.set_num_threads(1)  # the work is done by processes, one a core; here only files are measured
-    request = runner.Request(preset, out, checked_device(device), seed, of, train_on)
+    arithmetic = Arithmetic(precision, compiled)
+    arithmetic.check(checked_device(device))
+    request = runner.Request(preset, out, device, seed, of, train_on, arithmetic)
     with _workers_die_with_us():
         try:
             made = runner.run(

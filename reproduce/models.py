@@ -53,7 +53,9 @@ class ModelPlan(PicturePlan):
     @property
     def model_file(self) -> Path:
         """Where its model goes: ``results/models`` beside ``results/runs``, else ``models`` in the records' folder."""
-        return models_folder(self.out) / f"{self.name}.safetensors"
+        precision = self.arithmetic.precision
+        name = self.name if precision == "float32" else f"{self.name}-{precision}"
+        return models_folder(self.out) / f"{name}.safetensors"
 
     def seconds(self, rows: list[dict], trained: dict | None, spent: float) -> float:
         """Of the training, pauses left out."""

@@ -39,7 +39,6 @@ HISTORY_POINTS = 200
 PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
 MAX_ROW_BYTES = 20_000  # a picture; histories are thinned so that a repository of records stays small
 # What PyTorch multiplies matrices of float32 in, on a GPU, by the name of its setting.
-PRECISIONS = {"highest": "float32", "high": "tf32", "medium": "bfloat16"}
 PACKAGES = ("sparsecomp", "torch", "numpy", "pillow", "scikit-image", "pytorch-msssim", "imagecodecs")
 
 
@@ -322,7 +321,7 @@ def device_name(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
-def environment(device: str, commit: str | None = None) -> dict:
+def environment(device: str, commit: str | None = None, precision: str = "float32") -> dict:
     """Commit (`revision.of_clone`), versions, device and precision for a record."""
     versions = {}
     for package in PACKAGES:
@@ -335,7 +334,7 @@ def environment(device: str, commit: str | None = None) -> dict:
         "versions": versions,
         "device": device,
         "device_name": device_name(device),
-        "precision": PRECISIONS[torch.get_float32_matmul_precision()] if device != "cpu" else "float32",
+        "precision": precision,
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
 

@@ -31,7 +31,9 @@ from reproduce import cluster, records
 from reproduce.records import RunRecord
 from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
+from sparsecomp.options import as_dict
 from sparsecomp.training import kernel
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.loop import Paused
 
 TRAINING = "training"  # the piece that comes before all others of a plan
@@ -53,6 +55,8 @@ class Request:
         The pictures that are measured; by default the study's own.
     train_on : Path, optional
         A folder of pictures to train autoencoders on, in place of BSDS500.
+    arithmetic : Arithmetic
+        In which networks are trained.
     """
 
     preset: str
@@ -61,6 +65,7 @@ class Request:
     seed: int = 0
     pictures_of: str | None = None
     train_on: Path | None = None
+    arithmetic: Arithmetic = FLOAT32
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,12 @@ class Plan(ABC):
     Parameters
     ----------
     study, name : str
-        Place of the record: ``<out>/<study>/<name>-<hash of config()>.json``.
+        Place of the record: ``<out>/<study>/<name>-<hash of identity()>.json``.
     preset, device : str
         For the record; ``device`` is where networks are trained.
     seed : int
+    arithmetic : Arithmetic
+        In which networks are trained.
     """
 
     study: str
@@ -115,10 +122,15 @@ class Plan(ABC):
     preset: str
     seed: int = 0
     device: str = "cpu"
+    arithmetic: Arithmetic = FLOAT32
 
     @abstractmethod
     def config(self) -> dict:
-        """All that decides the result; the record's name has its hash."""
+        """All that decides the result, but for `arithmetic`."""
+
+    def identity(self) -> dict:
+        """All that decides the result: the record's configuration, and its name has the hash."""
+        return self.config() | as_dict(self.arithmetic)
 
     @abstractmethod
     def pieces(self) -> Sequence[str]:
@@ -150,7 +162,7 @@ class Plan(ABC):
 
     def path(self, out: Path) -> Path:
         """Where its record lies, or will."""
-        return records.path_of(out, self.study, self.name, self.config())
+        return records.path_of(out, self.study, self.name, self.identity())
 
 
 def run(
@@ -347,11 +359,12 @@ class _Run:
     def _finish(self, path: Path) -> None:
         plan, done = self.plans[path], self.done[path]
         rows = [row for piece in plan.pieces() for row in done[piece]["rows"]]
-        environment = records.environment(plan.device, self.commit) | {"backend": kernel.resolve("auto", plan.device)}
+        environment = records.environment(plan.device, self.commit, plan.arithmetic.precision)
+        environment |= {"backend": kernel.resolve("auto", plan.device)}
         trained = done.get(TRAINING, {}).get("result")
         seconds = plan.seconds(rows, trained, sum(found["seconds"] for found in done.values()))
         result = plan.result(rows, trained, self.work[path])
-        record = RunRecord(plan.study, plan.name, plan.config(), rows, round(seconds, 1), environment, result=result)
+        record = RunRecord(plan.study, plan.name, plan.identity(), rows, round(seconds, 1), environment, result=result)
         records.write(record, self.work[path].out)
         shutil.rmtree(self.work[path].checkpoints)
         self.report(f"{plan.name}: record written")

@@ -44,9 +44,35 @@ def test_cae_admm_first_values_are_the_seeds():
         torch.testing.assert_close(network(-2 * x), -2 * network(x), msg="the network begins linear")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "value"), [("width", 7), ("width", 520), ("latent", 0), ("latent", 257), ("depth", -1), ("depth", 33)]
-)
+@torch.no_grad()
+def test_residual_blocks_pad_as_they_are_asked_to():
+    """Of a constant picture a reflecting block makes a constant; zeros beyond the border show at the border alone."""
+    flat = torch.full((1, 8, 5, 6), 0.5)
+    for padding, alike in (("zeros", False), ("reflect", True)):
+        block = cae_admm.Block(8, padding)
+        block.body[-1][1].weight.fill_(1)  # else the block is the identity
+        shown = block(flat)
+        torch.testing.assert_close(shown[..., 1:-1, 1:-1], shown[..., 2:3, 2:3].expand(-1, -1, 3, 4))
+        assert torch.allclose(shown, shown[..., 2:3, 2:3].expand_as(shown), atol=1e-5) == alike
+    reflecting, plain = (CaeAdmm(Shape(8, 2, 1, padding)).eval() for padding in ("reflect", "zeros"))
+    modes = {m.padding_mode for m in reflecting.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)}
+    assert modes == {"zeros", "reflect"}, "the outer convolutions pad with zeros"
+    assert torch.equal(reflecting.state_dict()["encoder.0.0.weight"], plain.state_dict()["encoder.0.0.weight"])
+    assert reflecting.decoder(reflecting.encoder(noise(1, 3, 8, 8))).shape == (1, 3, 8, 8), "the smallest picture"
+
+
+def test_prelus_begin_with_the_slope_that_is_asked_for():
+    for slope in (1.0, 0.25):
+        prelus = [m for m in CaeAdmm(Shape(8, 2, 1), 0, slope).modules() if isinstance(m, torch.nn.PReLU)]
+        assert {m.weight.item() for m in prelus} == {slope}
+
+
+WRONG = [
+    ("width", 7), ("width", 520), ("latent", 0), ("latent", 257), ("depth", -1), ("depth", 33), ("padding", "same")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "value"), WRONG)
 def test_cae_admm_shape_refuses(wrong, value):
     with pytest.raises(ValueError, match=rf"\b{wrong}\b"):
         Shape(**{"width": 8, "latent": 4, "depth": 1} | {wrong: value})

@@ -162,8 +162,7 @@ def test_curve_better_and_longer_are_distances_to_a_shifted_curve():
 
 def test_environment_names_the_device_and_its_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
-    found, cpu = records.environment("cuda"), records.environment("cpu")
+    found, cpu = records.environment("cuda", precision="tf32"), records.environment("cpu")
     assert (found["device"], found["device_name"], found["precision"]) == ("cuda", "GPU at cuda", "tf32")
     assert cpu["device_name"] not in ("", "cpu") and cpu["precision"] == "float32"
     assert found["versions"]["torch"] == torch.__version__

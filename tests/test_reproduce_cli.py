@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from reproduce import cli, records, runner, studies
+from sparsecomp.training.arithmetic import Arithmetic
 from sparsecomp.training.loop import Paused
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,8 @@ REFUSED = {
     "study coin --preset nope --out runs": "preset must be one of smoke,",
     "study coin --preset smoke --data bundled --train photos --out runs": "leave out --train photos",
     "study gallery --preset smoke --data kodak --out runs": "leave out --data kodak",
+    "study coin --precision half --out runs": "precision must be one of float32, tf32, bfloat16, got 'half'",
+    "study coin --precision tf32 --out runs": "precision must be float32 or bfloat16 on a CPU, got 'tf32'",
     "study coin --max-minutes 0 --out runs": "max_minutes must be a finite number above 0, got 0.0",
     "study coin --preset smoke --data bundled --out file": "file' is there and is no folder",
     "study cae_sparse --preset smoke --data bundled --out runs": "make it first, with `python -m reproduce study cae`",
@@ -113,10 +116,11 @@ def test_options_reach_the_plans_and_the_runner(capsys, monkeypatch, folder):
     monkeypatch.setitem(studies.STUDIES, "cae", lambda request: seen.append(request) or [])
     monkeypatch.setattr(runner, "run", lambda plans, out, **options: seen.append((out, options)) or [])
     options = "--preset paper --max-minutes 9.5 --out runs --data bundled --workers 3 --seed 5 --commit abc --only high"
-    assert run(capsys, f"study cae {options} --train photos")[0] == 0
+    assert run(capsys, f"study cae {options} --train photos --precision bfloat16 --compile")[0] == 0
     request, (out, given) = seen
     runs = folder / "runs"
-    assert request == runner.Request("paper", runs, "cpu", 5, "bundled", Path("photos")) and out == runs
+    arithmetic = Arithmetic("bfloat16", compiled=True)
+    assert request == runner.Request("paper", runs, "cpu", 5, "bundled", Path("photos"), arithmetic) and out == runs
     expected = {"workers": 3, "only": "high", "dry_run": False, "max_seconds": 570, "commit": "abc"}
     assert expected.items() <= given.items()
     assert run(capsys, "study cae")[0] == 0

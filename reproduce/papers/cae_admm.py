@@ -197,7 +197,7 @@ class CodePlan(ModelPlan):
         training = CodeTraining(
             CaeAdmm(self.shape, self.seed, self.descent.slope), pictures(self.train_on),
             pictures(self.validate_on, self.scored), self.descent,
-            pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device,
+            pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device, arithmetic=self.arithmetic,
         )  # fmt: skip
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
         pretrained.round_(training.model)  # what is stored is what is measured, and what the tables are made for
@@ -271,7 +271,8 @@ def _training(
     }  # fmt: skip
     return CodePlan(
         study=study, name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
-        preset=request.preset, seed=seed, device=request.device, count=preset.pictures, out=request.out,
+        preset=request.preset, seed=seed, device=request.device, arithmetic=request.arithmetic, count=preset.pictures,
+        out=request.out,
         scored=preset.scored, pictures_of=request.pictures_of or "kodak", shares=shares, **default | options, **chosen,
     )  # fmt: skip
 

@@ -274,7 +274,8 @@ class FitPlan(PicturePlan):
         images = [self.shown()[name] for name in names]
         fitted = fit(
             images, self.architecture, self.budget, seeds=[self.seed] * len(images), device=self.device,
-            coordinates=self.fitting.coordinates, checkpoint=work.checkpoints / f"{piece}.safetensors",
+            arithmetic=self.arithmetic, coordinates=self.fitting.coordinates,
+            checkpoint=work.checkpoints / f"{piece}.safetensors",
             max_seconds=work.seconds_left(), method=self.fitting.make,
         )  # fmt: skip
         return [self._row(work, *of) for of in zip(names, images, fitted, strict=True)]
@@ -301,7 +302,9 @@ class FitPlan(PicturePlan):
 
 def _fits(request: Request, study: str, name: str, count: int, **options: Any) -> FitPlan:
     of = options.pop("pictures_of", None) or request.pictures_of or "kodak"
-    given: dict[str, Any] = {"preset": request.preset, "seed": request.seed, "device": request.device} | options
+    given: dict[str, Any] = {
+        "preset": request.preset, "seed": request.seed, "device": request.device, "arithmetic": request.arithmetic
+    } | options  # fmt: skip
     return FitPlan(study=study, name=f"{name}-{label_of(of)}-{request.preset}", pictures_of=of, count=count, **given)
 
 

@@ -212,7 +212,7 @@ class DescentPlan(ModelPlan):
             found |= {"sparsity": round(projected.sparsity, 5), "radius": projected.radius}
         training = CaeTraining(
             model, pictures(self.train_on), pictures(self.validate_on, self.scored), self.descent, seed=self.seed,
-            masks=masks, device=self.device,
+            masks=masks, device=self.device, arithmetic=self.arithmetic,
         )  # fmt: skip
         run(training, checkpoint=work.checkpoints / "training.safetensors", max_seconds=work.seconds_left())
         model.half().float()  # what is stored is what is measured, and what the tables are made for
@@ -299,7 +299,8 @@ def _dense(request: Request, label: str, seed: int) -> DescentPlan:
     return DescentPlan(
         study="cae_released" if released else "cae", preset=request.preset,
         name=name_of("cae", label, seed, chosen["train_on"], request.preset),
-        seed=seed, device=request.device, pictures_of=request.pictures_of or "kodak", count=preset.pictures,
+        seed=seed, device=request.device, arithmetic=request.arithmetic, pictures_of=request.pictures_of or "kodak",
+        count=preset.pictures,
         label=label, out=request.out, search=preset.search and seed == request.seed and not released,
         scored=preset.scored, descent=descent,
         shape=Shape(preset.width), steps=steps_of(preset, descent, every=seed == request.seed), **chosen,

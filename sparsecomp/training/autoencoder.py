@@ -21,6 +21,7 @@ from sparsecomp.data import fingerprint
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.models.sparse_cae import SCALE, SparseCAE
 from sparsecomp.options import as_dict
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import Descent
 from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, rate_at
@@ -45,6 +46,8 @@ class CaeTraining(Training):
     masks : dict of bool tensors, optional
         Which weights may move; parameters that are not named may.
     device : str
+    arithmetic : Arithmetic
+        Of encoder and decoder while they are trained; scores are float32.
 
     Raises
     ------
@@ -62,15 +65,18 @@ class CaeTraining(Training):
         seed: int = 0,
         masks: Masks | None = None,
         device: str | torch.device = "cpu",
+        arithmetic: Arithmetic = FLOAT32,
     ) -> None:
         super().__init__()
+        arithmetic.check(device)
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device = seed, torch.device(device)
         self.pictures = [reduced(p, descent.reduce).to(self.device) for p in pictures.values()]
         self.validation = [reduced(p, descent.reduce) for p in validation.values()]
         check_pictures(dict(zip(pictures, self.pictures, strict=True)), validation, descent.crop)
         # Channels last is how a CPU convolves fastest; the numbers do not depend on it.
-        self.model = channels_last(model, self.device)
+        self.model, self.arithmetic = channels_last(model, self.device), arithmetic
+        self.encode, self.decode = arithmetic.applied(model.encoder), arithmetic.applied(model.decoder)
         self.prior = FactorizedPrior(model.shape.latent).to(self.device)
         named = dict(self.model.named_parameters())
         masks = {name: mask.to(self.device) for name, mask in (masks or {}).items()}
@@ -86,7 +92,7 @@ class CaeTraining(Training):
             "pictures": fingerprint({str(i): p for i, p in enumerate(pictures.values())}),
             "masks": hash_of(masks),
             "start": hash_of(dict(self.model.named_parameters())),
-        }  # fmt: skip
+        } | as_dict(arithmetic)  # fmt: skip
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -94,15 +100,16 @@ class CaeTraining(Training):
         """Take one step; return the loss before it."""
         host, there = generators(self.seed * 1_000_003 + self.done, self.device)
         x, delta = self._crops(host), self._deltas(there)
-        z = self.model.encoder(x)
+        z = self.encode(x)
         noise = torch.rand(z.shape, generator=there, device=self.device) - 0.5
         received, rated = self._quantised(z, noise, delta)
-        loss = F.huber_loss(self.model.decoder(received), x)
+        loss = F.huber_loss(self.decode(received), x)
         if rated is not None:
             bpp = self.prior.bits(rated, delta).sum((1, 2, 3)) / x[0, 0].numel()
             loss = loss + (self.descent.lam * delta.flatten().square() * bpp).mean()
         named, descent = self.optimiser.named, self.descent
-        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        with self.arithmetic.products():
+            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         lr = rate_at(descent.lr, self.done, descent.steps, warmup=descent.warmup, schedule=descent.schedule)
         self.optimiser.step(dict(zip(named, gradients, strict=True)), lr, self.done + 1)
         self.done += 1

@@ -26,6 +26,7 @@ from sparsecomp.data import fingerprint
 from sparsecomp.models.siren import Architecture, initial_parameters, positions
 from sparsecomp.options import as_dict
 from sparsecomp.training import kernel
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import FitBudget
 from sparsecomp.training.loop import Training, run
 from sparsecomp.training.optimisers import Adam, Soap, column, rate_at
@@ -139,6 +140,8 @@ class SirenTraining(Training):
         The C kernel or PyTorch (`training.kernel`); the attribute `backend` names the one used, and so does a record.
     method : callable
         Makes the `Method` from this object.
+    arithmetic : Arithmetic
+        Of the gradient, where it is PyTorch's; the C kernel is compiled and float32 anyway.
     """
 
     mends_itself = True  # a fit that has run away is restarted at the next scoring
@@ -154,8 +157,10 @@ class SirenTraining(Training):
         device: str | torch.device = "cpu",
         backend: str = "auto",
         method: Callable[[SirenTraining], Method] = Method,
+        arithmetic: Arithmetic = FLOAT32,
     ) -> None:
         super().__init__()
+        arithmetic.check(device, siren=True)
         require(len(pictures) > 0, "pictures", "at least 1 picture", 0)
         require(len(seeds) == len(pictures), "seeds", f"as many as pictures, {len(pictures)}", list(seeds))
         for seed in seeds:
@@ -163,6 +168,7 @@ class SirenTraining(Training):
         self.architecture, self.budget, self.seeds = architecture, budget, list(seeds)
         self.steps, self.score_every = budget.steps, budget.score_every
         self.coordinates, self.device, self.backend = coordinates, torch.device(device), kernel.resolve(backend, device)
+        self.arithmetic = arithmetic
         self.threads = torch.get_num_threads()  # the kernel's
         self.sizes = [p.shape[:2] for p in pictures]
         fewest = min(h * w for h, w in self.sizes)
@@ -189,7 +195,7 @@ class SirenTraining(Training):
         # Which order of the pixels is drawn, and positions and targets in it.
         self._drawn = [(-1, x, y) for x, y in zip(self.positions, self.targets, strict=True)]
         self.method = method(self)
-        self.identity |= self.method.identity
+        self.identity |= self.method.identity | as_dict(arithmetic)
 
     def _first_values(self, index: int, seed: int) -> torch.Tensor:
         """Parameters ``(P,)`` that a fit begins with; the last ``n_out`` of them are the bias of the colours."""
@@ -209,7 +215,11 @@ class SirenTraining(Training):
 
     def gradient_at(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss ``(B,)`` and gradient ``(B, P)`` of networks with these weights, at the pixels of this step."""
-        return kernel.gradient(self.architecture, weights, *self._pixels(), self.backend, self.threads)
+        with self.arithmetic.products():
+            return kernel.gradient(
+                self.architecture, weights, *self._pixels(), self.backend, self.threads,
+                compiled=self.arithmetic.compiled,
+            )  # fmt: skip
 
     def learning_rates(self) -> torch.Tensor:
         """``(B, 1)``: each fit's schedule runs from its own start."""
@@ -357,6 +367,7 @@ def fit(
     stop_at: float | None = None,
     on_score: Callable[[int, dict], None] | None = None,
     method: Callable[[SirenTraining], Method] = Method,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> list[FitResult]:
     """Fit one SIREN to each picture, all in one batch.
 
@@ -372,7 +383,7 @@ def fit(
     training = SirenTraining(
         pictures, architecture, budget,
         seeds=[0] * len(pictures) if seeds is None else seeds, coordinates=coordinates, device=device, backend=backend,
-        method=method,
+        method=method, arithmetic=arithmetic,
     )  # fmt: skip
     with one_thread_of_torch(training.backend == "kernel"):
         run(

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -101,6 +102,8 @@ def gradient(
     targets: list[torch.Tensor],
     backend: str,
     threads: int = 1,
+    *,
+    compiled: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error ``(B,)`` (float64) and its gradient ``(B, P)`` for the networks ``parameters (B, P)``.
 
@@ -115,6 +118,8 @@ def gradient(
         What `resolve` returned.
     threads : int
         Of the kernel; the bits of the result do not depend on it.
+    compiled : bool
+        Let PyTorch compile the network (`torch.compile`), where it draws it.
 
     Raises
     ------
@@ -131,17 +136,23 @@ def gradient(
         error, gradients, _ = _call(architecture, parameters, inputs, targets, threads)
         return error / targets[0].numel(), gradients
     width = max(1, PASS // len(inputs))
-    loss, total = torch.zeros(len(inputs), dtype=torch.float64), torch.zeros_like(parameters)
+    draw = _compiled() if compiled else forward
+    loss, total = torch.zeros(len(inputs), dtype=torch.float64, device=parameters.device), torch.zeros_like(parameters)
     for start in range(0, pixels, width):  # one pass, but for a GPU with many whole pictures
         part = slice(start, start + width)
         with torch.enable_grad():
             leaf = parameters.detach().requires_grad_()
-            drawn = forward(architecture, leaf, torch.stack([x[:, part] for x in inputs]))
+            drawn = draw(architecture, leaf, torch.stack([x[:, part] for x in inputs]))
             squared = (drawn - torch.stack([y[:, part] for y in targets])).square()
             mean = squared.flatten(1).sum(1) / targets[0].numel()
             total += torch.autograd.grad(mean.sum(), leaf)[0]
-        loss += mean.detach().double().cpu()
+        loss += mean.detach().double()
     return loss, total
+
+
+@functools.cache
+def _compiled() -> Callable[..., torch.Tensor]:
+    return torch.compile(forward)
 
 
 @torch.no_grad()

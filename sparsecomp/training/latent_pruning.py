@@ -31,6 +31,7 @@ from sparsecomp.models.cae_admm import SCALE, CaeAdmm
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.options import as_dict
 from sparsecomp.sparsify.admm import Z_UPDATES, Admm
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.autoencoder import check_pictures, generators
 from sparsecomp.training.configs import CodeDescent, Pruning
 from sparsecomp.training.loop import Training, hash_of
@@ -78,6 +79,8 @@ class CodeTraining(Training):
     seed : int
         Of the crops, their order, and what the quantiser draws. (The model's first values are the model's.)
     device : str
+    arithmetic : Arithmetic
+        Of encoder and decoder while they are trained; scores and ADMM's updates are float32.
 
     Attributes
     ----------
@@ -108,6 +111,7 @@ class CodeTraining(Training):
         lam: float = 0.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        arithmetic: Arithmetic = FLOAT32,
     ) -> None:
         in_range("lam", lam, 0)
         require(pruning is None or not lam, "lam", "0 where codes are pruned", lam)
@@ -119,9 +123,11 @@ class CodeTraining(Training):
             apart = descent.crops == "fresh" and pruning.state == "per_code"
             require(not apart, "penalty", "square where fresh crops have Z of their own", pruning.penalty)
         super().__init__()
+        arithmetic.check(device)
         self.descent, self.steps, self.score_every = descent, descent.steps, descent.score_every
         self.seed, self.device, self.pruning, self.lam = seed, torch.device(device), pruning, lam
-        self.model = channels_last(model, self.device)
+        self.model, self.arithmetic = channels_last(model, self.device), arithmetic
+        self.encode, self.decode = arithmetic.applied(model.encoder), arithmetic.applied(model.decoder)
         self.normalisations = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
         for layer in self.normalisations:
             layer.momentum = descent.momentum
@@ -143,7 +149,7 @@ class CodeTraining(Training):
             "shape": as_dict(model.shape), "device": self.device.type,
             "pictures": fingerprint({str(i): p for i, p in enumerate(self.pictures)}),
             "start": hash_of(dict(model.named_parameters())),
-        }  # fmt: skip
+        } | as_dict(arithmetic)  # fmt: skip
 
     def _admms(self) -> list[Admm]:
         if self.pruning is None:
@@ -174,9 +180,9 @@ class CodeTraining(Training):
         host, generator = generators(self.seed * 1_000_003 + self.done, self.device)
         drawn, places = self.crops.drawn(self._which(), host)
         x = _input(drawn)
-        z = self.model.encoder(x)
+        z = self.encode(x)
         code = stochastic_round(z, torch.rand(z.shape, generator=generator, device=self.device))
-        reconstruction = self.model.decoder(code)
+        reconstruction = self.decode(code)
         if self.done < self.descent.mse_steps:
             loss = 1e5 * (reconstruction - x).square().mean()
         else:
@@ -187,7 +193,8 @@ class CodeTraining(Training):
             noise = torch.rand(z.shape, generator=generator, device=self.device) - 0.5
             loss = loss + self.lam * self.prior.bits(code, noise).sum() / (len(x) * x[0, 0].numel())
         named = self.optimiser.named
-        gradients = torch.autograd.grad(loss, list(named.values()))
+        with self.arithmetic.products():
+            gradients = torch.autograd.grad(loss, list(named.values()))
         sound = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
         self.optimiser.step(dict(zip(named, gradients, strict=True)), self._rate(), self.done + 1, allowed=sound)
         self._skipped += ~sound

@@ -25,6 +25,7 @@ from sparsecomp.models import cae_admm, sparse_cae
 from sparsecomp.models.cae_admm import CaeAdmm
 from sparsecomp.models.sparse_cae import SparseCAE
 from sparsecomp.training import loop
+from sparsecomp.training.arithmetic import Arithmetic
 from sparsecomp.training.autoencoder import CaeTraining, Masks
 from sparsecomp.training.configs import CodeDescent, Descent, FitBudget, Pruning, Sparsity
 from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning
@@ -126,6 +127,9 @@ TRAININGS: dict[str, Callable[..., Training]] = {
     ),
     "code estimated": functools.partial(code, lam=100.0, descent=replace(CODE, codes=5)),
     "code fresh": functools.partial(code, pruning=PRUNED, descent=replace(CODE, crops="fresh")),
+    "code bfloat16 reflecting": functools.partial(
+        code, shape=replace(CODE_SHAPE, padding="reflect"), arithmetic=Arithmetic("bfloat16")
+    ),
     "code plateau": functools.partial(code, descent=replace(CODE, schedule="plateau", lr=0.1, codes=4)),
 }  # fmt: skip
 SIRENS = {name: make for name, make in TRAININGS.items() if isinstance(make(), SirenTraining)}
@@ -328,7 +332,8 @@ def with_another(make: Callable[..., Training], option: str, config: object, fie
     elif isinstance(value, str):
         others = ["adam", "muon", "soap", "constant", "cosine", "random", "mean", "median", "sampled", "nonzeros",
                   "file", "none", "noise", "top_l", "released", "per_code", "data_set", "norm", "square", "sum",
-                  "torch", "fresh", "fixed"]  # fmt: skip
+                  "torch", "fresh", "fixed", "zeros",
+                  "reflect"]  # fmt: skip
     elif isinstance(value, tuple):
         others = [tuple(part / 2 for part in value)]
     else:
