@@ -65,7 +65,7 @@ def study(
         Path | None, typer.Option("--train", metavar="DIR", help="Autoencoders: a folder to train on; else BSDS500.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the records that are there or to be made.")] = False,
-    pack: Annotated[bool, typer.Option("--pack", help="Then pack the records into parts of at most 16 MiB.")] = False,
+    pack: Annotated[bool, typer.Option("--pack", help="Then pack the records into parts of at most 15 MiB.")] = False,
 ) -> None:
     """Make the records of a study. What is there is kept, what is half done is continued."""
     one_of("preset", preset, PRESETS)
@@ -112,6 +112,52 @@ def study(
     if pack and not dry_run:
         for part in records.pack(out, (name,)):
             print(f"packed: {part}")
+
+
+@app.command()
+def queue(
+    device: Device = "cpu",
+    minutes: Annotated[float, typer.Option(help="Everything is written within so many.")] = 9.0,
+    preset: Annotated[list[str] | None, typer.Option(help="Only entries of this preset; may be repeated.")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="All at preset smoke, on bundled pictures.")] = False,
+    precision: Precision = "float32",
+    compiled: Compiled = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where records go; else results/runs.")] = None,
+    parts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put back what is packed here; at the end pack what there is.")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Only measure what was trained; needs no GPU.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that measure; else one a core.")] = None,
+    seed: Seed = 0,
+    commit: Annotated[str | None, typer.Option(help="The code's commit, where there is no git.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List plans, minutes, what is read and written.")] = False,
+) -> None:
+    """Train what a GPU is most useful for, in order, within some minutes; what is half done is continued."""
+    in_range("minutes", minutes, 0, ends="(]")
+    for name in preset or ():
+        one_of("preset", name, ("paper-fast", "paper"))
+    import torch
+
+    from reproduce import queue, records, runner
+    from sparsecomp.training.arithmetic import Arithmetic
+
+    arithmetic = Arithmetic(precision, compiled)
+    arithmetic.check(device if dry_run or measure else checked_device(device))
+    out = records.runs_folder() if out is None else out.absolute()
+    torch.set_num_threads(1)
+    of = "bundled" if rehearse else None
+    request = runner.Request("smoke" if rehearse else "", out, device, seed, of, arithmetic=arithmetic)
+    if dry_run:
+        found = queue.tasks(request, preset)
+    else:
+        found = queue.run(
+            request, minutes, presets=preset, parts=parts, commit=commit, stage="measure" if measure else "train",
+            workers=(workers or records.cores()) if measure else 1, report=lambda line: print(line, flush=True),
+        )  # fmt: skip
+    if found:
+        show_table(f"queue for {device}, {precision}", queue.HEADS, [task.row() for task in found], queue.totals(found))
+    else:
+        print("nothing is to be done, or there is too little time to begin")
 
 
 class _Pairs(TyperCommand):

@@ -14,6 +14,7 @@ import io
 import json
 import platform
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 HISTORY_POINTS = 200
-PART_BYTES = 16 * 2**20  # an archive of records travels in parts of at most this size
+PARTS = "records.tar.gz.*"
+PART_BYTES = 15 * 2**20  # an archive of records travels in parts of at most this size
 MAX_ROW_BYTES = 20_000  # a picture; histories are thinned so that a repository of records stays small
-# What PyTorch multiplies matrices of float32 in, on a GPU, by the name of its setting.
 PACKAGES = ("sparsecomp", "torch", "numpy", "pillow", "scikit-image", "pytorch-msssim", "imagecodecs")
 
 
@@ -343,21 +344,50 @@ def environment(device: str, commit: str | None = None, precision: str = "float3
 
 
 def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:
-    """Everything the studies made, half-done work too, as ``out/records.tar.gz.NN`` of at most 16 MiB each (join with
-    ``cat``).
+    """Everything the studies made, half-done work too, as ``out/records.tar.gz.NN`` (`pack_into`)."""
+    return pack_into(out, out, [out / study for study in studies])
+
+
+def pack_into(folder: Path, base: Path, paths: Iterable[Path]) -> list[Path]:
+    """Pack files and folders, named from ``base``, as ``folder/records.tar.gz.NN`` of at most 15 MiB each.
+
+    `unpack` puts them back, as do ``cat`` and ``tar``. What is not there is left out.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for study in studies:
-            if (out / study).is_dir():
-                archive.add(out / study, arcname=study)
-    for stale in out.glob("records.tar.gz.*"):  # of a larger archive there would be parts too many
+        for path in paths:
+            if path.exists():
+                archive.add(path, arcname=str(path.relative_to(base)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(PARTS):  # of a larger archive there would be parts too many
         stale.unlink()
     whole, parts = buffer.getvalue(), []
     for number, start in enumerate(range(0, len(whole), PART_BYTES)):
-        parts.append(out / f"records.tar.gz.{number:02d}")
-        parts[-1].write_bytes(whole[start : start + PART_BYTES])
+        parts.append(folder / PARTS.replace("*", f"{number:02d}"))
+        write_atomic(parts[-1], whole[start : start + PART_BYTES])
     return parts
+
+
+def unpack(folder: Path, base: Path) -> list[Path]:
+    """Put back what `pack_into` packed, but for files that are there and no older; give those that were written.
+
+    Raises
+    ------
+    ValueError
+        If the parts are no whole archive, or one of its names leads out of ``base``; nothing is written then.
+    """
+    whole, written = b"".join(path.read_bytes() for path in sorted(folder.glob(PARTS))), []
+    try:
+        with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+            files = [m for m in (tarfile.data_filter(m, str(base)) for m in archive) if m.isfile()]
+            for member in files:
+                path = base / member.name
+                if not path.exists() or path.stat().st_mtime < member.mtime:
+                    archive.extract(member, base, filter="data")
+                    written.append(path)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"the parts in {str(folder)!r} are no whole archive: {error}") from error
+    return written
 
 
 # Published numbers ----------------------------------------------------------------------------------------------------

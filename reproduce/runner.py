@@ -28,6 +28,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from reproduce import cluster, records
+from reproduce.estimates import Cost
 from reproduce.records import RunRecord
 from sparsecomp.checks import InputError
 from sparsecomp.files import write_atomic
@@ -57,6 +58,8 @@ class Request:
         A folder of pictures to train autoencoders on, in place of BSDS500.
     arithmetic : Arithmetic
         In which networks are trained.
+    planned : bool
+        Plans are only listed, so the model that one begins with may not be there yet.
     """
 
     preset: str
@@ -66,6 +69,7 @@ class Request:
     pictures_of: str | None = None
     train_on: Path | None = None
     arithmetic: Arithmetic = FLOAT32
+    planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,17 @@ class Plan(ABC):
         """What comes before all pieces, if anything: its dict becomes the record's ``result``."""
         return None
 
+    def cost(self) -> Cost | None:
+        """The work of its training, where that can be paused; else None."""
+        return None
+
+    def trains(self, piece: str) -> bool:
+        """Is a network trained in this piece? The others need no GPU, and only measure."""
+        return piece == TRAINING
+
     def on_device(self, piece: str) -> bool:
         """Does a piece run on a GPU, so that it cannot share it with others?"""
-        return self.device != "cpu" and piece == TRAINING
+        return self.device != "cpu" and self.trains(piece)
 
     def result(self, rows: list[dict], trained: dict | None, work: Work) -> dict:
         """The record's ``result``."""
@@ -175,6 +187,7 @@ def run(
     dry_run: bool = False,
     commit: str | None = None,
     scheduler: str | None = None,
+    stage: str = "all",
     report: Callable[[str], None] = print,
 ) -> list[Path]:
     """Make the records of some plans that are not there yet; give the paths of all.
@@ -194,6 +207,9 @@ def run(
         The code's commit, where there is no git.
     scheduler : str, optional
         Of Dask workers that do the pieces in place of processes here (`cluster.client`).
+    stage : {"all", "train", "measure"}
+        Only train, on a machine that has little time; or only measure what was trained there, on one without a GPU. A
+        record is written when both are done.
 
     Raises
     ------
@@ -217,7 +233,7 @@ def run(
         with _locked(left):
             # Whoever held a lock before may have made its record.
             left = {path: plan for path, plan in left.items() if not path.exists()}
-            _Run(left, out, workers, max_seconds, commit, scheduler, report).run()
+            _Run(left, out, workers, max_seconds, commit, scheduler, stage, report).run()
     return list(paths)
 
 
@@ -240,8 +256,9 @@ class _Run:
 
     def __init__(
         self, plans: dict[Path, Plan], out: Path, workers: int, max_seconds: float | None, commit: str | None,
-        scheduler: str | None, report: Callable[[str], None],
+        scheduler: str | None, stage: str, report: Callable[[str], None],
     ) -> None:  # fmt: skip
+        self.stage = stage
         self.plans, self.workers, self.commit, self.report = plans, workers, commit, report
         self.out, self.scheduler = out, scheduler
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
@@ -257,7 +274,7 @@ class _Run:
             left = self._next(path)
             for piece in left:
                 self._waiting(*piece).append(piece)
-            if not left:  # the last call ended between the last piece and the record
+            if not left and self._complete(path):  # the last call ended between the last piece and the record
                 self._finish(path)
         if self.workers == 1 and self.scheduler is None:
             while self._more():
@@ -278,7 +295,7 @@ class _Run:
 
     def _here(self, which: tuple[Path, str]) -> None:
         path, piece = which
-        self._settle(path, piece, _Task(self.plans[path], self.work[path], piece))
+        self._settle(path, piece, _Task(self.plans[path], self.work[path], piece, commit=self.commit))
 
     def _side_by_side(self) -> None:
         running: dict[Future, tuple[Path, str]] = {}
@@ -286,7 +303,8 @@ class _Run:
             while running or self._more():
                 while self.queue and len(running) < self.workers and not self.paused:
                     path, piece = self.queue.popleft()
-                    task = _Task(self.plans[path], replace(self.work[path], report=_say_nothing), piece)
+                    work = replace(self.work[path], report=_say_nothing)
+                    task = _Task(self.plans[path], work, piece, commit=self.commit)
                     running[pool.submit(in_worker, task if self.scheduler is None else task.elsewhere())] = path, piece
                 done = [future for future in running if future.done()]
                 if self.turns and not self.paused:
@@ -320,7 +338,7 @@ class _Run:
             if piece == TRAINING:
                 for following in reversed(self._next(path)):
                     self._waiting(*following).appendleft(following)  # what is begun is finished first
-            if len(self.done[path]) == len(self._all(path)):
+            if self._complete(path):
                 self._finish(path)
         except Paused as error:
             self.paused = True
@@ -333,10 +351,15 @@ class _Run:
         trains = type(plan).train is not Plan.train
         return [TRAINING] * trains + list(plan.pieces())
 
+    def _complete(self, path: Path) -> bool:
+        return len(self.done[path]) == len(self._all(path))
+
     def _next(self, path: Path) -> list[tuple[Path, str]]:
-        """The pieces that may begin now: the training, or all others after it."""
+        """The pieces of this stage that may begin now: the training, or all others after it."""
         left = [piece for piece in self._all(path) if piece not in self.done[path]]
-        return [(path, piece) for piece in (left[:1] if left[:1] == [TRAINING] else left)]
+        left = left[:1] if left[:1] == [TRAINING] else left
+        trains = self.plans[path].trains
+        return [(path, piece) for piece in left if self.stage == "all" or trains(piece) == (self.stage == "train")]
 
     def _file(self, path: Path, piece: str) -> Path:
         return self.work[path].checkpoints / f"{piece.replace('/', '_')}.json"
@@ -359,8 +382,8 @@ class _Run:
     def _finish(self, path: Path) -> None:
         plan, done = self.plans[path], self.done[path]
         rows = [row for piece in plan.pieces() for row in done[piece]["rows"]]
-        environment = records.environment(plan.device, self.commit, plan.arithmetic.precision)
-        environment |= {"backend": kernel.resolve("auto", plan.device)}
+        kept = [found["environment"] for found in done.values() if "environment" in found]
+        environment = kept[0] if kept else _environment(plan, self.commit)
         trained = done.get(TRAINING, {}).get("result")
         seconds = plan.seconds(rows, trained, sum(found["seconds"] for found in done.values()))
         result = plan.result(rows, trained, self.work[path])
@@ -368,6 +391,12 @@ class _Run:
         records.write(record, self.work[path].out)
         shutil.rmtree(self.work[path].checkpoints)
         self.report(f"{plan.name}: record written")
+
+
+def _environment(plan: Plan, commit: str | None) -> dict:
+    """What a record says of the machine that trained."""
+    environment = records.environment(plan.device, commit, plan.arithmetic.precision)
+    return environment | {"backend": kernel.resolve("auto", plan.device)}
 
 
 @dataclass(frozen=True)
@@ -378,6 +407,7 @@ class _Task:
     work: Work
     piece: str
     seconds: float | None = None  # until the deadline, for a machine with another clock
+    commit: str | None = None
 
     def elsewhere(self) -> _Task:
         """The same task for another machine."""
@@ -393,6 +423,8 @@ class _Task:
         begun = time.perf_counter()
         training = self.piece == TRAINING
         found: dict = {"result": self.plan.train(work)} if training else {"rows": self.plan.measure(work, self.piece)}
+        if self.plan.on_device(self.piece):  # it may be measured on another machine
+            found["environment"] = _environment(self.plan, self.commit)
         return found | {"seconds": time.perf_counter() - begun}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from reproduce.papers import cae_admm, loonie, sparse_cae
 from reproduce.runner import Request
-from sparsecomp.training import configs
+from sparsecomp.options import as_dict
 from sparsecomp.training.configs import PRESETS, CodeDescent, Descent, FitBudget, Pruning, Sparsity
 
 LEGAL = {
@@ -59,7 +59,7 @@ def test_configuration_refuses(kind):
 @pytest.mark.parametrize("config", EDGES, ids=str)
 def test_as_dict_holds_a_configuration_whole(config):
     """As in a record: by way of JSON the same configuration comes back."""
-    written = json.loads(json.dumps(configs.as_dict(config)))
+    written = json.loads(json.dumps(as_dict(config)))
     assert type(config)(**written) == config
     missing = [field.name for field in fields(config) if field.name not in written]
     assert all(field.metadata.get("later") and getattr(config, field.name) == field.default
@@ -68,9 +68,9 @@ def test_as_dict_holds_a_configuration_whole(config):
 
 def test_as_dict_keeps_the_names_of_old_records():
     """A field that came later is left out at its default, and a start keeps the name it had."""
-    assert configs.as_dict(FitBudget(1, 0.1, start="torch"))["start"] == "random"
-    assert not configs.as_dict(Sparsity()).keys() & {"drop_rate", "proxy_bits", "limit", "gate_betas", "loss", "repair"}
-    assert configs.as_dict(Sparsity(gate_betas=(0.9, 0.999)))["gate_betas"] == [0.9, 0.999]
+    assert as_dict(FitBudget(1, 0.1, start="torch"))["start"] == "random"
+    assert not as_dict(Sparsity()).keys() & {"drop_rate", "proxy_bits", "limit", "gate_betas", "loss", "repair"}
+    assert as_dict(Sparsity(gate_betas=(0.9, 0.999)))["gate_betas"] == [0.9, 0.999]
 
 
 @pytest.mark.parametrize("name", PRESETS)

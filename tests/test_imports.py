@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the first line to the last; a module imports from lines above its own, or from its own.
 ORDER = [
-    {"sparsecomp.checks", "sparsecomp.files", "sparsecomp.data", "sparsecomp.metrics", "sparsecomp.complexity"},
+    {f"sparsecomp.{name}" for name in ("checks", "options", "files", "data", "metrics", "complexity")},
     {"sparsecomp.coding"},
     {"sparsecomp.models"},
     {"sparsecomp.sparsify"},
@@ -24,13 +24,14 @@ ORDER = [
     {"sparsecomp.cli"},
     {"reproduce.revision", "reproduce.sparse_weights"},
     {"reproduce.records", "reproduce.cluster"},
-    {"reproduce.figure_data"},
+    {"reproduce.figure_data", "reproduce.estimates"},
     {"reproduce.runner", "reproduce.bench"},
     {"reproduce.pictures"},
     {"reproduce.models"},
     {"reproduce.papers.baselines"},
     {"reproduce.papers"},
-    {"reproduce.claims", "reproduce.studies"},
+    {"reproduce.studies"},
+    {"reproduce.claims", "reproduce.queue"},
     {"reproduce.plot"},
     {"reproduce.tables", "reproduce.drawings", "reproduce.notebooks"},
     {"reproduce.widgets", "reproduce.grid", "reproduce.row"},
@@ -39,7 +40,7 @@ ORDER = [
     {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}
-COMPUTES = {"sparsecomp.cli", "reproduce.claims"}  # with all that stands above: what a machine that only computes needs
+COMPUTES = {"sparsecomp.cli", "reproduce.claims", "reproduce.queue"}  # with all that stands above: what a machine that only computes needs
 LIGHTEST = max(LINE[name] for name in COMPUTES)
 
 # What such a machine has.

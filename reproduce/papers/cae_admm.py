@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reproduce.estimates import Cost
 from reproduce.figure_data import Entry, FigureData, line
 from reproduce.models import VALIDATION, ModelPlan, history_of, kept, name_of, sets
 from reproduce.papers import baselines
@@ -191,6 +192,24 @@ class CodePlan(ModelPlan):
             "codec": self.codec, "descent": as_dict(self.descent), "shape": as_dict(self.shape),
             "pruning": as_dict(self.pruning) if self.pruning else None, "lam": self.lam,
         }  # fmt: skip
+
+    def cost(self) -> Cost:
+        """Encoder, decoder and their optimiser; now and then the codes of all crops."""
+        descent, model, side = self.descent, CaeAdmm(self.shape), 8 * SCALE
+        encoder = complexity.macs_per_pixel(model.encoder, (1, 3, side, side), pixels=side**2)
+        decoder = complexity.macs_per_pixel(model.decoder, (1, self.shape.latent, 8, 8), pixels=side**2)
+        fresh = descent.crops == "fresh"
+        whole = sum(p.shape[0] * p.shape[1] for p in pictures(self.train_on).values()) if fresh else (
+            descent.codes * descent.crop**2
+        )  # fmt: skip
+        macs, pixels, weights = 0.0, descent.batch * descent.crop**2, complexity.count_parameters(model)
+        saved = 12 * weights
+        if self.pruning is not None:
+            macs += encoder * whole / self.pruning.interval
+            saved += 4 * self.shape.latent * whole // SCALE**2 if self.pruning.state == "per_code" else 0
+        kernels = 60 * (2 * self.shape.depth + 8) * (3 if descent.optimiser == "muon" else 1)
+        macs += 3 * pixels * (encoder + decoder)
+        return Cost("cae-admm", descent.steps, macs, 0.0, kernels, saved, 2 * weights)
 
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reproduce.estimates import Cost
 from reproduce.figure_data import Entry, FigureData, line
 from reproduce.papers import baselines
 from reproduce.pictures import PicturePlan, label_of, pictures, row_of, spread
@@ -71,6 +72,8 @@ class Preset:
         Of the search; of the gallery: COIN's networks, and what the standard codecs and ours aim at.
     coordinates : {"per_axis", "coin"}
         COIN's (`models.siren.spans`).
+    compared : tuple of str
+        Networks that are fitted with both.
     ingredients : str
         The network whose ingredients are taken away, from ``seeds`` seeds.
     """
@@ -93,6 +96,7 @@ class Preset:
     rates: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     dense: FitBudget | None = None
     coordinates: str = "per_axis"
+    compared: tuple[str, ...] = ()
     ingredients: str = "10x28"
     seeds: int = 3
 
@@ -150,7 +154,9 @@ PRESETS = {
         seeds=1,
     ),
     "laptop": LAPTOP,
-    "paper-fast": replace(LAPTOP, architectures=ARCHITECTURES, gates=LOONIE, magnitude=LOONIE, parts=LOONIE, few=24),
+    "paper-fast": replace(
+        LAPTOP, architectures=ARCHITECTURES, compared=("10x28",), gates=LOONIE, magnitude=LOONIE, parts=LOONIE, few=24
+    ),
     "paper": Preset(
         fit=REFERENCE,
         architectures=ARCHITECTURES,
@@ -252,6 +258,23 @@ class FitPlan(PicturePlan):
             "architecture": str(self.architecture), "coordinates": self.fitting.coordinates, "fit": as_dict(self.budget)
         }  # fmt: skip
 
+    def cost(self) -> Cost:
+        """One network a picture; each scoring draws the whole picture."""
+        shown, budget, net = self.shown(), self.budget, self.architecture
+        every = sum(p.shape[0] * p.shape[1] for p in shown.values())
+        pixels = every if budget.batch_pixels is None else min(every, len(shown) * budget.batch_pixels)
+        drawn = every / budget.score_every
+        soap, sparse = budget.optimiser == "soap", "sparsity" in self.fitting.config
+        # Forward and backward, each value is written and read about 12 times in all.
+        forward, values = mlp_macs_per_pixel(net.depth, net.width, net.n_in), net.depth * net.width
+        saved = len(shown) * net.n_parameters
+        return Cost(
+            f"siren {budget.optimiser}", budget.steps,
+            forward * (3 * pixels + drawn), 4 * values * (12 * pixels + drawn),
+            14 * net.depth + 160 * soap + 60 * sparse + 40 * len(shown) / budget.score_every,
+            saved * (14 + 32 * soap + 16 * sparse),
+        )  # fmt: skip
+
     def pieces(self) -> Sequence[str]:
         """The names of the pictures; on a GPU of each size the first one's."""
         return super().pieces() if self.device == "cpu" else tuple(self._batches())
@@ -264,9 +287,9 @@ class FitPlan(PicturePlan):
             batches.setdefault(key, []).append(name)
         return batches
 
-    def on_device(self, piece: str) -> bool:
-        """Every fit."""
-        return self.device != "cpu"
+    def trains(self, piece: str) -> bool:
+        """Every piece is fits."""
+        return True
 
     def measure(self, work: Work, piece: str) -> list[dict]:
         """Fit the pictures of a piece and give a row each."""
@@ -314,15 +337,15 @@ def _smallest(plan_of: str, count: int) -> tuple[int, int]:
 
 
 def coin_plans(request: Request) -> list[FitPlan]:
-    """COIN at the preset's architectures: one record an architecture."""
+    """COIN at the preset's architectures: one record an architecture; of some also with COIN's own coordinates."""
     preset = PRESETS[request.preset]
+    each = [(arch, f"coin-{arch}", preset.coordinates) for arch in preset.architectures]
+    each += [(arch, f"coin-{arch}-coordinates-of-coin", "coin") for arch in preset.compared]
     return [
-        _fits(
-            request, "coin", f"coin-{arch}", preset.pictures, architecture=Architecture.parse(arch), budget=preset.fit,
-            fitting=Fitting(coordinates=preset.coordinates),
-        )
-        for arch in preset.architectures
-    ]
+        _fits(request, "coin", name, preset.pictures, architecture=Architecture.parse(arch), budget=preset.fit,
+              fitting=Fitting(coordinates=coordinates))
+        for arch, name, coordinates in each
+    ]  # fmt: skip
 
 
 def gallery_plans(request: Request) -> list[PicturePlan]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from reproduce import bench, sparse_weights
+from reproduce.estimates import Cost
 from reproduce.figure_data import Entry, FigureData, line
 from reproduce.models import VALIDATION, ModelPlan, history_of, kept, models_folder, name_of, sets
 from reproduce.papers import baselines
@@ -198,6 +199,14 @@ class DescentPlan(ModelPlan):
             "constraint": as_dict(self.constraint) if self.constraint else None, "first": self.first_key,
         }  # fmt: skip
 
+    def cost(self) -> Cost:
+        """Encoder, decoder and their optimiser."""
+        descent, model = self.descent, SparseCAE(self.shape)
+        pixels, muon = descent.batch * descent.crop**2, descent.optimiser == "muon"
+        macs = 3 * pixels * (_whole_macs(model.encoder) + _decoder_macs(model))
+        weights = complexity.count_parameters(model)
+        return Cost("sparse cae", descent.steps, macs, 0.0, 500 + 500 * muon, 12 * weights, 2 * weights)
+
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""
         found: dict = {}
@@ -345,7 +354,9 @@ def sparse_plans(request: Request) -> list[DescentPlan]:
         for seed in range(request.seed, request.seed + (preset.seeds if label in SEVERAL else 1)):
             whole = label in ("l1", "bilevel_l11", "l1inf", "filters, then l1") and seed == request.seed
             plans.append(_second("cae_sparse", request, label, "high", constraint, seed, whole=whole))
-            if label in HEADLINE and seed == request.seed:
+            file = plans[-1].first
+            unknown = request.planned and file is not None and not file.exists()  # how wide the control is to be
+            if label in HEADLINE and seed == request.seed and not unknown:
                 control = _small(plans[-1], constraint, preset)
                 small[control.label] = control
     return [*plans, *small.values()]
@@ -395,6 +406,8 @@ def _first(request: Request, seed: int, label: str = "high") -> tuple[Path, str]
     path = kept(plan.model_file)
     if path.exists():
         return path, pretrained.load(path).key
+    if request.planned:
+        return path, "not made yet"
     recorded = [r.result["model"] for r in Records(request.out).find(plan.study) if r.result["file"] == path.stem]
     if not recorded:
         raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study {plan.study}`")
