@@ -94,6 +94,8 @@ MUTANTS = {
     "pretrained-variance-not-clamped": ("t.clamp(min=LEAST_VARIANCE) if", "t if"),
     # training ---------------------------------------------------------------------------------------------------------
     "optimisers-adam-bias-correction": ("return m / (1 - b1**clock),", "return m,"),
+    "optimisers-broken-basis-kept": ("torch.where(orthonormal, x.to(basis.dtype), basis)", "x.to(basis.dtype)"),
+    "optimisers-cholesky-without-sum": (" + 1e-10 * old", ""),
     "optimisers-masked-entry-moves": ("update if mask is None else update * mask", "update"),
     "optimisers-second-moment-not-saved": (".named.items()} | m | v", ".named.items()} | m"),
     "loop-cosine-off-by-one": ("math.pi * age / steps", "math.pi * (age + 1) / steps"),

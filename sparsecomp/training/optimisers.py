@@ -8,13 +8,14 @@ back to the same bits, and reset for one fit alone (`reset`) without touching it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from sparsecomp.models.siren import Architecture, layers
 
 Tensors = dict[str, torch.Tensor]
+Turn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def rate_at(lr: float, age: int, steps: int, *, warmup: int, schedule: str) -> float:
@@ -102,12 +103,56 @@ class Adam(BatchOptimiser):
         parameters.sub_(lr * mean / root)
 
 
+def turned_by_qr(covariance: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """One step of power iteration: the Q of ``covariance @ basis``, both ``(..., n, n)``. Its columns have any sign."""
+    return torch.linalg.qr(covariance @ basis)[0]
+
+
+def turned_by_cholesky(covariance: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """`turned_by_qr` without QR, which CUDA computes for one matrix after the other (PyTorch issue 143281).
+
+    Shifted Cholesky QR (Fukaya et al. 2020) in float64, with R upper triangular and its diagonal positive::
+
+        X   <- (L / tr L + 1e-10 I) Q                (each column is then scaled to length 1)
+        R^T R = X^T X + s I;   X <- X R^-1           (three rounds; s > 0 in the first, 0 in the others)
+
+    Each round keeps the span of the first k columns for every k, as QR does, and brings X closer to orthonormal. A
+    covariance of few gradients has eigenvalues of zero, and no s alone repairs those. So we add 1e-10 to the
+    eigenvalues of L / tr L, far below what float32 resolves. The eigenvectors stay the same, a direction without
+    gradients stays where it was, and the condition number of X is about 1e10 at most. Cholesky's factorisation of such
+    matrices fails in float32.
+
+    A matrix whose result is not orthonormal keeps its old basis; a covariance that is not finite is such a case.
+    Nothing here waits for the device.
+
+    Parameters
+    ----------
+    covariance : Tensor, shape (..., n, n)
+        Symmetric, no eigenvalue below 0.
+    basis : Tensor, shape (..., n, n)
+        Orthonormal columns.
+    """
+    n, real = basis.shape[-1], torch.finfo(torch.float64)
+    eye = torch.eye(n, dtype=torch.float64, device=basis.device)
+    old, c = basis.double(), covariance.double()
+    trace = c.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    x = c @ old / trace.clamp(min=real.tiny) + 1e-10 * old
+    x = x / torch.linalg.vector_norm(x, dim=-2, keepdim=True)
+    shift = 11 * n * (2 * n + 1) * real.eps / 2 * n  # of the paper, with n as a bound on the square of X's norm
+    for s in (shift, 0.0, 0.0):
+        factor = torch.linalg.cholesky_ex(x.mT @ x + s * eye, upper=True, check_errors=False)[0]
+        x = torch.linalg.solve_triangular(factor, x, upper=True, left=False)
+    # A failed factorisation shows here, too. Its own report, `info`, would miss a factor that is only inexact.
+    orthonormal = (x.mT @ x - eye).abs().amax((-2, -1), keepdim=True) < 1e-6  # False where it is NaN
+    return torch.where(orthonormal, x.to(basis.dtype), basis)
+
+
 class Soap(BatchOptimiser):
     """SOAP (Vyas et al. 2024, algorithm 3): Adam in the eigenbasis of each layer's gradient covariances.
 
     For the gradient G (out, in + 1) of a layer's [W b], with L and R the running means of G G^T and G^T G::
 
-        Q_L, Q_R <- eigenvectors of L, R             (one step of power iteration with QR, every `every` steps)
+        Q_L, Q_R <- eigenvectors of L, R             (one step of power iteration, every `every` steps)
         G'       =  Q_L^T G Q_R
         v        <- b2 v + (1 - b2) G'^2             (second moment in the eigenbasis)
         m        <- b1 m + (1 - b1) G                (first moment in the plain basis)
@@ -115,6 +160,16 @@ class Soap(BatchOptimiser):
 
     The layers of a SIREN are tiny (28x29), so this costs about 0.6 ms a step on one core. As in the
     authors' code the first gradient only fills L and R and moves nothing.
+
+    The first bases come from `torch.linalg.eigh`, which makes the host wait for a GPU once in a fit. Later ones come
+    from QR as in the paper (`turned_by_qr`), on CUDA devices from shifted Cholesky QR (`turned_by_cholesky`). Both keep
+    the columns in the same order. Their signs differ, which changes nothing: v holds squares, and an update passes
+    through each basis twice.
+
+    Parameters
+    ----------
+    turned : function of (covariance, basis), or None
+        Returns the next basis, all ``(fits, layers, n, n)``. None chooses by the device of the parameters.
     """
 
     def __init__(
@@ -125,8 +180,11 @@ class Soap(BatchOptimiser):
         covariance_beta: float = 0.95,
         every: int = 10,
         eps: float = 1e-8,
+        turned: Turn | None = None,
     ) -> None:
-        self.architecture, self.betas, self.covariance_beta = architecture, betas, covariance_beta
+        if turned is None:
+            turned = turned_by_cholesky if parameters.device.type == "cuda" else turned_by_qr
+        self.architecture, self.betas, self.covariance_beta, self.turned = architecture, betas, covariance_beta, turned
         self.every, self.eps, fits = every, eps, len(parameters)
         shapes = architecture.shapes
         # Layers of one shape are worked on together: the first, all hidden ones, the last.
@@ -180,8 +238,8 @@ class Soap(BatchOptimiser):
                     basis_left[fits] = torch.linalg.eigh(left[fits])[1]
                     basis_right[fits] = torch.linalg.eigh(right[fits])[1]
                 elif age < 20 or age % self.every == 0:  # often while young: the covariances still turn fast
-                    basis_left[fits] = torch.linalg.qr(left[fits] @ basis_left[fits])[0]
-                    basis_right[fits] = torch.linalg.qr(right[fits] @ basis_right[fits])[0]
+                    basis_left[fits] = self.turned(left[fits], basis_left[fits])
+                    basis_right[fits] = self.turned(right[fits], basis_right[fits])
             rotated = basis_left.mT @ g @ basis_right
             started = (clock > 1).view(-1, 1, 1, 1)
             m.copy_(torch.where(started, m.lerp(g, 1 - b1), m))

@@ -32,6 +32,7 @@ from sparsecomp.training.constrained_fit import ConstrainedFit, MagnitudePruning
 from sparsecomp.training.fit import Method, SirenTraining
 from sparsecomp.training.latent_pruning import CodeTraining
 from sparsecomp.training.loop import Paused, Training, run
+from sparsecomp.training.optimisers import Soap, turned_by_cholesky
 
 WAVES = picture(24, 32), picture(24, 32, 1), picture(28, 34, 2)
 CROPS = {"coffee": bundled()["coffee"][40:106, 100:181], "chelsea": bundled()["chelsea"][60:110, 80:120]}
@@ -60,6 +61,14 @@ def siren(
     return SirenTraining(
         pictures, architecture, budget, seeds=seeds, coordinates=coordinates, backend=backend, method=method, **options
     )
+
+
+class AsOnGpu(Method):
+    """COIN with the SOAP that a GPU has, wherever it runs."""
+
+    def __init__(self, training: SirenTraining) -> None:
+        super().__init__(training)
+        training.optimiser = Soap(training.parameters, training.architecture, turned=turned_by_cholesky)
 
 
 def constrained(seed: int = 0, bpp: float = 1.6, sparsity: Sparsity = FILE, budget=ADAM, **options) -> SirenTraining:
@@ -99,6 +108,7 @@ TRAININGS: dict[str, Callable[..., Training]] = {
         siren, budget=replace(ADAM, batch_pixels=None, start="torch"), coordinates="coin"
     ),
     "coin soap pytorch": functools.partial(siren, backend="torch", budget=replace(FIT, schedule="quadratic")),
+    "coin soap as on a gpu": functools.partial(siren, method=AsOnGpu),
     "coin collapse": functools.partial(siren, budget=FitBudget(420, 0.9, "adam", 256, "constant", score_every=30)),
     "magnitude": functools.partial(magnitude, budget=replace(FIT, score_every=5), bpp=4.2),
     "file soap": functools.partial(constrained, sparsity=Sparsity("file", gates="none", **LIVELY), budget=FIT),
@@ -215,7 +225,9 @@ def test_training_depends_on_its_seed_and_draws_from_no_shared_generator(name):
 
 
 class Reads(TorchDispatchMode):
-    """Counts what makes the host wait for a device: a value that is read, and a mask whose length must be known."""
+    """Counts what makes the host wait for a device: a value that is read, a mask whose length must be known, and a
+    factorisation that raises where it fails.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,7 +236,8 @@ class Reads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         of_mask = func is torch.ops.aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
         self.count += of_mask or func in (
-            torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default
+            torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default,
+            torch.ops.aten._linalg_check_errors.default,
         )  # fmt: skip
         return func(*args, **(kwargs or {}))
 
