@@ -40,7 +40,8 @@ ORDER = [
     {"reproduce.cli", "reproduce.__main__"},
 ]
 LINE = {name: line for line, names in enumerate(ORDER, 1) for name in names}
-COMPUTES = {"sparsecomp.cli", "reproduce.claims", "reproduce.queue"}  # with all that stands above: what a machine that only computes needs
+# With all that stands above: what a machine that only computes needs.
+COMPUTES = {"sparsecomp.cli", "reproduce.claims", "reproduce.queue"}
 LIGHTEST = max(LINE[name] for name in COMPUTES)
 
 # What such a machine has.
