@@ -565,15 +565,16 @@ FAMILIES |= {label: (label,) for label in ("released", "16 channels")}
 FILES = ("all", "code", "share")
 
 
-def made(records: Records, **where: object) -> list[RunRecord]:
+def made(records: Records, study: str = "cae_admm", **where: object) -> list[RunRecord]:
     """The trainings that count: measured on Kodak, trained on BSDS500, not on a folder of a reader's own."""
-    found = records.find("cae_admm", data="kodak", **where)
+    found = records.find(study, data="kodak", **where)
     return [r for r in found if r.config["train"]["data"] == TRAINED_ON]
 
 
 def training(records: Records, label: str, seed: int = 0, files: str = "all") -> RunRecord:
     """The record of one training with the rows of some files alone, see `family`; `LookupError` where it is missing."""
-    record = _one(made(records, label=label, seed=seed), f"{label}, seed {seed}", "cae_admm")
+    study = "cae_admm_variants" if label in VARIANTS else "cae_admm"
+    record = _one(made(records, study, label=label, seed=seed), f"{label}, seed {seed}", study)
     if files not in FILES:
         raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
     if files == "all":
@@ -606,6 +607,19 @@ def labels(records: Records) -> list[str]:
 def seeds_of(records: Records, label: str) -> list[int]:
     """From which seeds a label was trained."""
     return sorted(r.config["seed"] for r in made(records, label=label))
+
+
+def rounding(records: Records, label: str = AFTER) -> RunRecord:
+    """The record of rounding to the nearest and at random in use, of one trained model."""
+    return _one(records.find("cae_admm_rounding", data="kodak", label=label), label, "cae_admm_rounding")
+
+
+def random_rounding(records: Records, column: str = "bpp", label: str = AFTER) -> float:
+    """What rounding at random in use adds to a column's mean over pictures and draws; to "bpp" in per cent."""
+    record = rounding(records, label)
+    drawn = np.mean([record.mean(column, setting=f"random {seed}") for seed in record.config["draws"]])
+    nearest = record.mean(column, setting="nearest")
+    return float(100 * (drawn / nearest - 1) if column == "bpp" else drawn - nearest)
 
 
 def updates(record: RunRecord) -> int:

@@ -538,12 +538,21 @@ STUDIES = {
 
 def dense(records: Records, label: str = "high", seed: int = 0) -> RunRecord:
     """The record of a dense autoencoder; `LookupError` where it is missing."""
-    return _one(records, "cae", label, seed)
+    return _one(records, "cae_released" if label in RELEASED else "cae", label, seed)
 
 
 def sparse(records: Records, label: str, seed: int = 0) -> RunRecord:
     """The record of a second descent, or a control."""
-    return _one(records, "cae_sparse", label, seed)
+    return _one(records, _study_of(label), label, seed)
+
+
+def _study_of(label: str) -> str:
+    return "cae_variants" if label in VARIANTS else "cae_sparse"
+
+
+def first(records: Records, label: str, seed: int = 0) -> RunRecord:
+    """The record of the first descent that a second one comes from."""
+    return dense(records, VARIANTS[label][0] if label in VARIANTS else "high", seed)
 
 
 def made(records: Records, study: str, **where: object) -> list[RunRecord]:
@@ -568,14 +577,14 @@ def labels(records: Records) -> list[str]:
 
 def seeds_of(records: Records, label: str) -> list[int]:
     """From which seeds a label was run."""
-    return sorted(r.config["seed"] for r in made(records, "cae_sparse", label=label))
+    return sorted(r.config["seed"] for r in made(records, _study_of(label), label=label))
 
 
 def reference(records: Records, label: str, seed: int = 0) -> RunRecord:
     """The dense model that had as many steps: for a fine-tuned model the dense one that was fine-tuned, too."""
     constraint = sparse(records, label, seed).config["constraint"]
     fine_tuned = constraint is not None and constraint["restart"] == "trained" and "dense" not in label
-    return sparse(records, "dense, trained on", seed) if fine_tuned else dense(records, seed=seed)
+    return sparse(records, "dense, trained on", seed) if fine_tuned else first(records, label, seed)
 
 
 def relative_loss(records: Records, label: str, seed: int = 0) -> float:
@@ -615,6 +624,16 @@ def loss_at_rate(records: Records, label: str, seed: int = 0) -> float:
     return at_rate(records, label, seed).value
 
 
+def released_over_ours(records: Records, label: str) -> float:
+    """Mean difference in PSNR, dB at equal bytes, of a dense model made as the released code does to ours."""
+    return rising(dense(records, label)).better(rising(dense(records))).value
+
+
+def released_longer(records: Records, label: str) -> float:
+    """Per cent of bytes that its files have more at equal PSNR."""
+    return rising(dense(records, label)).longer(rising(dense(records))).value
+
+
 def over_seeds(records: Records, label: str, measure: Callable[[Records, str, int], float]) -> tuple[float, float]:
     """Mean over the seeds of a label, and the standard deviation (nan for one)."""
     values = [measure(records, label, seed) for seed in seeds_of(records, label)]
@@ -640,12 +659,18 @@ def mean_macs_saved(records: Records, label: str) -> float:
 
 def macs_saved(records: Records, label: str, seed: int = 0, accounting: str = "macs") -> float:
     """Per cent fewer multiply-accumulates of the encoder: after surgery ("macs"), or as the paper counts."""
-    return 100 * (1 - sparse(records, label, seed).result[accounting] / dense(records, seed=seed).result["macs"])
+    return 100 * (1 - sparse(records, label, seed).result[accounting] / first(records, label, seed).result["macs"])
+
+
+def decoder_macs_saved(records: Records, label: str = "all layers") -> float:
+    """The same of a decoder whose weights were projected, too, as the paper counts."""
+    found = sparse(records, label).result
+    return 100 * (1 - found["macs_paper_decoder"] / found["macs_decoder"])
 
 
 def memory_saved(records: Records, label: str, seed: int = 0) -> float:
     """Per cent fewer bytes of the encoder: its sparse file against its dense weights, 16 bits each."""
-    ours, whole = sparse(records, label, seed).result, dense(records, seed=seed).result
+    ours, whole = sparse(records, label, seed).result, first(records, label, seed).result
     return 100 * (1 - ours["encoder_bytes"] / whole["dense_bytes"])
 
 
