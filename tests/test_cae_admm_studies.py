@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_studies import CODE, PICTURES, Made, other, plans, tiny
+from tiny_studies import CODE, PICTURES, Made, other, plans, request, tiny
 
 from reproduce import models
 from reproduce.papers import cae_admm as study
@@ -40,6 +40,34 @@ def put_models(own: Made, out: Path, pictures_of: str, labels: tuple[str, ...] =
             plan.model_file.parent.mkdir(parents=True, exist_ok=True)
             plan.model_file.write_bytes(own.model_of(own.labelled("cae_admm", plan.label)).read_bytes())
     return out
+
+
+def test_variants_change_one_thing_each_and_none_at_paper(own, small, tmp_path):
+    base = own.labelled("cae_admm", "keep 10").config
+    changed = {
+        "fresh crops": {("descent", "crops"): "fresh"},
+        "reflection, slope 0.25": {("descent", "slope"): 0.25, ("shape", "padding"): "reflect"},
+    }
+    for label, changes in changed.items():
+        config = own.labelled("cae_admm_variants", label).config
+        for part in ("descent", "shape", "pruning"):
+            assert config[part] == base[part] | {name: v for (of, name), v in changes.items() if of == part}
+        assert {k for k in config if config[k] != base[k]} == {"label", *(part for part, _ in changes)}
+    assert not study.variant_plans(request(tmp_path, preset="paper"))
+
+
+def test_rounding_at_random_writes_real_files_and_is_compared_with_the_nearest(own):
+    for record in own.records("cae_admm_rounding"):
+        by = own.labelled("cae_admm", record.config["label"])
+        assert record.config["model"] == by.result["model"]
+        shown = [row["picture"] for row in record.rows]
+        assert [row["setting"] for row in record.rows if row["picture"] == shown[0]] == [
+            "nearest", "random 0", "random 1", "random 2"
+        ]  # fmt: skip
+        for row in record.rows[:2]:
+            draws = None if row["setting"] == "nearest" else int(row["setting"].split()[1])
+            content, _ = own.written(by, row | {"picture": Path(row["picture"]).name}, draws=draws)
+            assert row["bytes"] == len(content)
 
 
 def test_rows_say_what_became_of_their_codes(own):

@@ -73,6 +73,26 @@ def test_small_dense_controls_cost_what_pruned_encoders_do(own):
     assert {r.config["label"] for r in own.records("cae_sparse") if r.config["label"].startswith("small")} == expected
 
 
+def test_variants_come_from_the_first_descent_they_name(own, tmp_path):
+    keys = {r.config["label"]: r.result["model"] for r in own.records("cae", "cae_released")}
+    base = own.labelled("cae", "high").config["descent"]
+    for label, change in study.RELEASED.items():
+        written = {name: value for name, value in base.items() if value != change.get(name, value)}
+        descent = own.labelled("cae_released", label).config["descent"]
+        assert descent == base | change and set(written) <= set(change), "one thing at a time"
+    for label, (first, constraint) in study.VARIANTS.items():
+        record = own.labelled("cae_variants", label)
+        assert record.config["first"] == keys[first] and record.result["sparsity"] == pytest.approx(
+            constraint.sparsity, abs=0.02
+        )  # fmt: skip
+        assert record.config["descent"] == own.labelled(
+            "cae_released" if first in study.RELEASED else "cae", first
+        ).config["descent"]
+    whole = own.labelled("cae_variants", "all layers").result
+    assert whole["macs_paper_decoder"] < 0.99 * whole["macs_decoder"], "filters of the decoder are zero, too"
+    assert not study.released_plans(request(tmp_path, preset="paper")), "there it is the preset"
+
+
 # Density and speed ----------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,22 @@ def test_trained_file_byte_by_byte(models, name, model, options):
     assert np.abs(found - wanted).max() <= 1 and (found == wanted).mean() > 0.99
 
 
+def test_cae_admm_rounds_at_random_by_the_seed_that_is_given(models):
+    image, stored = crop("coffee", 64, 80), models.find("cae-admm fine")
+    z, codec = stored.encode(image).numpy(), codec_of(models, "cae-admm", "fine")
+    codes = [symbols_of(replace(codec, draws=seed).encode(image), models) for seed in range(30)]
+    assert all(((code == np.floor(z)) | (code == np.ceil(z))).all() for code in codes), "up or down"
+    off = np.mean(codes, 0) - z
+    assert abs(off.mean()) < 0.02 and np.abs(off).max() < 0.5, "with the mean z"
+    assert replace(codec, draws=3).encode(image) == replace(codec, draws=3).encode(image)
+    assert not np.array_equal(codes[0], codes[1])
+    few = replace(codec, draws=0, keep=0.1).encode(image)
+    assert np.count_nonzero(symbols_of(few, models)) == round(0.1 * z.size), "then pruned"
+    for wrong in (-1, 2**63, 1.5):
+        with pytest.raises(ValueError, match=f"^draws must be .*got {wrong}"):
+            replace(codec, draws=wrong)
+
+
 def test_cae_admm_refuses_values_that_no_file_can_hold(tmp_path):
     models, made = Models(tmp_path), tiny_cae_admm.model()
     counts = tiny_cae_admm.counts(made)

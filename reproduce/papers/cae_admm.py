@@ -622,6 +622,16 @@ def random_rounding(records: Records, column: str = "bpp", label: str = AFTER) -
     return float(100 * (drawn / nearest - 1) if column == "bpp" else drawn - nearest)
 
 
+def random_rounding_at_rate(records: Records) -> float:
+    """How far the SSIM of codes rounded at random in use lies above that of pruned models, of as many bytes, whose
+    codes are rounded to the nearest; below 0 where it is lower.
+    """
+    record = rounding(records)
+    settings = [f"random {seed}" for seed in record.config["draws"]]
+    bpp, ssim = (float(np.mean([record.mean(of, setting=s) for s in settings])) for of in ("bpp", "ssim"))
+    return ssim - family(records, "pruned", files="code").at(bpp, "pruned models")
+
+
 def updates(record: RunRecord) -> int:
     """How often ADMM updated Z and U (a history is thinned above 200)."""
     return len(record.result["admm"]["step"])
@@ -1153,6 +1163,25 @@ def nats_table(records: Records) -> FigureData:
     return FigureData(rows, used)
 
 
+def rounding_table(records: Records) -> FigureData:
+    """Codes of two models, rounded in use to the nearest and at random, means over pictures and draws."""
+    rows, used = [], []
+    for label in (BEFORE, AFTER):
+        record = rounding(records, label)
+        used.append(record)
+        drawn = [f"random {seed}" for seed in record.config["draws"]]
+        for how, settings in (("to the nearest", ["nearest"]), (f"at random, {len(drawn)} draws", drawn)):
+            def mean(column: str, record: RunRecord = record, settings: list[str] = settings) -> float:
+                return float(np.mean([record.mean(column, setting=setting) for setting in settings]))
+
+            rows.append({
+                "training": NAMES[label], "rounded": how, "bpp of the file": f"{mean('bpp'):.3f}",
+                "zeros %": f"{100 * mean('zeros'):.1f}",
+                **{title: f"{mean(metric):.{digits}f}" for metric, (title, digits) in QUALITIES.items()},
+            })  # fmt: skip
+    return FigureData(rows, used)
+
+
 def models_table(models: Models | None = None) -> FigureData:
     """The trained models of CAE-ADMM and of its comparison, by default in ``results/models``: what a file can name."""
     models, rows = models or default_models(), []
@@ -1176,5 +1205,6 @@ FIGURES = {
     "admm-fair": Entry("Pruning against an estimate, at equal bytes", fair_table, "cae_admm"),
     "admm-variants": Entry("Every training of CAE-ADMM", variants_table, "cae_admm"),
     "admm-residuals": Entry("ADMM's residuals over steps", residuals, "cae_admm"),
+    "admm-rounding": Entry("Rounding at random in use", rounding_table, "cae_admm_rounding"),
     "admm-nats": Entry("Bits, nats and patches", nats_table, "cae_admm_mixed"),
 }
