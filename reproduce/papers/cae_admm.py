@@ -10,6 +10,7 @@ of the rate), in the unit of the quality: SSIM and MS-SSIM as they are, from 0 t
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -195,15 +196,12 @@ class CodePlan(ModelPlan):
 
     def cost(self) -> Cost:
         """Encoder, decoder and their optimiser; now and then the codes of all crops."""
-        descent, model, side = self.descent, CaeAdmm(self.shape), 8 * SCALE
-        encoder = complexity.macs_per_pixel(model.encoder, (1, 3, side, side), pixels=side**2)
-        decoder = complexity.macs_per_pixel(model.decoder, (1, self.shape.latent, 8, 8), pixels=side**2)
+        descent, (encoder, decoder, weights) = self.descent, _size(self.shape)
         fresh = descent.crops == "fresh"
         whole = sum(p.shape[0] * p.shape[1] for p in pictures(self.train_on).values()) if fresh else (
             descent.codes * descent.crop**2
         )  # fmt: skip
-        macs, pixels, weights = 0.0, descent.batch * descent.crop**2, complexity.count_parameters(model)
-        saved = 12 * weights
+        macs, pixels, saved = 0.0, descent.batch * descent.crop**2, 12 * weights
         if self.pruning is not None:
             macs += encoder * whole / self.pruning.interval
             saved += 4 * self.shape.latent * whole // SCALE**2 if self.pruning.state == "per_code" else 0
@@ -228,14 +226,12 @@ class CodePlan(ModelPlan):
             "keep": self.pruning.keep if self.pruning else 1.0, "search": self.search, "profile": self.preset,
         }  # fmt: skip
         pretrained.save(self.model_file, training.model.cpu(), counts, about)
-        stored, side = pretrained.load(self.model_file), 8 * SCALE
-        code = (1, self.shape.latent, 8, 8)
+        stored, (macs, macs_decoder, _) = pretrained.load(self.model_file), _size(self.shape)
         return {
             "model": stored.key, "file": self.model_file.stem, "seconds": round(training.seconds, 1),
             "psnr": round(score["psnr"], 4), "estimated_bpp": round(score["estimated_bpp"], 4),
             **{name: round(score[name], 5) for name in ("ssim", "ms_ssim", "zeros")}, "skipped": training.skipped,
-            "macs": complexity.macs_per_pixel(stored.model.encoder, (1, 3, side, side), pixels=side**2),
-            "macs_decoder": complexity.macs_per_pixel(stored.model.decoder, code, pixels=side**2),
+            "macs": macs, "macs_decoder": macs_decoder,
             "history": history_of(training),
             "admm": thin(training.residuals, ("step", "primal", "dual", "zeros")),
         }  # fmt: skip
@@ -253,6 +249,15 @@ class CodePlan(ModelPlan):
             row = {"picture": piece, "setting": share} | row_of(measured, round(estimate)) | _of_code(symbols)
             rows.append(row | _by_patches(picture, measured.reconstruction))
         return rows
+
+
+@functools.cache
+def _size(shape: Shape) -> tuple[float, float, int]:
+    """Multiply-accumulates a pixel of encoder and decoder, and the weights of both."""
+    model, side = CaeAdmm(shape), 8 * SCALE
+    encoder = complexity.macs_per_pixel(model.encoder, (1, 3, side, side), pixels=side**2)
+    decoder = complexity.macs_per_pixel(model.decoder, (1, shape.latent, 8, 8), pixels=side**2)
+    return encoder, decoder, complexity.count_parameters(model)
 
 
 def plans(request: Request) -> list[CodePlan]:
