@@ -15,6 +15,7 @@ import pytest
 from reproduce import records
 from reproduce.papers.cae_admm import ESTIMATED, PRUNED, SHARES, VARIED
 from reproduce.papers.loonie import FAST, STARTS
+from reproduce.papers.sparse_cae import RELEASED, VARIANTS
 from reproduce.records import Records, RunRecord
 from sparsecomp import data
 from sparsecomp.options import as_dict
@@ -118,6 +119,7 @@ def descent(label: str, *, seed: int = 0, shift: float = 0.0, mse: float = 2.0, 
             train: str = "bsds500/train", **result: object) -> RunRecord:  # fmt: skip
     """On two pictures, so many dB above the line; the second has 2 dB more, and three times the error."""
     study = "cae" if label in ("high", "low") else "cae_sparse"
+    study = "cae_released" if label in RELEASED else "cae_variants" if label in VARIANTS else study
     rows = [
         {"picture": name, "setting": i, "bpp": rate, "psnr": quality("psnr", rate) + shift + more,
          "mse_unquantised": mse * (1 + more)}
@@ -126,7 +128,7 @@ def descent(label: str, *, seed: int = 0, shift: float = 0.0, mse: float = 2.0, 
     result = {"macs": 100.0, "macs_paper": 100.0, "encoder_bytes": 900, "dense_bytes": 1000} | result
     return record(study, f"{label}-{seed}", rows, result, label=label, seed=seed, profile=profile,
                   descent={"coarsest": 1 / 64}, train={"data": train},
-                  constraint=None if study == "cae" else {"restart": restart})  # fmt: skip
+                  constraint=None if study in ("cae", "cae_released") else {"restart": restart})  # fmt: skip
 
 
 # CAE-ADMM -------------------------------------------------------------------------------------------------------------
@@ -163,6 +165,13 @@ def training(label: str, seed: int = 0, *, rate: float | None = None, shift: flo
 def trainings(**shifts: float) -> list[RunRecord]:
     """All of the first seed; ``keep_10=0.1`` lifts one."""
     return [training(label, shift=shifts.get(label.replace(" ", "_"), 0.0)) for label in RATES]
+
+
+def rounding(label: str) -> RunRecord:
+    """Two draws, with twice the bytes of the nearest; both at the quality of the line there, less 0.02 and 0.04."""
+    rows = [row(name, setting, bpp, shift) for name in ("a", "b") for setting, bpp, shift in (
+        ("nearest", 0.4, 0.0), ("random 0", 0.8, -0.02), ("random 1", 0.8, -0.04))]  # fmt: skip
+    return record("cae_admm_rounding", label.replace(" ", "-"), rows, label=label, draws=[0, 1])
 
 
 def mixed(label: str, bpp: float, shift: float = 0.0, *, model: str | None = None, **more: object) -> RunRecord:

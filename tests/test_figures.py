@@ -46,7 +46,7 @@ def codes(kept) -> tuple[Records, Models]:
 
 def test_details_of_sparse_cae_are_squares_of_files_by_the_models_of_their_records(descents):
     records, models = descents
-    original, *files = sparse_cae.details(records, 1.5, side=33, models=models).rows
+    original, *files = sparse_cae.details(records, 1.5, 33, models, ("bilevel_l11", "l1inf")).rows
     assert original["title"] == "astronaut, original\n24 bpp"
     assert np.array_equal(original["picture"], data.bundled()["astronaut"][112:145, 212:245])
     titles = [row["title"].split("\n")[0] for row in files]
@@ -56,7 +56,7 @@ def test_details_of_sparse_cae_are_squares_of_files_by_the_models_of_their_recor
         assert 0 < float(row["title"].split("\n")[1].split(" bpp")[0]) <= 1.5
     tiny_cae.write(models.places[0], "cae-l1inf", seed=9)
     with pytest.raises(LookupError, match="cae-l1inf is not the one of its record"):
-        sparse_cae.details(records, 1.5, side=33, models=models)
+        sparse_cae.details(records, 1.5, 33, models, ("bilevel_l11", "l1inf"))
 
 
 def test_codes_are_pruned_to_their_share_by_the_models_of_their_records(codes):
