@@ -135,10 +135,11 @@ def gradient(
     if backend == "kernel":
         error, gradients, _ = _call(architecture, parameters, inputs, targets, threads)
         return error / targets[0].numel(), gradients
-    width = max(1, PASS // len(inputs))
+    passes = -(-pixels * len(inputs) // PASS)
+    width = -(-pixels // passes)  # passes of one size: another would be compiled anew
     draw = _compiled() if compiled else forward
     loss, total = torch.zeros(len(inputs), dtype=torch.float64, device=parameters.device), torch.zeros_like(parameters)
-    for start in range(0, pixels, width):  # one pass, but for a GPU with many whole pictures
+    for start in range(0, pixels, width):  # one, but for a GPU with many whole pictures
         part = slice(start, start + width)
         with torch.enable_grad():
             leaf = parameters.detach().requires_grad_()
