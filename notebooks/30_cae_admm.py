@@ -397,7 +397,10 @@ if at_defaults:
     assert not torch.isclose(paid, crops.penalty(codes[batch], torch.tensor([1, 4]))).any()
 
 # %% [markdown]
-# The price is a training set of fixed size. What the released choices change together is measured below.
+# The price is a training set of fixed size. New crops can have a code to return to, too, if each begins at a multiple
+# of 8 pixels and none is flipped: then its code is a part of the code of the whole picture, and $Z$ and $U$ are kept
+# for whole pictures. The preset `paper` does this, with a new crop of every picture in each epoch. What the released
+# choices change together is measured below.
 #
 # ## The network
 #

@@ -354,7 +354,7 @@ def pack_into(folder: Path, base: Path, paths: Iterable[Path]) -> list[Path]:
     `unpack` puts them back, as do ``cat`` and ``tar``. What is not there is left out.
     """
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:  # weights hardly shrink anyway
         for path in paths:
             if path.exists():
                 archive.add(path, arcname=str(path.relative_to(base)))
