@@ -117,7 +117,7 @@ def study(
 @app.command()
 def queue(
     device: Device = "cpu",
-    minutes: Annotated[float, typer.Option(help="Everything is written within so many.")] = 9.0,
+    minutes: Annotated[float, typer.Option(help="Everything is written within about so many.")] = 9.0,
     preset: Annotated[list[str] | None, typer.Option(help="Only entries of this preset; may be repeated.")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="All at preset smoke, on bundled pictures.")] = False,
     precision: Precision = "float32",
@@ -126,13 +126,14 @@ def queue(
     parts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put back what is packed here; at the end pack what there is.")
     ] = None,
+    most: Annotated[float, typer.Option(help="MiB to pack at most; what goes beyond is named and stays.")] = 60.0,
     measure: Annotated[bool, typer.Option("--measure", help="Only measure what was trained; needs no GPU.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that measure; else one a core.")] = None,
     seed: Seed = 0,
     commit: Annotated[str | None, typer.Option(help="The code's commit, where there is no git.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List plans, minutes, what is read and written.")] = False,
 ) -> None:
-    """Train what a GPU is most useful for, in order, within some minutes; what is half done is continued."""
+    """Run the most valuable unfinished trainings first, and pause at the time limit. The next call resumes."""
     in_range("minutes", minutes, 0, ends="(]")
     for name in preset or ():
         one_of("preset", name, ("paper-fast", "paper"))
@@ -151,8 +152,9 @@ def queue(
         found = queue.tasks(request, preset)
     else:
         found = queue.run(
-            request, minutes, presets=preset, parts=parts, commit=commit, stage="measure" if measure else "train",
-            workers=(workers or records.cores()) if measure else 1, report=lambda line: print(line, flush=True),
+            request, minutes, presets=preset, parts=parts, most=most, commit=commit,
+            stage="measure" if measure else "train", workers=(workers or records.cores()) if measure else 1,
+            report=lambda line: print(line, flush=True),
         )  # fmt: skip
     if found:
         show_table(f"queue for {device}, {precision}", queue.HEADS, [task.row() for task in found], queue.totals(found))

@@ -5,7 +5,7 @@
     seconds = steps (max(2 MACs / rate, bytes / bandwidth) + kernels * launch)
 
 Rates are assumptions until something has run: shares of a card's peak that such small networks reach. What a plan then
-took stands in ``speeds.json`` beside the records, and corrects the estimates of all plans of its kind.
+took, ended or paused, stands in ``speeds.json`` beside the records, and corrects the estimates of its kind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Cost:
     Attributes
     ----------
     kind : str
-        Plans of one kind are wrong by about the same factor.
+        Estimates of one kind share a factor of correction.
     steps : int
     macs : float
         Multiply-accumulates a step, forward and backward.
@@ -87,6 +87,6 @@ def read(out: Path) -> dict[str, float]:
 
 
 def note(out: Path, of: str, ratio: float) -> None:
-    """Keep one: how much longer something took than was estimated without any."""
+    """Keep one: the measured time over the estimate without any."""
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "speeds.json", json.dumps(read(out) | {of: round(ratio, 4)}, indent=1).encode())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reproduce.pictures import PicturePlan, fingerprint, label_of, pictures
 from reproduce.records import thin
-from reproduce.runner import Request
-from sparsecomp.models.pretrained import WEIGHTS
+from reproduce.runner import TRAINING, Request, Work
+from sparsecomp.checks import InputError
+from sparsecomp.models import pretrained
+from sparsecomp.models.pretrained import WEIGHTS, Stored
 from sparsecomp.training.loop import Training
 
 VALIDATION = 8  # pictures that are scored while a model trains
@@ -53,9 +56,16 @@ class ModelPlan(PicturePlan):
     @property
     def model_file(self) -> Path:
         """Where its model goes: ``results/models`` beside ``results/runs``, else ``models`` in the records' folder."""
-        precision = self.arithmetic.precision
-        name = self.name if precision == "float32" else f"{self.name}-{precision}"
-        return models_folder(self.out) / f"{name}.safetensors"
+        how = self.arithmetic
+        more = [how.precision] * (how.precision != "float32") + ["compiled"] * how.compiled
+        return models_folder(self.out) / f"{'-'.join([self.name, *more])}.safetensors"
+
+    def stored(self, work: Work) -> Stored:
+        """The model that this plan trained; `ValueError` if another training has overwritten its file since."""
+        found, note = pretrained.load(self.model_file), work.checkpoints / f"{TRAINING}.json"
+        if note.exists() and (key := json.loads(note.read_text())["result"]["model"]) != found.key:
+            raise InputError(f"model {self.model_file.stem} is {found.key}, not {key}, which this plan trained")
+        return found
 
     def seconds(self, rows: list[dict], trained: dict | None, spent: float) -> float:
         """Of the training, pauses left out."""

@@ -19,18 +19,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from reproduce import estimates, records, runner
 from reproduce.models import models_folder
 from reproduce.runner import TRAINING, Plan, Request
 from reproduce.studies import STUDIES
-from sparsecomp.checks import InputError, in_range
+from sparsecomp.checks import in_range
 from sparsecomp.training.loop import Paused
 
 HEADS = ["study", "plan", "state", "minutes", "reads", "writes", "MiB to resume"]
 LEAST_SECONDS = 45.0  # to read pictures, load or save a checkpoint, and take steps that are worth it
-PACKING_SECONDS = 20.0  # kept for the end
+COMPILING_SECONDS = 120.0  # more, where networks are compiled before the first step
+LAST_SECONDS = 75.0  # kept for the end: to score and store what has just been trained, and to pack
+MOST_MIB = 60.0  # of files that are packed, so that they can travel
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Task:
     seconds : float
         The estimate of what is left of its training.
     state : {"to do", "half done", "trained", "there"}
-        "trained" is what only files are missing of.
+        "trained": the model is there, and its files are not measured yet.
     after : str
         The model that it begins from, where that is not there yet.
     """
@@ -114,7 +117,10 @@ class Task:
 
 
 def plans_of(request: Request, presets: Sequence[str] | None = None) -> Iterator[Plan]:
-    """All plans of `ENTRIES` in order, each once; ``presets`` chooses some of the entries."""
+    """All plans of `ENTRIES` in order, each once; ``presets`` chooses some of the entries.
+
+    A SIREN takes no bfloat16; where that is asked for, SIRENs are fitted in float32.
+    """
     seen = set()
     for entry in ENTRIES:
         if presets and entry.preset not in presets:
@@ -122,9 +128,10 @@ def plans_of(request: Request, presets: Sequence[str] | None = None) -> Iterator
         of = replace(request, preset=request.preset or entry.preset, planned=True)
         plans = STUDIES[entry.study](of)
         for plan in (plan for name in entry.names for plan in plans if plan.name.startswith(name)):
-            if (plan.study, plan.name) not in seen and plan.cost() is not None:
+            if (plan.study, plan.name) not in seen and (cost := plan.cost()) is not None:
                 seen.add((plan.study, plan.name))
-                yield plan
+                low = plan.arithmetic.precision == "bfloat16" and cost.kind.startswith("siren")
+                yield replace(plan, arithmetic=replace(plan.arithmetic, precision="float32")) if low else plan
 
 
 def tasks(request: Request, presets: Sequence[str] | None = None) -> list[Task]:
@@ -154,15 +161,18 @@ def _task(plan: Plan, request: Request, speeds: dict[str, float]) -> Task:
     folder = path.parent / ".partial" / path.stem
     if (folder / f"{TRAINING}.json").exists():
         return Task(plan, 0.0, "trained")
-    done = max((_share_done(file, cost.steps) for file in folder.glob("*.safetensors")), default=None)
-    return Task(plan, seconds * (1 - (done or 0.0)), "to do" if done is None else "half done")
+    parts = max(1, sum(map(plan.trains, plan.pieces())))  # a fit of each picture, or one training before all pieces
+    begun = [_progress(file)[0] / cost.steps for file in folder.glob("*.safetensors")]
+    begun += [1.0] * len(list(folder.glob("*.json")))
+    return Task(plan, seconds * max(0.0, 1 - sum(begun) / parts), "half done" if begun else "to do")
 
 
-def _share_done(checkpoint: Path, steps: int) -> float:
-    """Of a training; 0 where its checkpoint cannot be read, which the training itself will say."""
+def _progress(checkpoint: Path) -> tuple[int, float]:
+    """Steps and seconds of a training; zeros where its checkpoint cannot be read, which the training will say."""
     with suppress(OSError, SafetensorError, KeyError, TypeError, ValueError), safe_open(checkpoint, "pt") as file:
-        return min(1.0, json.loads(file.metadata()["about"])["state"]["done"] / steps)
-    return 0.0
+        state = json.loads(file.metadata()["about"])["state"]
+        return state["done"], state["seconds"]
+    return 0, 0.0
 
 
 def run(
@@ -173,22 +183,25 @@ def run(
     stage: str = "train",
     workers: int = 1,
     parts: Path | None = None,
+    most: float = MOST_MIB,
     commit: str | None = None,
     report: Callable[[str], None] = print,
 ) -> list[Task]:
     """Train, or measure, as much of the queue as the minutes allow; give what was worked on, as it stands then.
 
-    A plan that fails is reported and left out, and the next one begins.
+    A plan that fails is reported and left out, and the next one begins. Whatever ends this call, it packs first.
 
     Parameters
     ----------
     request : Request
         Its preset, if it has one, replaces the entries'.
     minutes : float
-        Above 0; everything is written and packed within them.
+        Above 0. Trainings pause `LAST_SECONDS` earlier, so that all is written and packed about then.
     stage : {"train", "measure"}
     parts : Path, optional
         A folder: what is packed there is put back before, and what there is afterwards is packed there.
+    most : float
+        MiB that are packed. What goes beyond is named and stays here: first models, those that were made first.
 
     Raises
     ------
@@ -201,22 +214,28 @@ def run(
         report(f"put back from {parts}: {len(records.unpack(parts, base))} files")
 
     def left() -> float:
-        return 60 * minutes - PACKING_SECONDS - (time.monotonic() - begun)
+        return 60 * minutes - LAST_SECONDS - (time.monotonic() - begun)
 
     states = ("to do", "half done") if stage == "train" else ("trained",)
-    least, done = LEAST_SECONDS if stage == "train" else 0.0, []
-    for plan in plans_of(request, presets):
-        if left() < least:
-            break
-        task = _task(plan, request, estimates.read(request.out))
-        # Every plan of the queue saves what it has, so it need not end in time.
-        if task.state in states and not task.after:
-            _do(task, request, left(), stage, workers, commit, report)
-            done.append(_task(plan, request, estimates.read(request.out)))
-    if parts is not None:
-        packed = records.pack_into(parts, base, _made(request, presets))
-        size = sum(path.stat().st_size for path in packed) / 2**20
-        report(f"packed into {parts}: {len(packed)} parts, {size:.1f} MiB")
+    least = (LEAST_SECONDS + COMPILING_SECONDS * request.arithmetic.compiled) if stage == "train" else 0.0
+    done: list[Task] = []
+    waits: set[str] = set()
+    try:
+        for plan in plans_of(request, presets):
+            if left() < least:
+                break
+            task = _task(plan, request, estimates.read(request.out))
+            if task.after:
+                waits.add(task.after)
+            # Every plan of the queue saves what it has, so it need not end in time.
+            elif task.state in states:
+                _do(task, request, left(), stage, workers, commit, report)
+                done.append(_task(plan, request, estimates.read(request.out)))
+        for first in sorted(waits):
+            report(f"second descents wait for the model {first}, which is not here")
+    finally:
+        if parts is not None:
+            _pack(parts, base, request, presets, most, report)
     return done
 
 
@@ -224,27 +243,55 @@ def _do(
     task: Task, request: Request, left: float, stage: str, workers: int, commit: str | None, report: Callable
 ) -> None:
     plan, cost, begun = task.plan, task.plan.cost(), time.monotonic()
+    if plan.arithmetic.compiled:
+        torch.compiler.reset()  # it gives up after a few networks of other sizes
     report(f"{plan.study} {plan.name}: {task.state}, about {task.seconds / 60:.1f} min")
     try:
         runner.run([plan], request.out, workers=workers, max_seconds=left, commit=commit, stage=stage, report=report)
     except Paused:
         report(f"{plan.study} {plan.name}: paused, and saved")
-    except (InputError, RuntimeError, ArithmeticError, OSError, MemoryError) as error:
-        report(f"{plan.study} {plan.name}: failed, {' '.join(str(error).split())}")
-    else:
-        if stage == "train" and task.state == "to do" and cost is not None:
-            first = estimates.seconds(cost, plan.device, plan.arithmetic, {})
-            kind = estimates.key(cost, plan.device, plan.arithmetic)
-            estimates.note(request.out, kind, (time.monotonic() - begun) / first)
+    except Exception as error:  # the next one may do, and what is made must be packed
+        report(f"{plan.study} {plan.name}: failed, {type(error).__name__}: {' '.join(str(error).split())}")
+        return
+    if stage != "train" or cost is None:
+        return
+    # How long it took: of what ended here from its start, or of what paused, by its own count.
+    folder = plan.path(request.out).parent / ".partial" / plan.path(request.out).stem
+    paused = [_progress(file) for file in folder.glob("*.safetensors")]
+    steps, seconds = (cost.steps, time.monotonic() - begun) if task.state == "to do" and not paused else (0, 0.0)
+    if len(paused) == 1:
+        steps, seconds = paused[0]
+    if steps and seconds:
+        first = estimates.seconds(cost, plan.device, plan.arithmetic, {}) * steps / cost.steps
+        estimates.note(request.out, estimates.key(cost, plan.device, plan.arithmetic), seconds / first)
+
+
+def _pack(
+    parts: Path, base: Path, request: Request, presets: Sequence[str] | None, most: float, report: Callable
+) -> None:
+    """Pack what the queue's presets have made, whenever that was, up to ``most`` MiB."""
+    chosen, size = [], 0.0
+    for path in dict.fromkeys(_made(request, presets)):
+        of = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+        more = sum(file.stat().st_size for file in of) / 2**20
+        if size + more > most:
+            report(f"left here: {path.relative_to(base)}, {more:.1f} MiB; there would be more than {most:g} MiB")
+        else:
+            chosen.append(path)
+            size += more
+    packed = records.pack_into(parts, base, chosen)
+    report(f"packed into {parts}: {len(packed)} parts, {sum(p.stat().st_size for p in packed) / 2**20:.1f} MiB")
 
 
 def _made(request: Request, presets: Sequence[str] | None) -> Iterator[Path]:
-    """Records, half-done work, models and speeds of the queue's presets, whenever they were made."""
-    out = request.out
-    yield out / "speeds.json"
-    of = {request.preset} if request.preset else set(presets or (entry.preset for entry in ENTRIES))
-    for preset in sorted(of):
-        for study in sorted({entry.study for entry in ENTRIES}):
-            yield from (out / study).glob(f"*-{preset}-*.json")
-            yield from (path for path in (out / study / ".partial").glob(f"*-{preset}-*") if path.is_dir())
-        yield from models_folder(out).glob(f"*-{preset}*.safetensors")
+    """Speeds, records, half-done work, and models from the last one made to the first."""
+    out, studies = request.out, sorted({entry.study for entry in ENTRIES})
+    of = sorted({request.preset} if request.preset else set(presets or (entry.preset for entry in ENTRIES)))
+    yield from (path for path in [out / "speeds.json"] if path.exists())
+    for kind in ("*-{}-*.json", ".partial/*-{}-*"):
+        for study in studies:
+            for preset in of:
+                found = (out / study).glob(kind.format(preset))
+                yield from (path for path in found if path.is_dir() or path.suffix == ".json")
+    models = {path for preset in of for path in models_folder(out).glob(f"*-{preset}*.safetensors")}
+    yield from sorted(models, key=lambda path: -path.stat().st_mtime)

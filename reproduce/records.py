@@ -351,20 +351,23 @@ def pack(out: Path, studies: tuple[str, ...]) -> list[Path]:
 def pack_into(folder: Path, base: Path, paths: Iterable[Path]) -> list[Path]:
     """Pack files and folders, named from ``base``, as ``folder/records.tar.gz.NN`` of at most 15 MiB each.
 
-    `unpack` puts them back, as do ``cat`` and ``tar``. What is not there is left out.
+    `unpack` puts them back, as do ``cat`` and ``tar``. What is not there is left out. Older parts stay until all new
+    ones are written.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:  # weights hardly shrink anyway
-        for path in paths:
+        for path in dict.fromkeys(paths):
             if path.exists():
                 archive.add(path, arcname=str(path.relative_to(base)))
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(PARTS):  # of a larger archive there would be parts too many
-        stale.unlink()
     whole, parts = buffer.getvalue(), []
     for number, start in enumerate(range(0, len(whole), PART_BYTES)):
         parts.append(folder / PARTS.replace("*", f"{number:02d}"))
-        write_atomic(parts[-1], whole[start : start + PART_BYTES])
+        parts[-1].with_name(f"new-{parts[-1].name}").write_bytes(whole[start : start + PART_BYTES])
+    for part in parts:
+        part.with_name(f"new-{part.name}").replace(part)
+    for stale in set(folder.glob(PARTS)) - set(parts):  # of a larger archive there were more
+        stale.unlink()
     return parts
 
 

@@ -334,6 +334,7 @@ class _Run:
         try:
             found = result()
             self._keep(path, piece, found)
+            self._file(path, piece).with_suffix(".safetensors").unlink(missing_ok=True)  # its checkpoint
             self.report(plan.summary(piece, found["rows"] if piece != TRAINING else [found["result"]]))
             if piece == TRAINING:
                 for following in reversed(self._next(path)):
@@ -384,6 +385,8 @@ class _Run:
         rows = [row for piece in plan.pieces() for row in done[piece]["rows"]]
         kept = [found["environment"] for found in done.values() if "environment" in found]
         environment = kept[0] if kept else _environment(plan, self.commit)
+        if self.stage == "measure":
+            environment = environment | {"measured_on": records.device_name("cpu")}
         trained = done.get(TRAINING, {}).get("result")
         seconds = plan.seconds(rows, trained, sum(found["seconds"] for found in done.values()))
         result = plan.result(rows, trained, self.work[path])
@@ -421,9 +424,12 @@ class _Task:
         work.seconds_left()  # nothing begins after the deadline
         work.checkpoints.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
-        training = self.piece == TRAINING
-        found: dict = {"result": self.plan.train(work)} if training else {"rows": self.plan.measure(work, self.piece)}
-        if self.plan.on_device(self.piece):  # it may be measured on another machine
+        with FLOAT32.products():  # tables and scores, too
+            found: dict = (
+                {"result": self.plan.train(work)} if self.piece == TRAINING else
+                {"rows": self.plan.measure(work, self.piece)}
+            )  # fmt: skip
+        if self.plan.trains(self.piece):  # it may be measured on another machine
             found["environment"] = _environment(self.plan, self.commit)
         return found | {"seconds": time.perf_counter() - begun}
 

@@ -11,12 +11,12 @@ from typing import Any
 
 
 def later(default: Any) -> Any:
-    """Make a field that what was made before it does not have."""
+    """Declare an option that older records do not name."""
     return field(default=default, metadata={"later": True})
 
 
 def as_dict(options: Any) -> dict:
-    """Options as plain JSON values; those that came later are there only where they are not at their default."""
+    """Options as plain JSON values; one that came later is written only if it differs from its default."""
     found = {}
     for one in fields(options):
         value = getattr(options, one.name)

@@ -10,7 +10,7 @@ from contracts.test_trainings import cae, code, siren
 
 from sparsecomp.models.sparse_cae import Shape, SparseCAE
 from sparsecomp.training.arithmetic import FLOAT32, PRECISIONS, Arithmetic
-from sparsecomp.training.loop import Training
+from sparsecomp.training.loop import Training, run
 
 BFLOAT16 = Arithmetic("bfloat16")
 MAKERS = {"cae": cae, "code": code, "siren": functools.partial(siren, backend="torch")}
@@ -47,6 +47,17 @@ def test_gradients_are_computed_as_the_network_is(make, monkeypatch):
         seen.clear()
         training.step()
         assert set(seen) == {(expected, expected)}
+
+
+@every
+def test_scores_and_losses_are_float32_on_a_gpu_too(make, monkeypatch):
+    """Convolutions of SSIM and of whole pictures stand outside the networks that are trained."""
+    training, seen = make(), []
+    for name in ("score", "step"):
+        real = getattr(training, name)
+        monkeypatch.setattr(training, name, lambda real=real: (seen.append(flags()), real())[1])
+    run(training)
+    assert set(seen) == {(False, False)} and torch.backends.cudnn.allow_tf32, "PyTorch's default is another"
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from tiny_studies import ORDER, plans, request, ticking, timeless, tiny
 
 from reproduce import cli, estimates, queue, records, runner
 from reproduce.estimates import Cost
+from reproduce.papers import sparse_cae
 from reproduce.runner import TRAINING, Plan
 from reproduce.studies import STUDIES
 from sparsecomp import data
@@ -89,16 +90,19 @@ def test_queue_pauses_what_does_not_end_and_begins_nothing_that_could_not_save(s
     small.setattr(queue, "time", runner.time)
     lines: list[str] = []
     asked = request(tmp_path, preset="smoke")
-    found = queue.run(asked, 2.5, parts=tmp_path / "parts", report=lines.append)
+    found = queue.run(asked, (130 + queue.LAST_SECONDS) / 60, parts=tmp_path / "parts", report=lines.append)
     states = [task.state for task in found]
     assert states[-1] == "half done" and set(states[:-1]) <= {"there", "trained"}, "in order, and nothing after it"
     assert sum(line.endswith("paused, and saved") for line in lines) == 1 and lines[-1].startswith("packed into")
-    half, every = found[-1], queue.tasks(asked)
+    assert estimates.read(tmp_path), "what paused corrects the estimates, too"
+    (tmp_path / "speeds.json").unlink()
+    every = queue.tasks(asked)
+    half = every[len(found) - 1]
     assert [task.state for task in every[: len(found)]] == states and every[len(found)].state == "to do"
     fresh = {task.plan.name: task for task in queue.tasks(replace(asked, out=tmp_path / "new"))}
     assert half.seconds < fresh[half.plan.name].seconds
     lines.clear()
-    few = (queue.LEAST_SECONDS + queue.PACKING_SECONDS) / 60
+    few = (queue.LEAST_SECONDS + queue.LAST_SECONDS) / 60
     assert not queue.run(asked, few, report=lines.append) and not lines, "too little time to save anything"
 
 
@@ -113,8 +117,48 @@ def test_plan_that_fails_is_reported_and_the_next_begins(small, tmp_path):
     small.setattr("reproduce.papers.loonie.fit", fit)
     lines: list[str] = []
     found = queue.run(request(tmp_path), 9, report=lines.append)
-    assert f"coin {first.name}: failed, CUDA out of memory" in lines
+    assert f"coin {first.name}: failed, RuntimeError: CUDA out of memory" in lines
     assert [(task.plan.name, task.state) for task in found] == [(first.name, "to do"), (second.name, "trained")]
+
+
+def test_whatever_ends_a_training_all_is_packed(small, tmp_path):
+    entries = queue.Entry("paper", "coin"), queue.Entry("paper", "cae", ("cae-high", "cae-low"))
+    small.setattr(queue, "ENTRIES", entries)
+    small.setattr("reproduce.papers.loonie.fit", lambda *of, **options: {}["key"])
+    real = sparse_cae.CaeTraining.step
+
+    def step(training):
+        if training.descent.lam == 1.0 and training.done == 1:
+            raise KeyboardInterrupt
+        return real(training)
+
+    small.setattr(sparse_cae.CaeTraining, "step", step)
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        queue.run(request(tmp_path / "out"), 9, parts=tmp_path / "parts", report=lines.append)
+    assert sum("failed, KeyError: 'key'" in line for line in lines) == 2
+    assert "packed into" in lines[-1]
+    records.unpack(tmp_path / "parts", tmp_path / "new")
+    names = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert {"training.json", "cae-high-seed-0-bundled-smoke.safetensors"} <= names
+
+
+def test_what_is_too_much_to_travel_is_named_and_the_last_models_go(small, tmp_path):
+    small.setattr(queue, "ENTRIES", (queue.Entry("paper", "cae", ("cae-high", "cae-low")),))
+    lines: list[str] = []
+    queue.run(request(tmp_path / "out"), 9, parts=tmp_path / "parts", most=0.3, report=lines.append)
+    (line,) = [line for line in lines if line.startswith("left here")]
+    assert "models/cae-high-seed-0-bundled-smoke.safetensors" in line and "more than 0.3 MiB" in line
+    records.unpack(tmp_path / "parts", tmp_path / "new")
+    assert [path.stem for path in (tmp_path / "new").rglob("*.safetensors")] == ["cae-low-seed-0-bundled-smoke"]
+
+
+def test_sirens_are_fitted_in_float32_where_bfloat16_is_asked_for(small, tmp_path):
+    asked = replace(request(tmp_path), arithmetic=Arithmetic("bfloat16", compiled=True))
+    found = {plan.study: plan.arithmetic for plan in queue.plans_of(asked)}
+    assert found["coin"] == Arithmetic(compiled=True) and found["cae"] == asked.arithmetic
+    names = [plan.model_file.stem for plan in queue.plans_of(asked) if plan.study == "cae"]
+    assert all(name.endswith("-smoke-bfloat16-compiled") for name in names)
 
 
 def test_dry_run_needs_no_gpu_and_leaves_nothing(capsys, small, tmp_path, monkeypatch):
@@ -160,6 +204,15 @@ def test_record_names_the_machine_that_trained(small, tmp_path, monkeypatch):
     assert (found["device_name"], found["commit"]) == ("a GPU", "there")
 
 
+def test_model_that_another_training_has_overwritten_is_not_measured(small, tmp_path):
+    first, other, *_ = plans("cae", tmp_path)
+    runner.run([first, other], tmp_path, stage="train", report=lambda line: None)
+    assert not list(tmp_path.rglob("training.safetensors")), "a finished training needs no checkpoint"
+    first.model_file.write_bytes(other.model_file.read_bytes())
+    with pytest.raises(ValueError, match=rf"^model {first.model_file.stem} is \w+, not \w+, which this plan trained$"):
+        runner.run([first], tmp_path, stage="measure", report=lambda line: None)
+
+
 def test_nothing_is_measured_that_was_not_trained(small, tmp_path):
     every = plans("cae", tmp_path)
     lines: list[str] = []
@@ -193,7 +246,7 @@ def test_what_a_plan_took_corrects_the_estimates_of_its_kind(small, tmp_path):
     small.setattr(queue, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     asked, lines = request(tmp_path), []
     before = {task.plan.name: task.seconds for task in queue.tasks(asked)}
-    (trained, *_) = queue.run(asked, (queue.LEAST_SECONDS + queue.PACKING_SECONDS + 4) / 60, report=lines.append)
+    (trained, *_) = queue.run(asked, (queue.LEAST_SECONDS + queue.LAST_SECONDS + 4) / 60, report=lines.append)
     every = queue.tasks(asked)
     (other,) = [task for task in every if task.state == "to do"]
     assert trained.state == "trained" and trained.plan.name != other.plan.name

@@ -239,7 +239,7 @@ class CodePlan(ModelPlan):
     def measure(self, work: Work, piece: str) -> list[dict]:
         """One picture at every share of its code."""
         picture, models, rows = self.shown()[piece], Models(self.model_file), []
-        stored = models.find(self.model_file)
+        stored = self.stored(work)
         code = latent_of(stored, picture)
         for share in self.shares:
             keep = None if share == 1 else share

@@ -29,7 +29,7 @@ from sparsecomp.options import later
 SCALE = 8  # pixels of the picture, along one side, for one place of the code
 MAX_WIDTH, MAX_LATENT, MAX_DEPTH = 512, 256, 32
 Padding = Literal["zeros", "reflect"]
-LINEAR = 1.0  # slope of a PReLU below 0 with which it is no more than its input
+LINEAR = 1.0  # slope of a PReLU below 0 with which it is the identity
 
 
 @dataclass(frozen=True)

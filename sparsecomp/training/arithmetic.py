@@ -1,7 +1,7 @@
 """How the networks of a training are computed: in which precision their products are, and whether they are compiled.
 
-Weights, losses, optimisers and scores are float32 whatever is chosen; only products inside a network, and their
-gradients, are not::
+``precision`` applies to the convolutions and matrix products of a network, forward and backward. Weights, losses,
+optimisers and scores stay float32; under ``tf32`` the way back through the loss is TF32, too::
 
     float32     as on a CPU; a GPU's TF32 units, which PyTorch uses for convolutions unless told otherwise, stay off
     tf32        factors are rounded to 11 significant bits, sums are float32; GPUs only

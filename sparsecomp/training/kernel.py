@@ -136,7 +136,7 @@ def gradient(
         error, gradients, _ = _call(architecture, parameters, inputs, targets, threads)
         return error / targets[0].numel(), gradients
     passes = -(-pixels * len(inputs) // PASS)
-    width = -(-pixels // passes)  # passes of one size: another would be compiled anew
+    width = -(-pixels // passes)  # passes of about one size
     draw = _compiled() if compiled else forward
     loss, total = torch.zeros(len(inputs), dtype=torch.float64, device=parameters.device), torch.zeros_like(parameters)
     for start in range(0, pixels, width):  # one, but for a GPU with many whole pictures

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from sparsecomp.checks import InputError
 from sparsecomp.files import atomic_path
+from sparsecomp.training.arithmetic import FLOAT32
 
 CHECKPOINT_SECONDS = 60.0
 T = TypeVar("T", bound="Training")
@@ -152,6 +153,15 @@ def run(
         training.load(checkpoint)
         if training.history and training.history[-1]["step"] == training.done and enough(training):
             return training  # it stopped there for good
+    # A GPU's TF32 would be in everything but the networks, whose products a training chooses itself: in losses, scores.
+    with FLOAT32.products():
+        return _run(training, checkpoint, max_seconds, on_score, enough)
+
+
+def _run(
+    training: T, checkpoint: Path | None, max_seconds: float | None, on_score: Callable[[int, dict], None] | None,
+    enough: Callable[[T], bool],
+) -> T:  # fmt: skip
     begun = saved = time.perf_counter()
     before = training.seconds
     while training.done < training.steps:

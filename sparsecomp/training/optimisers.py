@@ -117,7 +117,7 @@ def turned_by_cholesky(covariance: torch.Tensor, basis: torch.Tensor) -> torch.T
         R^T R = X^T X + s I;   X <- X R^-1           (three rounds; s > 0 in the first, 0 in the others)
 
     Each round keeps the span of the first k columns for every k, as QR does, and brings X closer to orthonormal. A
-    covariance of few gradients has eigenvalues of zero, and no s alone repairs those. So we add 1e-10 to the
+    covariance of few gradients is singular, and a shift s alone does not repair that. So we add 1e-10 to the
     eigenvalues of L / tr L, far below what float32 resolves. The eigenvectors stay the same, a direction without
     gradients stays where it was, and the condition number of X is about 1e10 at most. Cholesky's factorisation of such
     matrices fails in float32.
@@ -161,7 +161,7 @@ class Soap(BatchOptimiser):
     The layers of a SIREN are tiny (28x29), so this costs about 0.6 ms a step on one core. As in the
     authors' code the first gradient only fills L and R and moves nothing.
 
-    The first bases come from `torch.linalg.eigh`, which makes the host wait for a GPU once in a fit. Later ones come
+    The first bases come from `torch.linalg.eigh`, which makes the host wait for a GPU, once in a fit and after each restart. Later ones come
     from QR as in the paper (`turned_by_qr`), on CUDA devices from shifted Cholesky QR (`turned_by_cholesky`). Both keep
     the columns in the same order. Their signs differ, which changes nothing: v holds squares, and an update passes
     through each basis twice.
