@@ -161,10 +161,10 @@ class Soap(BatchOptimiser):
     The layers of a SIREN are tiny (28x29), so this costs about 0.6 ms a step on one core. As in the
     authors' code the first gradient only fills L and R and moves nothing.
 
-    The first bases come from `torch.linalg.eigh`, which makes the host wait for a GPU, once in a fit and after each restart. Later ones come
-    from QR as in the paper (`turned_by_qr`), on CUDA devices from shifted Cholesky QR (`turned_by_cholesky`). Both keep
-    the columns in the same order. Their signs differ, which changes nothing: v holds squares, and an update passes
-    through each basis twice.
+    The first bases come from `torch.linalg.eigh`, which makes the host wait for a GPU, once in a fit and after each
+    restart. Later ones come from QR as in the paper (`turned_by_qr`), on CUDA devices from shifted Cholesky QR
+    (`turned_by_cholesky`). Both keep the columns in the same order. Their signs differ, which changes nothing: v holds
+    squares, and an update passes through each basis twice.
 
     Parameters
     ----------
