@@ -1012,7 +1012,7 @@ FIGURES = {
         "PSNR and mean SSIM over the rate (Sparse CAE, Figs 3 and 4)", rate_distortion, "cae_sparse"
     ),
     "cae-table": Entry("Sparse CAE, Table I", table_1, "cae_sparse"),
-    "cae-pictures": Entry("Details (Sparse CAE, Figs 5 and 7)", details, "cae_sparse"),
+    "cae-pictures": Entry("Details (Sparse CAE, Figs 5 and 7)", details, "cae_variants"),
     "cae-high-rates": Entry("High rates (Sparse CAE, Fig. 6)", high_rates, "cae"),
     "cae-released": Entry("First descents as in the released code", released_table, "cae_released"),
     "cae-second": Entry("Second descents beside those of Table I", second_table, "cae_variants"),

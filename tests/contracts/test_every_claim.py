@@ -30,6 +30,11 @@ PRINTED = {  # file, place, series and metric of the value, as far as a paper pr
        for arch in ("5x20", "5x30", "10x28", "10x40", "13x49")},
     **{f"cae-{kind}-{short}": (CAE, "Table I", series, metric) for short, metric in TABLE_1.items()
        for kind, series in (("l1", "l1"), ("bilevel_l11", "l1,1"), ("l1inf", "l1,inf"))},
+    **{f"cae-taps-{short}": (CAE, "Table I", "l1,inf", metric) for short, metric in TABLE_1.items()},
+    "cae-random-start-macs": (CAE, "Table I", "l1,1", TABLE_1["macs"]),
+    "cae-random-start-loss": (CAE, "Table I", "l1,1", TABLE_1["loss"]),
+    **{f"cae-fig5-{short}-trained": (CAE, "Fig. 5", series, "macc_reduction")
+       for short, series in (("l11", "l1,1"), ("l1inf", "l1,inf"))},
     "cae-82": (CAE, "Sec. IV", "l1,1", "memory_reduction"),
     "cae-86": (CAE, "Sec. III", "l1,1", "macc_reduction"),
     "cae-fig5-l11": (CAE, "Fig. 5", "l1,1", "macc_reduction"),
