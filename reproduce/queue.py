@@ -112,7 +112,7 @@ class Task:
         writes = f"record, model of {cost.model / 1e6:.1f} MB" if cost.model else "record"
         return [
             plan.study, plan.name, "waits" if self.after else self.state, f"{self.seconds / 60:.1f}",
-            ", ".join(filter(None, [*reads, first and first.stem])), writes, f"{cost.saved / 2**20:.0f}",
+            ", ".join(dict.fromkeys(filter(None, [*reads, first and first.stem]))), writes, f"{cost.saved / 2**20:.0f}",
         ]  # fmt: skip
 
 
@@ -223,6 +223,7 @@ def run(
     try:
         for plan in plans_of(request, presets):
             if left() < least:
+                report("the time is over; the same line continues")
                 break
             task = _task(plan, request, estimates.read(request.out))
             if task.after:
