@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_studies import CAE, FEW, HEIGHT, PICTURES, WIDTH, Made, plans, request, run, tiny
+from tiny_studies import CAE, FEW, HEIGHT, PICTURES, VARIANTS, WIDTH, Made, plans, request, run, tiny
 
 from reproduce.papers import sparse_cae as study
 from sparsecomp import complexity, metrics
@@ -80,7 +80,7 @@ def test_variants_come_from_the_first_descent_they_name(own, tmp_path):
         written = {name: value for name, value in base.items() if value != change.get(name, value)}
         descent = own.labelled("cae_released", label).config["descent"]
         assert descent == base | change and set(written) <= set(change), "one thing at a time"
-    for label, (first, constraint) in study.VARIANTS.items():
+    for label, (first, constraint) in VARIANTS.items():
         record = own.labelled("cae_variants", label)
         assert record.config["first"] == keys[first] and record.result["sparsity"] == pytest.approx(
             constraint.sparsity, abs=0.02

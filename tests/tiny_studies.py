@@ -53,6 +53,8 @@ TINY = {
     ),
 }  # fmt: skip
 FEW = {label: sparse_cae.SPARSE[label] for label in sparse_cae.HEADLINE}
+OTHERS = ("l1inf of taps", "bilevel_l11, random start", "all layers")
+VARIANTS = {label: sparse_cae.VARIANTS[label] for label in OTHERS}
 DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
@@ -80,6 +82,7 @@ def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
             patch.setitem(paper.PRESETS, "smoke", preset)
         patch.setitem(baselines.PICTURES, "smoke", 2)
         patch.setattr(sparse_cae, "SPARSE", FEW)
+        patch.setattr(sparse_cae, "VARIANTS", VARIANTS)
         patch.setattr(sparse_cae, "MODELS", DENSE)
         patch.setattr(models, "WEIGHTS", Path("no such folder"))
         forget()
