@@ -296,8 +296,8 @@ def _training(
     return CodePlan(
         study=study, name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
         preset=request.preset, seed=seed, device=request.device, arithmetic=request.arithmetic, count=preset.pictures,
-        out=request.out,
-        scored=preset.scored, pictures_of=request.pictures_of or "kodak", shares=shares, **default | options, **chosen,
+        out=request.out, scored=preset.scored, pictures_of=request.pictures_of or "kodak", shares=shares,
+        **default | options, **chosen,
     )  # fmt: skip
 
 
@@ -622,9 +622,13 @@ def rounding(records: Records, label: str = AFTER) -> RunRecord:
 def random_rounding(records: Records, column: str = "bpp", label: str = AFTER) -> float:
     """What rounding at random in use adds to a column's mean over pictures and draws; to "bpp" in per cent."""
     record = rounding(records, label)
-    drawn = np.mean([record.mean(column, setting=f"random {seed}") for seed in record.config["draws"]])
-    nearest = record.mean(column, setting="nearest")
-    return float(100 * (drawn / nearest - 1) if column == "bpp" else drawn - nearest)
+    drawn, nearest = _at_random(record, column), record.mean(column, setting="nearest")
+    return 100 * (drawn / nearest - 1) if column == "bpp" else drawn - nearest
+
+
+def _at_random(record: RunRecord, column: str) -> float:
+    """Mean over pictures and draws."""
+    return float(np.mean([record.mean(column, setting=f"random {seed}") for seed in record.config["draws"]]))
 
 
 def random_rounding_at_rate(records: Records) -> float:
@@ -632,9 +636,7 @@ def random_rounding_at_rate(records: Records) -> float:
     codes are rounded to the nearest; below 0 where it is lower.
     """
     record = rounding(records)
-    settings = [f"random {seed}" for seed in record.config["draws"]]
-    bpp, ssim = (float(np.mean([record.mean(of, setting=s) for s in settings])) for of in ("bpp", "ssim"))
-    return ssim - family(records, "pruned", files="code").at(bpp, "pruned models")
+    return _at_random(record, "ssim") - family(records, "pruned", files="code").at(_at_random(record, "bpp"))
 
 
 def updates(record: RunRecord) -> int:
@@ -1174,11 +1176,9 @@ def rounding_table(records: Records) -> FigureData:
     for label in (BEFORE, AFTER):
         record = rounding(records, label)
         used.append(record)
-        drawn = [f"random {seed}" for seed in record.config["draws"]]
-        for how, settings in (("to the nearest", ["nearest"]), (f"at random, {len(drawn)} draws", drawn)):
-            def mean(column: str, record: RunRecord = record, settings: list[str] = settings) -> float:
-                return float(np.mean([record.mean(column, setting=setting) for setting in settings]))
-
+        nearest = functools.partial(record.mean, setting="nearest")
+        drawn = functools.partial(_at_random, record)
+        for how, mean in (("to the nearest", nearest), (f"at random, {len(record.config['draws'])} draws", drawn)):
             rows.append({
                 "training": NAMES[label], "rounded": how, "bpp of the file": f"{mean('bpp'):.3f}",
                 "zeros %": f"{100 * mean('zeros'):.1f}",
