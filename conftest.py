@@ -58,7 +58,7 @@ class ReplayKernel:
     """Answers nbval as the kernel did that executed the notebook for the book."""
 
     def __init__(self, executed: nbformat.NotebookNode):
-        self.cells = iter([cell for cell in executed.cells if cell.cell_type == "code"])
+        self.cells = deque(cell for cell in executed.cells if cell.cell_type == "code")
         self.messages: deque[dict] = deque()
 
     def is_alive(self) -> bool:
@@ -68,8 +68,13 @@ class ReplayKernel:
         pass
 
     def execute_cell_input(self, source: str, allow_stdin: bool | None = None) -> str:
-        """Queue what the next executed cell with this source put out; cells between were deselected."""
-        cell = next((cell for cell in self.cells if cell.source == source), None)
+        """Queue what the next executed cell with this source put out; cells between were deselected.
+
+        After the last cell comes the first: of a notebook that two processes share, one may get the beginning late.
+        """
+        place = next((i for i, cell in enumerate(self.cells) if cell.source == source), None)
+        cell = None if place is None else self.cells[place]
+        self.cells.rotate(0 if place is None else -place - 1)
         if cell is None or (source.strip() and cell.execution_count is None):
             reason = "the book build stopped before this cell"
             outputs = [{"output_type": "error", "ename": "NotRun", "evalue": reason, "traceback": [reason]}]
