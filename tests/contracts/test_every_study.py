@@ -237,6 +237,8 @@ def test_study_names_the_study_that_it_needs(study, needed, small, tmp_path):
 
 
 NOT_RUN = {"cae_admm_variants"}  # its trainings take half an hour each, and nobody has made them yet
+NOT_YET = {f"cae-{label}-seed-{seed}-laptop" for label in ("l1", "l1inf", "magnitude", "random-mask", "random-restart")
+           for seed in (1, 2)}  # fmt: skip
 
 
 def test_committed_records_are_of_a_study():
