@@ -265,4 +265,5 @@ def test_study_finds_its_committed_records(study, monkeypatch):
         report = said.append if preset == "laptop" else lambda line: None
         found.update(runner.run(STUDIES[study](Request(preset, out)), out, dry_run=True, report=report))
     assert set(configs) <= found
-    assert said and all(line.endswith(": the record is there") for line in said)
+    made = [line for line in said if not line.startswith(tuple(NOT_YET)) and " to be made in " not in line]
+    assert said and all(line.endswith(": the record is there") for line in made)
