@@ -8,6 +8,7 @@ import torch
 from sparsecomp import complexity
 from sparsecomp.models import cae_admm
 from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.transform import dct
 
 
 def noise(*size: int, seed: int = 0) -> torch.Tensor:
@@ -61,6 +62,46 @@ def test_residual_blocks_pad_as_they_are_asked_to():
     assert reflecting.decoder(reflecting.encoder(noise(1, 3, 8, 8))).shape == (1, 3, 8, 8), "the smallest picture"
 
 
+@torch.no_grad()
+def test_outer_layers_may_be_wider_than_the_residual_blocks():
+    """At 128 they are the paper's, whatever the width; a plain width of 64 leaves the code 16 numbers a place."""
+    model, paper = CaeAdmm(Shape(64, 32, 2, outer=128)), CaeAdmm(Shape(128, 32, 2))
+    filters = [[layer[0].out_channels for layer in part if isinstance(layer, torch.nn.Sequential)]
+               for part in (model.encoder, model.decoder)]  # fmt: skip
+    assert filters == [[32, 64, 64, 64, 32, 32], [32, 256, 256, 64, 128, 3]]
+    for name in ("encoder.0.0.weight", "encoder.2.0.weight", "encoder.9.0.weight", "decoder.0.0.weight"):
+        assert model.state_dict()[name].shape == paper.state_dict()[name].shape, name
+    assert model.decoder(model.encoder(noise(1, 3, 16, 24))).shape == (1, 3, 16, 24)
+
+
+@pytest.mark.parametrize(("shape", "held"), [(Shape(16, 200, 1, outer=384), 96), (Shape(64, 32, 2, outer=128), 32)])
+@torch.no_grad()
+def test_transform_as_first_values_is_the_dct_of_blocks(shape, held):
+    """The code is the DCT, less its mean, of as many frequencies as the layers hold; and the decoder is its inverse."""
+    model, x = CaeAdmm(shape, 3, start="dct"), noise(2, 3, 32, 40)
+    cae_admm.calibrate(model, x)
+    basis = dct(8)[: min(held, shape.latent)]
+    expected = cae_admm.GAIN * torch.nn.functional.conv2d(x, basis, stride=8)
+    code = model.encoder(x)
+    torch.testing.assert_close(code[:, : len(basis)], expected - expected.mean((0, 2, 3), True), atol=1e-3, rtol=1e-3)
+    assert (code[:, len(basis) :].abs() < 1e-3).all(), "what the layers before hold no numbers for"
+    lowest = torch.nn.functional.conv_transpose2d(expected / cae_admm.GAIN, basis, stride=8)
+    mean = torch.nn.functional.conv_transpose2d(
+        (expected / cae_admm.GAIN).mean((0, 2, 3), True).expand_as(expected), basis, stride=8
+    )
+    drawn = torch.nn.Sequential(*model.decoder)(code)
+    centred = 2 * (lowest - mean + x.mean((0, 2, 3), True)) - 1
+    torch.testing.assert_close(drawn, centred, atol=2e-3, rtol=1e-3)
+    state = torch.random.get_rng_state()
+    again, other = CaeAdmm(shape, 3, start="dct"), CaeAdmm(shape, 4, start="dct")
+    cae_admm.calibrate(again, x), cae_admm.calibrate(other, x)
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator was touched"
+    assert torch.equal(again.encoder(x), code) and not torch.equal(
+        model.encoder[0][0].weight, other.encoder[0][0].weight
+    )
+    torch.testing.assert_close(other.encoder(x), code, atol=1e-3, rtol=1e-3)
+
+
 def test_prelus_begin_with_the_slope_that_is_asked_for():
     for slope in (1.0, 0.25):
         prelus = [m for m in CaeAdmm(Shape(8, 2, 1), 0, slope).modules() if isinstance(m, torch.nn.PReLU)]
@@ -68,7 +109,8 @@ def test_prelus_begin_with_the_slope_that_is_asked_for():
 
 
 WRONG = [
-    ("width", 7), ("width", 520), ("latent", 0), ("latent", 257), ("depth", -1), ("depth", 33), ("padding", "same")
+    ("width", 7), ("width", 520), ("latent", 0), ("latent", 257), ("depth", -1), ("depth", 33), ("padding", "same"),
+    ("outer", 12), ("outer", 520),
 ]  # fmt: skip
 
 

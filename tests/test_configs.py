@@ -33,9 +33,10 @@ WRONG = {  # one value of each field, and bounds that follow from another field 
               "optimiser": ["soap"], "schedule": ["quadratic"], "quantiser": ["round"], "start": ["mean"]},
     CodeDescent: {"steps": [0], "codes": [0], "settle": [0], "score_every": [0], "batch": [9], "warmup": [-1],
                   "mse_steps": [-1], "crop": [96, 108], "lr": [1], "weight_decay": [1], "momentum": [0],
-                  "optimiser": ["soap"], "schedule": ["quadratic"], "crops": ["new"]},
+                  "optimiser": ["soap"], "schedule": ["quadratic"], "crops": ["new"], "slope": [1.1],
+                  "start": ["torch"]},
     Pruning: {"interval": [0], "keep": [0], "rho": [math.inf], "z_update": ["paper"], "state": ["batch"],
-              "penalty": ["l1"]},
+              "penalty": ["l1"], "until": [-1, 0.5], "then": ["nothing", "projection"]},
 }  # fmt: skip
 EDGES = [
     FitBudget(1, 1e-9, "adam", None, "cosine", 0, "coin", 1),
@@ -44,6 +45,7 @@ EDGES = [
     *(Descent(1, 1e-9, "adam", "constant", 0, 0, 1, 4, 1, "none", step, step) for step in (1 / 256, 4)),
     CodeDescent(1, 0.999, "muon", "plateau", 0, 0, 1, 104, 1, 0, 1, 1, 1),
     Pruning(1, 1e-9, 1, "released", "data_set", "norm"),
+    Pruning(balance=True, until=0, then="projection"),
 ]
 
 

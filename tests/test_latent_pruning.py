@@ -18,9 +18,9 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from sparsecomp import metrics
 from sparsecomp.data import bundled
-from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.cae_admm import CaeAdmm, Shape, calibrate
 from sparsecomp.models.inference import to_input
-from sparsecomp.sparsify.admm import Z_UPDATES
+from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, top_l
 from sparsecomp.training import latent_pruning
 from sparsecomp.training.configs import CodeDescent, Pruning
 from sparsecomp.training.latent_pruning import CodeTraining, entropy_of, mix, stochastic_round
@@ -290,10 +290,77 @@ def test_updates_are_of_all_codes_as_they_are_in_use(state, z_update, divisor):
         u = u + (taken[-1] - z)
         assert torch.equal(training.admm.z.float(), z) and torch.equal(training.admm.u.float(), u)
         assert training.admm.z.dtype == (torch.int16 if state == "per_code" else torch.float32)
-        step, primal, dual, zeros = training.residuals[-1]
+        step, primal, dual, zeros, rho = training.residuals[-1]
         assert step == 2 * (number + 1) and zeros == pytest.approx(float((codes == 0).float().mean()), abs=1e-3)
         assert primal == pytest.approx(float((taken[-1] - z).square().mean().sqrt()), abs=1e-5)
         assert dual == pytest.approx(0.5 * float((z - before).square().mean().sqrt()), abs=1e-5)
+
+
+def test_rho_follows_the_residuals_within_its_span(monkeypatch):
+    """U is rescaled with it, for all of Z and U alike, and the penalty has the new rho."""
+    training = make(replace(SMALL, steps=30), pruning=Pruning(keep=0.2, rho=0.5, interval=1, balance=True))
+    factors, given = iter([2.0] * 9 + [1.0] + [0.5] * 15), []
+    monkeypatch.setattr(latent_pruning, "balancing", lambda *r: given.append(r) or next(factors))
+    admm = training.admm
+    assert admm.z.dtype == admm.u.dtype == torch.float32
+    for step in range(1, 26):
+        taken, update = [], Admm.update
+        admm.update = lambda code, update=update, taken=taken: taken.append(update(admm, code)) or taken[-1]
+        before = admm.rho
+        training.step()
+        assert given[-1] == taken[-1] and training.residuals[-1][4] == before == training.residuals[-1][4]
+        expected = {1: 1.0, 6: 32.0, 7: 32.0, 9: 32.0, 10: 32.0, 11: 16.0, 22: 0.5 / 64, 25: 0.5 / 64}.get(step)
+        assert expected is None or training.rho == admm.rho == expected, step
+
+
+@pytest.mark.parametrize("until", [0, 4])
+def test_z_and_u_rest_and_the_penalty_goes_on(until):
+    training = make(pruning=Pruning(keep=0.2, interval=2, until=until, penalty="norm"))
+    to_step(training, until)
+    z, u = training.admm.z.clone(), training.admm.u.clone()
+    assert bool(z.any()) == bool(until), "from the first step on: a price on the size of the code"
+    seen, of = spied(training), []
+    training.admm.penalty_norm = lambda code, which: of.append((code, which)) or 0.05 * code.norm()
+    to_step(training, 8)
+    assert torch.equal(training.admm.z, z) and torch.equal(training.admm.u, u)
+    assert len(of) == 8 - max(until, SMALL.mse_steps) and all(torch.equal(c, s.code) for (c, _), s in zip(
+        of, seen[-len(of):], strict=True))  # fmt: skip
+    step, primal, dual, *_ = training.residuals[-1]
+    codes = codes_in_use(training.model, training.crops.crops)
+    assert step == 8 and dual == 0 and primal == pytest.approx(float((codes - z).square().mean().sqrt()), abs=2e-2)
+
+
+def test_codes_are_projected_in_training_in_scores_and_in_what_is_stored():
+    """After so many steps of ADMM; what is cut has no gradient, and there is no penalty any more."""
+    pruning = Pruning(keep=0.25, interval=2, until=4, then="projection")
+    training = make(pruning=pruning)
+    seen = spied(training)
+    training._penalty = lambda code, places, real=training._penalty: seen[-1].__dict__.update(penalised=1) or real(
+        code, places)  # fmt: skip
+    to_step(training, 7)
+    most = kept(0.25, 3 * 13 * 13)
+    for number, step in enumerate(seen):
+        nonzero = step.code.ne(0).flatten(1).sum(1)
+        assert (nonzero <= most).all() == (number >= 4), number
+        assert hasattr(step, "penalised") == (SMALL.mse_steps <= number < 4)
+        assert ((step.code - step.z)[step.code != 0].abs() < 1).all(), "what stays is the rounded code"
+    assert [row[0] for row in training.residuals] == [2, 4]
+    x = to_input(PICTURES["coffee"], 8)
+    with torch.no_grad():
+        code = training.model.eval().encoder(x).round()
+        assert training.score()["zeros"] >= 0.75 > float(code.eq(0).float().mean())
+    stays = top_l(code, 0.25)[0]
+    assert int((training.codes()[0] != stays).sum()) <= 4, "a share of the whole picture's"
+
+
+def test_training_begins_with_a_transform_that_its_first_crops_calibrate():
+    descent = replace(SMALL, start="dct")
+    training = CodeTraining(CaeAdmm(SHAPE, 0, start="dct"), PICTURES, PICTURES, descent)
+    model = CaeAdmm(SHAPE, 0, start="dct")
+    calibrate(model, training.crops.crops.float() / 255)
+    state = model.state_dict()
+    assert all(torch.allclose(t, state[name], atol=1e-5) for name, t in training.model.state_dict().items())
+    assert training.score()["psnr"] > 3 + make().score()["psnr"]
 
 
 # Batch normalisation --------------------------------------------------------------------------------------------------

@@ -145,6 +145,7 @@ ABOUTS = [
     ("cae_admm", {"codec": "cae"}, "codec must be .*got 'cae'"),
     ("cae_admm", {"codec": "cae-admm", "keep": 0}, "keep must be .*got 0"),
     ("cae_admm", {"codec": "cae-theis", "lam": math.nan}, "lam must be .*got nan"),
+    ("cae_admm", {"codec": "cae-admm", "projects": True}, "keep must be .*got None"),
 ]
 
 

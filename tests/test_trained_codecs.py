@@ -128,6 +128,18 @@ def test_cae_admm_rounds_at_random_by_the_seed_that_is_given(models):
             replace(codec, draws=wrong)
 
 
+def test_model_that_was_trained_through_its_projection_projects_in_use(models, tmp_path):
+    """Whatever is asked of the codec; and what it keeps may be pruned on."""
+    tiny_cae_admm.write(tmp_path, "through", 1, keep=0.25, projects=True)
+    tiny_cae_admm.write(tmp_path, "plain", 1, keep=0.25)
+    own, image = Models(tmp_path), crop("coffee", 64, 80)
+    through, plain = (get_codec("cae-admm", models=own, model=name) for name in ("through", "plain"))
+    code = symbols_of(through.encode(image), own)
+    assert np.count_nonzero(code) == round(0.25 * code.size) < np.count_nonzero(symbols_of(plain.encode(image), own))
+    assert through.encode(image) == replace(plain, keep=0.25).encode(image) == through.at_bpp(image, 20.0)
+    assert replace(through, keep=0.1).encode(image) == replace(plain, keep=0.1).encode(image)
+
+
 def test_cae_admm_refuses_values_that_no_file_can_hold(tmp_path):
     models, made = Models(tmp_path), tiny_cae_admm.model()
     counts = tiny_cae_admm.counts(made)

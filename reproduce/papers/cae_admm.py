@@ -212,7 +212,7 @@ class CodePlan(ModelPlan):
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""
         training = CodeTraining(
-            CaeAdmm(self.shape, self.seed, self.descent.slope), pictures(self.train_on),
+            CaeAdmm(self.shape, self.seed, self.descent.slope, self.descent.start), pictures(self.train_on),
             pictures(self.validate_on, self.scored), self.descent,
             pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device, arithmetic=self.arithmetic,
         )  # fmt: skip
@@ -224,16 +224,17 @@ class CodePlan(ModelPlan):
         about = {
             "codec": self.codec, "label": self.label, "seed": self.seed, "lam": self.lam, "steps": self.descent.steps,
             "keep": self.pruning.keep if self.pruning else 1.0, "search": self.search, "profile": self.preset,
-        }  # fmt: skip
+        } | ({"projects": True} if training.projects else {})  # fmt: skip
         pretrained.save(self.model_file, training.model.cpu(), counts, about)
         stored, (macs, macs_decoder, _) = pretrained.load(self.model_file), _size(self.shape)
+        balanced = self.pruning is not None and self.pruning.balance
         return {
             "model": stored.key, "file": self.model_file.stem, "seconds": round(training.seconds, 1),
             "psnr": round(score["psnr"], 4), "estimated_bpp": round(score["estimated_bpp"], 4),
             **{name: round(score[name], 5) for name in ("ssim", "ms_ssim", "zeros")}, "skipped": training.skipped,
             "macs": macs, "macs_decoder": macs_decoder,
             "history": history_of(training),
-            "admm": thin(training.residuals, ("step", "primal", "dual", "zeros")),
+            "admm": thin(training.residuals, ("step", "primal", "dual", "zeros", *(("rho",) if balanced else ()))),
         }  # fmt: skip
 
     def measure(self, work: Work, piece: str) -> list[dict]:

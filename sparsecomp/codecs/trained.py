@@ -303,7 +303,8 @@ class CaeAdmm(Trained):
     def latent(stored: Stored, z: torch.Tensor) -> np.ndarray:
         if not bool((z.abs() < integer_latents.MOST + 0.5).all()):
             raise InputError(f"model={stored.name!r}: of this picture it makes values beyond {integer_latents.MOST}")
-        return z.round().to(torch.int32).numpy()
+        code = z.round().to(torch.int32).numpy()
+        return pruned(code, stored.about["keep"]) if stored.about.get("projects") else code
 
     @staticmethod
     def symbols(latent: Latent, entries: int) -> np.ndarray:
@@ -461,7 +462,8 @@ def _absurd(stored: Stored, height: int, width: int) -> bool:
 def latent_of(stored: Stored, image: np.ndarray, device: str = "cpu") -> Latent:
     """What a model makes of a picture uint8 ``(H, W, 3)``, before a setting is chosen: ``(C, h, w)``, on the CPU.
 
-    For Sparse CAE the latent, a float tensor; for CAE-ADMM the code ``round(encoder(x))``, int32, all entries kept.
+    For Sparse CAE the latent, a float tensor; for CAE-ADMM the code ``round(encoder(x))``, int32, all entries kept, or
+    those that the model's own projection keeps, if it was trained through one.
 
     Raises
     ------

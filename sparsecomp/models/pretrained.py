@@ -65,7 +65,8 @@ class Stored:
 
         Of sparse_cae always ``finest`` and ``coarsest``, the steps Delta it was trained for; `encode` prefers a small
         ``sparsity``. Of cae_admm always ``codec``, "cae-admm" or "cae-theis"; `encode` prefers a large ``keep``, the
-        share of a code that training left, and a small ``lam``, the price of a bit.
+        share of a code that training left, and a small ``lam``, the price of a bit. ``projects`` is true where the
+        network was trained through the projection to ``keep``, which is then a part of its encoder.
     """
 
     name: str
@@ -254,7 +255,7 @@ def _check_steps(about: dict) -> None:
 def _check_codec(about: dict) -> None:
     one_of("about: codec", about.get("codec"), ADMM_CODECS)
     keep, lam = about.get("keep"), about.get("lam")
-    if keep is not None:
+    if keep is not None or about.get("projects"):
         in_range("about: keep", keep, 0, 1, "(]")
     if lam is not None:
         in_range("about: lam", lam, 0)

@@ -13,7 +13,6 @@ so the network takes a whole picture of any size whose sides are multiples of 4 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sparsecomp.checks import multiple, one_of, whole
+from sparsecomp.models.transform import dct, of_places, turn
 
 SCALE = 4  # pixels of the picture, along one side, for one place of the latent
 MARGIN = 12  # places of the latent; neither encoder nor decoder looks farther than that
@@ -158,23 +158,23 @@ def first_values(model: SparseCAE) -> None:
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
-    blocks, pairs = _transform(4), _transform(2)  # (48, 3, 4, 4) and (12, 3, 2, 2), lowest frequencies first
+    blocks, pairs = dct(4), dct(2)  # (48, 3, 4, 4) and (12, 3, 2, 2), lowest frequencies first
     # Encoder: 2x2 blocks of pixels, of which the first layer's units see `kept`; then 2x2 of those.
-    kept = _turn(encoder.conv1.out_channels // 2, 12) @ pairs.flatten(1)
+    kept = turn(encoder.conv1.out_channels // 2, 12) @ pairs.flatten(1)
     units = encoder.conv2.out_channels // 2
     used = min(latent, units, len(blocks))
-    turn = _turn(units, used)
-    wanted = _of_places(blocks[:used], kept)
+    turned = turn(units, used)
+    wanted = of_places(blocks[:used], kept)
     _set(encoder.conv1, kept.view(-1, 3, 2, 2), behind=True)
-    _set(encoder.conv2, torch.einsum("us,scyx->ucyx", turn, wanted), before=True, behind=True)
-    _set(encoder.conv3, GAIN * turn.T[:, :, None, None], before=True)
+    _set(encoder.conv2, torch.einsum("us,scyx->ucyx", turned, wanted), before=True, behind=True)
+    _set(encoder.conv3, GAIN * turned.T[:, :, None, None], before=True)
     # Decoder: the way back, with turns of its own.
     passed = min(used, decoder.conv1.out_channels)
-    turns = [_turn(n, m) for n, m in (
+    turns = [turn(n, m) for n, m in (
         (decoder.conv1.out_channels, passed), (decoder.up1.out_channels // 2, 12), (decoder.conv2.out_channels, 12),
         (decoder.up2.out_channels // 2, 3), (decoder.conv3.out_channels // 2, 3),
     )]  # fmt: skip
-    back, pixels = _of_places(blocks[:passed], pairs.flatten(1)), pairs.permute(1, 0, 2, 3)
+    back, pixels = of_places(blocks[:passed], pairs.flatten(1)), pairs.permute(1, 0, 2, 3)
     _set(decoder.conv1, turns[0][:, :, None, None] / GAIN)
     _set(decoder.up1, torch.einsum("uc,scyx,vs->uvyx", turns[1], back, turns[0]), behind=True)
     _set(decoder.conv2, (turns[2] @ turns[1].T)[:, :, None, None], before=True)
@@ -183,36 +183,7 @@ def first_values(model: SparseCAE) -> None:
     _set(decoder.conv4, turns[4].T[:, :, None, None], before=True)
     for block in (*encoder.blocks, *decoder.blocks):
         units = block.conv1.out_channels // 2
-        _set(block.conv1, _turn(units, units)[:, :, None, None], before=True, behind=True)
-
-
-def _transform(side: int) -> torch.Tensor:
-    """The orthonormal DCT of ``side x side`` blocks, of luma and two colour differences: ``(3 side^2, 3, side, side)``.
-
-    By rising frequency; a colour difference counts as twice the frequency and comes after luma.
-    """
-    k, i = torch.arange(side)[:, None], torch.arange(side)
-    cosines = torch.cos(math.pi * (2 * i + 1) * k / (2 * side)) * (2 / side) ** 0.5
-    cosines[0] /= 2**0.5
-    luma, blue, red = [1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]
-    colours = F.normalize(torch.tensor([luma, blue, red]))
-    basis = torch.einsum("ac,uy,vx->auvcyx", colours, cosines, cosines).flatten(0, 2)
-    order = [((u * u + v * v) * (4 if a else 1) + (1.5 if a else 0)) for a in range(3) for u in k for v in i]
-    return basis[torch.tensor(order).argsort(stable=True)]
-
-
-def _of_places(blocks: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
-    """Filters of 4x4 pixels ``(S, 3, 4, 4)`` in terms of units ``(C, 12)`` that stand at the 2x2 places of a
-    block: ``(S, C, 2, 2)``.
-    """
-    parts = blocks.unflatten(3, (2, 2)).unflatten(2, (2, 2))  # (S, 3, Y, y, X, x)
-    return torch.einsum("scYyXx,ucyx->suYX", parts, units.view(-1, 3, 2, 2))
-
-
-def _turn(rows: int, columns: int) -> torch.Tensor:
-    """A random ``(rows, columns)`` with orthonormal columns; of more columns than rows it drops the last."""
-    turned = nn.init.orthogonal_(torch.empty(rows, min(rows, columns)))
-    return F.pad(turned, (0, max(0, columns - rows)))
+        _set(block.conv1, turn(units, units)[:, :, None, None], before=True, behind=True)
 
 
 def _set(

@@ -11,6 +11,10 @@ For pruning, g is 0 on the set S of codes with at most l entries that are not ze
 second update is the Euclidean projection onto S: keep the l entries of largest magnitude (`top_l`). S is not convex:
 there is no promise that this converges, or to what. For a convex g, and w-updates carried far enough, there is.
 
+Two remedies are common practice. rho may follow the residuals (`balancing`). And ADMM may end before training does: Z
+and U rest, the projection goes into the forward pass, and what is trained is trained on through it
+(`projected`), as in progressive ADMM (Ye et al. 2018, arXiv:1810.07378).
+
 (The paper's Algorithm 1 prints l/2 where equation 8 has rho/2.)
 """
 
@@ -63,6 +67,26 @@ def released(v: torch.Tensor, keep: float) -> torch.Tensor:
     flat = _rows(v)
     stays = flat.argsort(dim=1, stable=True) < kept(keep, flat.shape[1])
     return torch.where(stays, flat, torch.zeros_like(flat)).view_as(v)
+
+
+def projected(code: torch.Tensor, keep: float) -> torch.Tensor:
+    """`top_l` of codes ``(N, ...)``, with the gradient of a mask: 1 where an entry stays, and 0 where it goes."""
+    return code * top_l(code.detach(), keep).ne(0)
+
+
+BALANCED = 10.0  # mu of Boyd et al.: by how much one residual may exceed the other
+FACTOR = 2.0  # their tau
+
+
+def balancing(primal: float, dual: float) -> float:
+    """By what to multiply rho so that the residuals come nearer to each other (Boyd et al. 2011, eq. 3.13).
+
+    2 where the primal residual is over ten times the dual one, 1/2 where it is the other way round, else 1. A larger
+    rho pulls codes harder to their copies, and lets the copies move less for as much of a move of U.
+    """
+    if primal > BALANCED * dual:
+        return FACTOR
+    return 1 / FACTOR if dual > BALANCED * primal else 1.0
 
 
 def _rows(v: torch.Tensor) -> torch.Tensor:
@@ -126,6 +150,15 @@ class Admm:
     def penalty_norm(self, code: torch.Tensor, which: Which = slice(None)) -> torch.Tensor:
         """The released code's penalty, the norm of the whole batch and not its square: ``rho/2 ||c - Z + U||_F``."""
         return self.rho / 2 * self._gap(code, which).norm()
+
+    def rescale(self, factor: float) -> None:
+        """Multiply rho, and divide U, which is a price over rho, so that the price stays what it was.
+
+        ``ValueError`` where U is stored as integers, which cannot be divided.
+        """
+        require(self.u.dtype.is_floating_point or factor == 1, "dtype", "a float to rescale U", self.u.dtype)
+        self.rho *= factor
+        self.u = self.u / factor
 
     def _gap(self, code: torch.Tensor, which: Which) -> torch.Tensor:
         copy = self.z[which]

@@ -264,6 +264,8 @@ class CodeDescent:
     slope : float
         First slope of the PReLUs below 0, in [0, 1]: 1 lets the network begin linear; PyTorch and the released code
         have 0.25.
+    start : {"he", "dct"}
+        First values (`models.cae_admm.CaeAdmm`); those of a transform are calibrated on the first crops.
     """
 
     steps: int
@@ -281,6 +283,7 @@ class CodeDescent:
     score_every: int = 500
     crops: str = later("fixed")
     slope: float = later(1.0)
+    start: str = later("he")
 
     def __post_init__(self) -> None:
         _check_descent(self, schedules=("constant", "cosine", "plateau"), least_crop=104, crops_of=8)
@@ -290,6 +293,7 @@ class CodeDescent:
         in_range("momentum", self.momentum, 0, 1, "(]")
         one_of("crops", self.crops, ("fixed", "fresh"))
         in_range("slope", self.slope, 0, 1)
+        one_of("start", self.start, ("he", "dct"))
 
 
 def _check_descent(descent: Descent | CodeDescent, *, schedules: tuple, least_crop: int, crops_of: int) -> None:
@@ -323,6 +327,14 @@ class Pruning:
         divided by 20 with ``z_update="released"``, as there.
     penalty : {"square", "norm"}
         ``rho/2 ||.||^2`` of each code, as in the paper; or ``rho/2 ||.||`` of the batch, the released code's.
+    balance : bool
+        rho follows the residuals (`sparsify.admm.balancing`), within a factor of 100 of its first value.
+    until : int, optional
+        Steps after which Z, U and rho rest; by default they never do. 0: Z and U stay 0, and the penalty is a price on
+        the size of the code, nothing more.
+    then : {"penalty", "projection"}
+        What follows those steps: the penalty goes on with Z and U as they are; or it ends, and each code is projected
+        on its way to the decoder (`sparsify.admm.projected`), in training and in use.
     """
 
     keep: float = 0.1
@@ -331,6 +343,9 @@ class Pruning:
     z_update: str = "top_l"
     state: str = "per_code"
     penalty: str = "square"
+    balance: bool = later(False)
+    until: int | None = later(None)
+    then: str = later("penalty")
 
     def __post_init__(self) -> None:
         whole("interval", self.interval, 1)
@@ -339,6 +354,10 @@ class Pruning:
         one_of("z_update", self.z_update, ("top_l", "released"))
         one_of("state", self.state, ("per_code", "data_set"))
         one_of("penalty", self.penalty, ("square", "norm"))
+        one_of("then", self.then, ("penalty", "projection"))
+        if self.until is not None:
+            whole("until", self.until, 0)
+        require(self.then == "penalty" or self.until is not None, "then", "penalty where Z and U never rest", self.then)
 
 
 # Ours: chosen on bundled photographs (astronaut, coffee, motorcycle). Of the pictures that are reported, kodim15 alone

@@ -1,4 +1,4 @@
-"""Training of an autoencoder with a short code: d(x, x_hat) and one of three things that ask the code to be short.
+"""Training of an autoencoder with a short code: d(x, x_hat) and what asks the code to be short.
 
 ::
 
@@ -6,6 +6,7 @@
 
     pruned      d + rho/2 ||Q(z) - Z + U||_F^2, with Z and U updated now and then      (Zhao & Liao 2019, eq. 8 to 11)
     estimated   d + lam bpp, with the bits that a Gaussian scale mixture estimates     (Theis et al. 2017)
+    projected   d, where the decoder is given the projection of Q(z): after ADMM, or in its place
     neither     d
 
 In training Q rounds up or down at random, its gradient that of its mean (`stochastic_round`); in use it rounds to the
@@ -15,6 +16,7 @@ are too small for the usual one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -27,10 +29,10 @@ from sparsecomp import metrics
 from sparsecomp.checks import in_range, refuse, require
 from sparsecomp.coding.priors import ScaleMixture
 from sparsecomp.data import fingerprint
-from sparsecomp.models.cae_admm import SCALE, CaeAdmm
+from sparsecomp.models.cae_admm import SCALE, CaeAdmm, calibrate
 from sparsecomp.models.inference import channels_last, to_input
 from sparsecomp.options import as_dict
-from sparsecomp.sparsify.admm import Z_UPDATES, Admm
+from sparsecomp.sparsify.admm import Z_UPDATES, Admm, balancing, projected, top_l
 from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.autoencoder import check_pictures, generators
 from sparsecomp.training.configs import CodeDescent, Pruning
@@ -38,6 +40,7 @@ from sparsecomp.training.loop import Training, hash_of
 from sparsecomp.training.optimisers import PRIOR, NamedOptimiser, Plateau, rate_at
 
 RELEASED_DIVISOR = 20  # by which the released code divides the mean code
+RHO_SPAN = 100.0  # how far rho may go from its first value, as a factor
 
 
 def stochastic_round(t: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -88,8 +91,8 @@ class CodeTraining(Training):
     admms : list of Admm
         Z and U: one for fixed crops, one for each size of picture for fresh ones.
     residuals : list
-        ``[step, primal, dual, share of zeros]`` after each of ADMM's updates (`Admm.update`); zeros of the codes of all
-        crops, not of Z.
+        ``[step, primal, dual, share of zeros, rho]`` after each of ADMM's updates (`Admm.update`); where Z and U rest,
+        as often, with 0 for the dual one. Zeros are of the codes of all crops, not of Z.
     skipped : int
         Steps whose gradient was not finite, and which changed nothing: one crop is not to end a training of hours.
 
@@ -139,6 +142,8 @@ class CodeTraining(Training):
         self.pictures, self.validation = list(pictures.values()), list(validation.values())
         kind = FreshCrops if descent.crops == "fresh" else FixedCrops
         self.crops = kind(self.pictures, descent, seed, self.device)
+        if descent.start == "dct":
+            calibrate(model, _input(next(iter(self.crops.one_of_each(torch.Generator().manual_seed(seed))))))
         self.admms = self._admms()
         self.residuals: list[list[float]] = []
         self._skipped = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -156,13 +161,23 @@ class CodeTraining(Training):
             return []
         project, keep = Z_UPDATES[self.pruning.z_update], self.pruning.keep
         if self.pruning.state == "per_code":
-            codes, dtype = self.crops.codes, torch.int16
+            codes, dtype = self.crops.codes, torch.float32 if self.pruning.balance else torch.int16
         else:  # a mean of codes is no integer
             codes, dtype = [(1, self.descent.crop // SCALE, self.descent.crop // SCALE)], torch.float32
         return [
             Admm((count, self.model.shape.latent, *places), self.pruning.rho, lambda v: project(v, keep), self.device,
                  dtype) for count, *places in codes
         ]  # fmt: skip
+
+    @property
+    def rests(self) -> bool:
+        """Do Z and U rest by now?"""
+        return self.pruning is not None and self.pruning.until is not None and self.done >= self.pruning.until
+
+    @property
+    def projects(self) -> bool:
+        """Is a code projected by now, on its way to the decoder?"""
+        return self.rests and self.pruning is not None and self.pruning.then == "projection"
 
     @property
     def admm(self) -> Admm | None:
@@ -174,6 +189,7 @@ class CodeTraining(Training):
     def step(self) -> torch.Tensor:
         """Take one step, and ADMM's updates where they are due; return the loss before it."""
         self.model.train()
+        rests, projects = self.rests, self.projects
         if self.done >= self.descent.settle:
             for layer in self.normalisations:
                 layer.eval()
@@ -182,12 +198,15 @@ class CodeTraining(Training):
         x = _input(drawn)
         z = self.encode(x)
         code = stochastic_round(z, torch.rand(z.shape, generator=generator, device=self.device))
+        if projects:
+            assert self.pruning is not None
+            code = projected(code, self.pruning.keep)
         reconstruction = self.decode(code)
         if self.done < self.descent.mse_steps:
             loss = 1e5 * (reconstruction - x).square().mean()
         else:
             loss = mix(x, reconstruction)
-            if self.pruning is not None:
+            if self.pruning is not None and not projects:
                 loss = loss + self._penalty(code, places)
         if self.prior is not None:
             noise = torch.rand(z.shape, generator=generator, device=self.device) - 0.5
@@ -201,8 +220,8 @@ class CodeTraining(Training):
         self.done += 1
         if self.descent.schedule == "plateau":
             self.plateau.add(loss.detach().double(), self.done)
-        if self.pruning is not None and self.done % self.pruning.interval == 0:
-            self._prune()
+        if self.pruning is not None and not projects and self.done % self.pruning.interval == 0:
+            self._prune(rests)
         return loss.detach()
 
     def _which(self) -> torch.Tensor:
@@ -225,8 +244,10 @@ class CodeTraining(Training):
         return self.admms[0].penalty(code, places).mean()
 
     @torch.no_grad()
-    def _prune(self) -> None:
-        """ADMM's updates of Z and U, with the codes of all crops, or of whole pictures, as they are in use."""
+    def _prune(self, rests: bool) -> None:
+        """ADMM's updates of Z, U and rho, with the codes of all crops, or of whole pictures, rounded as in use; where
+        Z and U rest, only how far the codes are from Z.
+        """
         assert self.pruning is not None
         self.model.eval()
         squares, zeros, entries = np.zeros(2), 0.0, 0
@@ -238,10 +259,26 @@ class CodeTraining(Training):
             entries += codes.numel()
             if self.pruning.state == "data_set":
                 codes = codes.mean(0, keepdim=True) / (RELEASED_DIVISOR if self.pruning.z_update == "released" else 1)
-            squares += np.square(admm.update(codes)) * codes.numel()
+            found = (float((codes - admm.z).norm()) / math.sqrt(codes.numel()), 0.0) if rests else admm.update(codes)
+            squares += np.square(found) * codes.numel()
         of = sum(admm.z.numel() for admm in self.admms)
-        residuals = admm.history[-1] if len(self.admms) == 1 else np.sqrt(squares / of).tolist()
-        self.residuals.append([self.done, *(round(r, 5) for r in residuals), round(zeros / entries, 5)])
+        primal, dual = found if len(self.admms) == 1 else np.sqrt(squares / of).tolist()
+        self.residuals.append([self.done, round(primal, 5), round(dual, 5), round(zeros / entries, 5), self.rho])
+        if self.pruning.balance and not rests:
+            factor = balancing(primal, dual)
+            if 1 / RHO_SPAN <= factor * self.rho / self.pruning.rho <= RHO_SPAN:
+                for admm in self.admms:
+                    admm.rescale(factor)
+
+    @property
+    def rho(self) -> float:
+        """The penalty; it changes where it is balanced."""
+        return self.admms[0].rho if self.admms else 0.0
+
+    @rho.setter
+    def rho(self, value: float) -> None:
+        for admm in self.admms:
+            admm.rho = value
 
     def _rate(self) -> float:
         descent = self.descent
@@ -259,7 +296,7 @@ class CodeTraining(Training):
         measured, codes, pixels = [], [], 0
         for picture in self.validation:
             height, width, _ = picture.shape
-            code = self.model.encoder(to_input(picture, SCALE, self.device)).round()
+            code = self._in_use(picture)
             shown = self.model.decoder(code)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
             pair = {"reference": picture, "reconstruction": metrics.to_uint8(shown)}
             measured.append([metrics.psnr(**pair), metrics.ssim(**pair), metrics.ms_ssim(**pair)])
@@ -276,8 +313,12 @@ class CodeTraining(Training):
     def codes(self) -> list[torch.Tensor]:
         """The codes int32 ``(C, h, w)`` of the whole training pictures, as they are in use."""
         self.model.eval()
-        inputs = (to_input(picture, SCALE, self.device) for picture in self.pictures)
-        return [self.model.encoder(x)[0].round().to(torch.int32).cpu() for x in inputs]
+        return [self._in_use(picture)[0].to(torch.int32).cpu() for picture in self.pictures]
+
+    def _in_use(self, picture: np.ndarray) -> torch.Tensor:
+        """The code ``(1, C, h, w)`` of a whole picture: rounded, and projected if training projects by now."""
+        code = self.model.encoder(to_input(picture, SCALE, self.device)).round()
+        return top_l(code, self.pruning.keep) if self.pruning is not None and self.projects else code
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -291,7 +332,8 @@ class CodeTraining(Training):
 
     def plain(self) -> dict:
         """The rest of the state."""
-        own = {name: getattr(self, name) for name in ("residuals", "skipped", "plateau_state")}
+        names = ("residuals", "skipped", "plateau_state", *(("rho",) if self.pruning and self.pruning.balance else ()))
+        own = {name: getattr(self, name) for name in names}
         return super().plain() | own
 
     @property

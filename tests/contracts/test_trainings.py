@@ -98,7 +98,7 @@ def code(
     seed: int = 0, pictures: dict = PHOTOGRAPHS, first: int = 0, shape=CODE_SHAPE,
     descent: CodeDescent = CODE, pruning: Pruning | None = None, lam: float = 0.0, **options,
 ) -> CodeTraining:  # fmt: skip
-    model = CaeAdmm(shape, first)
+    model = CaeAdmm(shape, first, start=descent.start)
     return CodeTraining(model, pictures, SCORED, descent, pruning=pruning, lam=lam, seed=seed, **options)
 
 
@@ -140,6 +140,11 @@ TRAININGS: dict[str, Callable[..., Training]] = {
     "code bfloat16 reflecting": functools.partial(
         code, shape=replace(CODE_SHAPE, padding="reflect"), arithmetic=Arithmetic("bfloat16")
     ),
+    "code balanced, then projected": functools.partial(
+        code, shape=replace(CODE_SHAPE, outer=32), descent=replace(CODE, start="dct"),
+        pruning=Pruning(keep=0.2, interval=1, balance=True, until=4, then="projection"),
+    ),
+    "code with a price on its size": functools.partial(code, pruning=Pruning(until=0, interval=2)),
     "code plateau": functools.partial(code, descent=replace(CODE, schedule="plateau", lr=0.1, codes=4)),
 }  # fmt: skip
 SIRENS = {name: make for name, make in TRAININGS.items() if isinstance(make(), SirenTraining)}
@@ -181,7 +186,7 @@ def plain(value: object) -> object:
 
 def outcome(training: Training) -> dict[str, object]:
     """All that was reached, but for seconds; of what is no tensor, more than `plain` may hold."""
-    names = ("done", "history", "notes", "residuals", "skipped", "plateau")
+    names = ("done", "history", "notes", "residuals", "rho", "skipped", "plateau")
     found = {"state": training.state(), "plain": [getattr(training, name, None) for name in names]}
     if isinstance(training, SirenTraining):
         found["results"] = [{k: v for k, v in vars(r).items() if k != "seconds"} for r in training.results()]
@@ -351,8 +356,8 @@ def with_another(make: Callable[..., Training], option: str, config: object, fie
     elif isinstance(value, str):
         others = ["adam", "muon", "soap", "constant", "cosine", "random", "mean", "median", "sampled", "nonzeros",
                   "file", "none", "noise", "top_l", "released", "per_code", "data_set", "norm", "square", "sum",
-                  "torch", "fresh", "fixed", "zeros",
-                  "reflect"]  # fmt: skip
+                  "torch", "dct", "he", "fresh", "fixed", "zeros",
+                  "reflect", "penalty", "projection"]  # fmt: skip
     elif isinstance(value, tuple):
         others = [tuple(part / 2 for part in value)]
     else:
@@ -388,6 +393,7 @@ def test_identity_changes_with_everything_that_decides_the_result(make):
             fixed |= {"rate"} if getattr(config, "gates", "") == "none" else set()
             fixed |= {"repair"} if getattr(config, "rate", "") == "file" else set()
             fixed |= {"penalty"} if '"fresh"' in json.dumps(base.identity) else set()
+            fixed |= {"then"} if getattr(config, "until", 0) is None else set()
             fixed |= {"width"} if options.get("masks") else set()  # which would not fit
             found += [with_another(make, name, config, f.name) for f in fields(config) if f.name not in fixed]
     identities = [json.dumps(training.identity) for training in found]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import normal, seeds, tensors
 
-from sparsecomp.sparsify.admm import Z_UPDATES, Admm, kept, released, top_l
+from sparsecomp.sparsify.admm import Z_UPDATES, Admm, balancing, kept, projected, released, top_l
 from sparsecomp.sparsify.projections import PROJECTIONS, ball_norm
 
 Step = Callable[[torch.Tensor], torch.Tensor]
@@ -87,6 +87,45 @@ def test_admm_finds_the_nearest_point_of_a_ball(name, seed, rho):
     torch.testing.assert_close(code, answer, **TIGHT)
     torch.testing.assert_close(rho * admm.u, v - answer, **TIGHT)  # the multiplier is the slope, whatever rho
     assert max(admm.history[-1]) < 1e-8 < 1e-3 < min(map(max, admm.history[:3])) and len(admm.history) == 400
+
+
+@pytest.mark.parametrize("rho", [1e-3, 1e4])
+def test_rho_that_follows_the_residuals_ends_far_nearer(rho):
+    """From a rho that is far off, with as many updates; the answer of the lasso is the same."""
+    problem, away = Lasso(0), []
+    for balanced in (True, False):
+        admm = problem.admm(rho)
+        admm.prox = lambda v, admm=admm: v.sign() * (v.abs() - problem.lam / admm.rho).clamp(min=0)
+        for _ in range(100):
+            matrix = problem.a.T @ problem.a + admm.rho * torch.eye(12, dtype=torch.float64)
+            wanted = problem.b @ problem.a + admm.rho * (admm.z - admm.u)
+            admm.update(torch.linalg.solve(matrix, wanted.T).T)
+            if balanced:
+                admm.rescale(balancing(*admm.history[-1]))
+        away.append(max(admm.history[-1]))
+        if balanced:
+            problem.check(admm.z, 1e-3)
+            assert 0.1 < admm.rho < 1000
+    assert away[0] < 1e-4 < 1e-1 < away[1]
+
+
+def test_balancing_and_rescaling_by_hand():
+    """The price, rho U, stays; integers cannot be divided."""
+    assert [balancing(*r) for r in ((10, 1), (10.1, 1), (1, 10), (1, 10.1), (0, 0), (1, 0))] == [1, 2, 1, 0.5, 1, 2]
+    admm = Admm((1, 2), 2.0, lambda v: top_l(v, 0.5))
+    admm.update(torch.tensor([[3.0, 1.0]]))
+    admm.rescale(0.5)
+    assert admm.rho == 1.0 and admm.u.tolist() == [[0, 2]] and admm.z.tolist() == [[3, 0]]
+    with pytest.raises(ValueError, match="^dtype must be a float to rescale U"):
+        Admm((1, 2), 2.0, torch.zeros_like, dtype=torch.int16).rescale(2.0)
+
+
+def test_projected_is_top_l_with_the_gradient_of_a_mask():
+    code = torch.tensor([[3.0, -4, 1, 0], [0.5, 0.2, -0.1, 0.7]], requires_grad=True)
+    found = projected(code, 0.5)
+    assert torch.equal(found, top_l(code, 0.5))
+    (gradient,) = torch.autograd.grad((found * torch.tensor([1.0, 2, 3, 4])).sum(), code)
+    assert gradient.tolist() == [[1, 2, 0, 0], [1, 0, 0, 4]]
 
 
 def test_update_by_hand():
