@@ -30,7 +30,7 @@ from sparsecomp.files import write_atomic
 HOLDS, EXCEEDS, DIFFERS, LAPTOP_ONLY = "holds", "exceeds", "differs", "laptop only"
 NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
 STATUSES = (HOLDS, EXCEEDS, DIFFERS, LAPTOP_ONLY, NOT_COMPARABLE, NOT_RUN)
-SCALES = ("laptop", "paper-fast", "paper")  # presets that count, the smallest first
+SCALES = ("laptop", "desktop", "paper-fast", "paper")  # presets that count, the smallest first
 COMPARISONS: dict[str, Callable[[float, float, float], bool]] = {
     "equals": lambda ours, value, tolerance: abs(ours - value) <= tolerance,
     "at least": lambda ours, value, tolerance: ours >= value - tolerance,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.pictures import PicturePlan, fingerprint, label_of, pictures
-from reproduce.records import thin
+from reproduce.records import Records, thin
 from reproduce.runner import TRAINING, Request, Work
 from sparsecomp.checks import InputError
 from sparsecomp.models import pretrained
@@ -105,6 +105,22 @@ def models_folder(out: Path) -> Path:
 def kept(path: Path) -> Path:
     """The file of a model that a study made: where it went, or the package's weights if it was moved there."""
     return path if path.exists() else WEIGHTS / path.name
+
+
+def made_before(plan: ModelPlan, request: Request) -> tuple[Path, str]:
+    """Return the model of a plan that another one begins with, and its key; `ValueError` if there is none yet.
+
+    A model that is not kept has its key in the record of its training, which is enough where there is nothing to make.
+    """
+    path = kept(plan.model_file)
+    if path.exists():
+        return path, pretrained.load(path).key
+    recorded = [r.result["model"] for r in Records(request.out).find(plan.study) if r.result["file"] == path.stem]
+    if not recorded and request.planned:
+        return path, "not made yet"
+    if not recorded:
+        raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study {plan.study}`")
+    return path, recorded[0]
 
 
 def history_of(training: Training) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,14 @@ from tiny_studies import CODE, PICTURES, Made, other, plans, request, tiny
 
 from reproduce import models
 from reproduce.papers import cae_admm as study
+from reproduce.records import RunRecord
+from reproduce.runner import Work
 from sparsecomp import metrics
 from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import integer_latents, range_coder
+from sparsecomp.models import cae_admm, pretrained
+from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.training.configs import Pruning
 from sparsecomp.training.latent_pruning import CodeTraining
 
 LABELS = ("unpruned", "keep 10", "lambda 400", "released")
@@ -27,6 +33,11 @@ def own(made) -> Made:
     return made("cae_admm")
 
 
+def trained_as(own: Made, label: str) -> RunRecord:
+    (record,) = [record for record in own.records(*study.TRAININGS) if record.config["label"] == label]
+    return record
+
+
 @pytest.fixture
 def small():
     with tiny() as patch:
@@ -35,10 +46,11 @@ def small():
 
 def put_models(own: Made, out: Path, pictures_of: str, labels: tuple[str, ...] = LABELS) -> Path:
     """Models of another training, in place of those that plans would make."""
-    for plan in plans("cae_admm", out, pictures_of):
-        if plan.label in labels:
-            plan.model_file.parent.mkdir(parents=True, exist_ok=True)
-            plan.model_file.write_bytes(own.model_of(own.labelled("cae_admm", plan.label)).read_bytes())
+    for name in study.TRAININGS:  # the second needs a model of the first
+        for plan in plans(name, out, pictures_of):
+            if plan.label in labels:
+                plan.model_file.parent.mkdir(parents=True, exist_ok=True)
+                plan.model_file.write_bytes(own.model_of(own.labelled(name, plan.label)).read_bytes())
     return out
 
 
@@ -48,8 +60,14 @@ def test_variants_change_one_thing_each_and_none_at_paper(own, small, tmp_path):
         "fresh crops": {("descent", "crops"): "fresh"},
         "reflection, slope 0.25": {("descent", "slope"): 0.25, ("shape", "padding"): "reflect"},
     }
-    for label, changes in changed.items():
-        config = own.labelled("cae_admm_variants", label).config
+    (kept,) = [plan.config() for plan in plans("cae_admm", tmp_path, None, "laptop")
+               if (plan.label, plan.seed) == ("keep 10", 0)]  # fmt: skip
+    pairs = [(base, record.config) for record in own.records("cae_admm_variants")]
+    assert [config["label"] for _, config in pairs] == ["fresh crops"], "the rest is the unpruned model's"
+    pairs += [(kept, plan.config()) for plan in plans("cae_admm_variants", tmp_path, None, "laptop")]
+    assert len(pairs) == 3
+    for base, config in pairs:
+        changes = changed[config["label"]]
         for part in ("descent", "shape", "pruning"):
             assert config[part] == base[part] | {name: v for (of, name), v in changes.items() if of == part}
         assert {k for k in config if config[k] != base[k]} == {"label", *(part for part, _ in changes)}
@@ -58,7 +76,7 @@ def test_variants_change_one_thing_each_and_none_at_paper(own, small, tmp_path):
 
 def test_rounding_at_random_writes_real_files_and_is_compared_with_the_nearest(own):
     for record in own.records("cae_admm_rounding"):
-        by = own.labelled("cae_admm", record.config["label"])
+        by = trained_as(own, record.config["label"])
         assert record.config["model"] == by.result["model"]
         shown = [row["picture"] for row in record.rows]
         assert [row["setting"] for row in record.rows if row["picture"] == shown[0]] == [
@@ -71,8 +89,8 @@ def test_rounding_at_random_writes_real_files_and_is_compared_with_the_nearest(o
 
 
 def test_rows_say_what_became_of_their_codes(own):
-    trained = {record.result["model"]: (record, model) for record, model in own.trained("cae_admm")}
-    for record in own.records("cae_admm", "cae_admm_mixed"):
+    trained = {record.result["model"]: (record, model) for record, model in own.trained(*study.TRAININGS)}
+    for record in own.records(*study.TRAININGS, "cae_admm_mixed"):
         options = record.config.get("options", record.result)
         if "model" not in options:
             assert not {"zeros", "nats"} & set(record.rows[0])
@@ -93,14 +111,37 @@ def test_rows_say_what_became_of_their_codes(own):
 
 def test_results_and_tables_are_those_of_the_stored_model(own):
     scored = {"astronaut": PICTURES["astronaut"]}
-    for record, model in own.trained("cae_admm"):
-        result = record.result
-        training = CodeTraining(copy.deepcopy(model.model), PICTURES, scored, CODE, seed=0)
+    for record, model in own.trained(*study.TRAININGS, "cae_admm_schedules"):
+        result, pruning = record.result, record.config["pruning"] and Pruning(**record.config["pruning"])
+        training = CodeTraining(copy.deepcopy(model.model), PICTURES, scored, CODE, pruning=pruning, seed=0)
+        training.done = CODE.steps
         score = training.score()
         assert {name: result[name] for name in score} == pytest.approx(score, abs=1e-4)
         counts = integer_latents.counts_of(sum(integer_latents.histogram_of(code) for code in training.codes()))
         assert float(((counts - torch.as_tensor(model.counts)).abs().sum(1) / range_coder.TOTAL).max()) < 0.01
-        assert result["admm"]["step"] == ([2, 4] if record.config["pruning"] else [])
+        there = [] if pruning is None else range(1, 6) if pruning.then == "penalty" else range(1, pruning.until + 1)
+        assert result["admm"]["step"] == list(there) and ("rho" in result["admm"]) == bool(pruning and pruning.balance)
+
+
+def test_what_is_pruned_is_trained_on_from_the_unpruned_model(own, small, tmp_path):
+    """By its key in the record; each of the schedules changes what it says, and no other thing."""
+    first = own.labelled("cae_admm_unpruned", "unpruned")
+    base, schedules = own.labelled("cae_admm", "keep 10"), own.records("cae_admm_schedules")
+    assert {record.config["first"] for record in (*own.records("cae_admm"), *schedules)} == {first.result["model"]}
+    assert "first" not in first.config
+    for record in schedules:
+        wanted = base.config["pruning"] | study.SCHEDULES[record.config["label"]]
+        assert Pruning(**record.config["pruning"]) == Pruning(**wanted)
+        assert {name for name in record.config if record.config[name] != base.config[name]} == {"label", "pruning"}
+    started = CaeAdmm(cae_admm.Shape(**first.config["shape"]))
+    taken = []
+    small.setattr(study, "run", lambda training, **options: taken.append(training) or 1 / 0)
+    shutil.copytree(own.out / "models", tmp_path / "models")
+    plan = plans("cae_admm", tmp_path)[0]
+    with pytest.raises(ZeroDivisionError):
+        plan.train(Work(tmp_path, tmp_path))
+    started.load_state_dict(pretrained.load(own.model_of(first)).model.state_dict())
+    assert all(torch.equal(t, started.state_dict()[name]) for name, t in taken[0].model.state_dict().items())
 
 
 # The mixed set --------------------------------------------------------------------------------------------------------

@@ -49,7 +49,9 @@ TINY = {
     ),
     sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024)),
     cae_admm: replace(
-        cae_admm.PRESETS["smoke"], descent=CODE, pruning=Pruning(interval=2), width=8, pictures=2, mixed=2
+        cae_admm.PRESETS["smoke"], descent=replace(CODE, start="dct"), width=8, pictures=2, mixed=2,
+        pruning=Pruning(interval=1, balance=True, until=3, then="projection"),
+        tuning=replace(CODE, mse_steps=0, settle=0),
     ),
 }  # fmt: skip
 FEW = {label: sparse_cae.SPARSE[label] for label in sparse_cae.HEADLINE}
@@ -60,7 +62,10 @@ DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 PAPERS = (
     ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
     ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants"),
-    ("cae_admm", "cae_admm_mixed", "cae_admm_variants", "cae_admm_rounding"),
+    (
+        "cae_admm_unpruned", "cae_admm", "cae_admm_schedules", "cae_admm_mixed", "cae_admm_variants",
+        "cae_admm_rounding",
+    ),
 )
 ORDER = tuple(itertools.chain(*PAPERS))
 WALL_CLOCK = ("encode_seconds", "decode_seconds", "seconds", "speedup", "lower", "upper")

@@ -25,7 +25,7 @@ import torch
 
 from reproduce.estimates import Cost
 from reproduce.figure_data import Entry, FigureData, line
-from reproduce.models import VALIDATION, ModelPlan, history_of, kept, name_of, sets
+from reproduce.models import VALIDATION, ModelPlan, history_of, kept, made_before, name_of, sets
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
 from reproduce.pictures import PicturePlan, pictures, row_of
@@ -72,6 +72,20 @@ LABELS = tuple(NAMES)
 # The released code's other choices, at the paper's share: a new crop of each picture in every epoch; and how residual
 # blocks pad, with the slope that PReLUs begin with.
 VARIANTS = ("fresh crops", "reflection, slope 0.25")
+WHOLE = (BEFORE, "16 channels")  # what asks nothing of its code, and is trained from its first values at every preset
+# How ADMM may be scheduled. At `desktop` "keep 10" has two remedies: rho follows the residuals, and after half of the
+# steps the projection itself takes the place of ADMM. Here are neither, each by itself, and Z and U at rest in place of
+# the second; then the projection without any ADMM before it; and two prices on the size of the code, which is what is
+# left of ADMM where Z and U stay 0.
+SCHEDULES: dict[str, dict] = {
+    "plain": {"balance": False, "until": None, "then": "penalty"},
+    "balanced": {"until": None, "then": "penalty"},
+    "rests": {"balance": False, "then": "penalty"},
+    "then projected": {"balance": False},
+    "projected at once": {"balance": False, "until": 0},
+    "price on the square": {"balance": False, "until": 0, "then": "penalty"},
+    "price on the norm": {"balance": False, "until": 0, "then": "penalty", "penalty": "norm", "rho": 50.0},
+}
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
 SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
 NEAR = 0.6  # bpp of Table 2
@@ -88,7 +102,10 @@ class Preset:
         How an autoencoder is trained.
     pruning : Pruning
         How ADMM prunes its code.
-    padding, width, depth
+    tuning : CodeDescent, optional
+        How what is pruned or estimated is trained on from the unpruned model; by default each is trained by `descent`
+        from the same first values.
+    padding, width, depth, outer
         Of its `Shape`.
     pictures : int
         How many are measured.
@@ -106,9 +123,11 @@ class Preset:
 
     descent: CodeDescent
     pruning: Pruning = Pruning()
+    tuning: CodeDescent | None = None
     padding: Padding = "zeros"
     width: int = 128
     depth: int = 15
+    outer: int | None = None
     pictures: int = 24
     labels: tuple[str, ...] = LABELS
     seeds: int = 2
@@ -135,6 +154,17 @@ PRESETS = {
         mixed=1,
     ),
     "laptop": Preset(descent=DESCENT, width=64, depth=2),
+    # The paper's layers beside the code, so that a place holds 32 numbers and not 16; the unpruned model first.
+    "desktop": Preset(
+        descent=replace(DESCENT, steps=6000, codes=4096, start="dct"),
+        pruning=Pruning(balance=True, until=1000, then="projection"),
+        tuning=replace(DESCENT, steps=2000, lr=0.02, mse_steps=0, settle=0),
+        width=64,
+        depth=2,
+        outer=128,
+        labels=(*WHOLE, *PRUNED, *ESTIMATED, "released"),
+        seeds=3,
+    ),
     "paper-fast": Preset(descent=replace(DESCENT, steps=30_000, batch=16), pruning=Pruning(interval=500)),
     # The paper's 300 epochs of 16 steps, ADMM's updates every 20 epochs of its, batch and rate. Its epoch is 500
     # pictures; ours, without the test pictures, are 200, so that the same steps make 800 epochs of 6.
@@ -174,6 +204,10 @@ class CodePlan(ModelPlan):
     pruning : Pruning, optional
     lam : float
         Price of an estimated bit per pixel.
+    first : Path, optional
+        The model whose values are the first ones; by default they are drawn.
+    first_key : str, optional
+        Its key.
     """
 
     descent: CodeDescent
@@ -181,6 +215,8 @@ class CodePlan(ModelPlan):
     shares: tuple[float, ...]
     pruning: Pruning | None = None
     lam: float = 0.0
+    first: Path | None = None
+    first_key: str | None = None
 
     @property
     def codec(self) -> str:
@@ -192,7 +228,7 @@ class CodePlan(ModelPlan):
         return super().config() | {
             "codec": self.codec, "descent": as_dict(self.descent), "shape": as_dict(self.shape),
             "pruning": as_dict(self.pruning) if self.pruning else None, "lam": self.lam,
-        }  # fmt: skip
+        } | ({"first": self.first_key} if self.first_key else {})  # fmt: skip
 
     def cost(self) -> Cost:
         """Encoder, decoder and their optimiser; now and then the codes of all crops."""
@@ -204,15 +240,19 @@ class CodePlan(ModelPlan):
         macs, pixels, saved = 0.0, descent.batch * descent.crop**2, 12 * weights
         if self.pruning is not None:
             macs += encoder * whole / self.pruning.interval
-            saved += 4 * self.shape.latent * whole // SCALE**2 if self.pruning.state == "per_code" else 0
+            each = 8 if self.pruning.balance else 4  # bytes of Z and of U together
+            saved += each * self.shape.latent * whole // SCALE**2 if self.pruning.state == "per_code" else 0
         kernels = 60 * (2 * self.shape.depth + 8) * (3 if descent.optimiser == "muon" else 1)
         macs += 3 * pixels * (encoder + decoder)
         return Cost("cae-admm", descent.steps, macs, 0.0, kernels, saved, 2 * weights)
 
     def train(self, work: Work) -> dict:
         """Train one model, store it, and say what became of it."""
+        model = CaeAdmm(self.shape, self.seed, self.descent.slope, self.descent.start)
+        if self.first is not None:
+            model.load_state_dict(pretrained.load(self.first).model.state_dict())
         training = CodeTraining(
-            CaeAdmm(self.shape, self.seed, self.descent.slope, self.descent.start), pictures(self.train_on),
+            model, pictures(self.train_on),
             pictures(self.validate_on, self.scored), self.descent,
             pruning=self.pruning, lam=self.lam, seed=self.seed, device=self.device, arithmetic=self.arithmetic,
         )  # fmt: skip
@@ -274,16 +314,50 @@ def plans(request: Request) -> list[CodePlan]:
         **{label: {"lam": lam, "search": preset.search} for label, lam in ESTIMATED.items()},
         **{label: {"pruning": replace(base, **of)} for label, of in VARIED.items()},
         "released": {"pruning": replace(RELEASED, keep=base.keep, rho=0.1, interval=base.interval)},
-        "16 channels": {"shape": Shape(preset.width, 16, preset.depth, preset.padding)},
+        "16 channels": {"shape": Shape(preset.width, 16, preset.depth, preset.padding, preset.outer)},
     }
     found = []
     for seed in range(request.seed, request.seed + preset.seeds):
         first = seed == request.seed
         for label in preset.labels if first else HEADLINE:
-            options = changes[label] | ({} if first else {"search": False})
+            if preset.tuning and label in WHOLE:
+                continue  # it is one of `unpruned_plans`
+            options = changes[label] | ({} if first else {"search": False}) | _tuned(request, seed)
             shares = _shares(label, options.get("pruning"), first)
             found.append(_training("cae_admm", request, label, seed, shares, **options))
     return found
+
+
+def unpruned_plans(request: Request) -> list[CodePlan]:
+    """Unpruned models that others are trained on from, from every seed; none where each has its own first values."""
+    preset = PRESETS[request.preset]
+    if preset.tuning is None:
+        return []
+    seeds = range(request.seed, request.seed + preset.seeds)
+    found = [_training("cae_admm_unpruned", request, BEFORE, seed, _shares(BEFORE, None, seed == request.seed))
+             for seed in seeds]  # fmt: skip
+    few = Shape(preset.width, 16, preset.depth, preset.padding, preset.outer)
+    return [*found, _training("cae_admm_unpruned", request, "16 channels", request.seed, shape=few)]
+
+
+def schedule_plans(request: Request) -> list[CodePlan]:
+    """ADMM without its remedies, with one of them, and what is left where Z and U stay 0 (`SCHEDULES`); none where the
+    preset itself has none of them.
+    """
+    preset = PRESETS[request.preset]
+    if preset.pruning == replace(preset.pruning, **SCHEDULES["plain"]):
+        return []
+    return [_training("cae_admm_schedules", request, label, request.seed, pruning=replace(preset.pruning, **of),
+                      **_tuned(request, request.seed)) for label, of in SCHEDULES.items()]  # fmt: skip
+
+
+def _tuned(request: Request, seed: int) -> dict[str, Any]:
+    """How a training begins where the preset trains on from the unpruned model of that seed."""
+    tuning = PRESETS[request.preset].tuning
+    if tuning is None:
+        return {}
+    path, key = made_before(_training("cae_admm_unpruned", request, BEFORE, seed), request)
+    return {"descent": tuning, "first": path, "first_key": key}
 
 
 def _training(
@@ -292,7 +366,8 @@ def _training(
     """One training of the preset, with some options of its own."""
     preset, chosen = PRESETS[request.preset], sets(request)
     default: dict[str, Any] = {
-        "shape": Shape(preset.width, 32, preset.depth, preset.padding), "descent": preset.descent, "search": False
+        "shape": Shape(preset.width, 32, preset.depth, preset.padding, preset.outer), "descent": preset.descent,
+        "search": False,
     }  # fmt: skip
     return CodePlan(
         study=study, name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
@@ -303,13 +378,18 @@ def _training(
 
 
 def variant_plans(request: Request) -> list[CodePlan]:
-    """Pruned to the paper's share as the released code trains; none where the preset does so anyway."""
-    preset = PRESETS[request.preset]
-    fresh, slope = replace(preset.descent, crops="fresh"), replace(preset.descent, slope=0.25)
-    reflecting = Shape(preset.width, 32, preset.depth, "reflect")
-    each: tuple[dict[str, Any], ...] = ({"descent": fresh}, {"descent": slope, "shape": reflecting})
+    """Pruned to the paper's share as the released code trains; none where the preset does so anyway.
+
+    What is trained on from an unpruned model has its slopes and borders from there.
+    """
+    preset, begun = PRESETS[request.preset], _tuned(request, request.seed)
+    descent = preset.tuning or preset.descent
+    found: dict[str, dict[str, Any]] = {"fresh crops": begun | {"descent": replace(descent, crops="fresh")}}
+    if not begun:
+        reflecting = Shape(preset.width, 32, preset.depth, "reflect", preset.outer)
+        found["reflection, slope 0.25"] = {"descent": replace(descent, slope=0.25), "shape": reflecting}
     return [_training("cae_admm_variants", request, label, request.seed, pruning=preset.pruning, **of)
-            for label, of in zip(VARIANTS, each, strict=True) if of["descent"] != preset.descent]  # fmt: skip
+            for label, of in found.items() if of["descent"] != descent]  # fmt: skip
 
 
 def _shares(label: str, pruning: Pruning | None, first: bool) -> tuple[float, ...]:
@@ -406,7 +486,7 @@ def _table_rows(request: Request) -> dict[str, tuple[str, dict]]:
     needed = (BEFORE, *PRUNED, *ESTIMATED)
     plain = {
         plan.label: kept(plan.model_file)
-        for plan in plans(request)
+        for plan in (*unpruned_plans(request), *plans(request))
         if plan.seed == request.seed and plan.label in needed
     }
     if absent := [path.stem for path in plain.values() if not path.exists()]:
@@ -497,7 +577,7 @@ class RoundingPlan(PicturePlan):
 def rounding_plans(request: Request) -> list[RoundingPlan]:
     """The unpruned model and the one pruned to the paper's share; one record each."""
     found = []
-    for plan in plans(request):
+    for plan in (*unpruned_plans(request), *plans(request)):
         if plan.seed != request.seed or plan.label not in (BEFORE, AFTER):
             continue
         path = kept(plan.model_file)
@@ -513,7 +593,7 @@ def rounding_plans(request: Request) -> list[RoundingPlan]:
 
 STUDIES = {
     "cae_admm": plans, "cae_admm_mixed": mixed_plans, "cae_admm_variants": variant_plans,
-    "cae_admm_rounding": rounding_plans,
+    "cae_admm_rounding": rounding_plans, "cae_admm_unpruned": unpruned_plans, "cae_admm_schedules": schedule_plans,
 }  # fmt: skip
 
 # The released code's way of measuring ---------------------------------------------------------------------------------
@@ -569,18 +649,20 @@ BITS = 1 / math.log(2)  # in a nat
 FAMILIES = {"pruned": tuple(PRUNED), "estimated": tuple(ESTIMATED), "unpruned": (BEFORE,)}
 FAMILIES |= {label: (label,) for label in ("released", "16 channels")}
 FILES = ("all", "code", "share")
+TRAININGS = ("cae_admm_unpruned", "cae_admm")  # the studies of all that has a name in `NAMES`
 
 
-def made(records: Records, study: str = "cae_admm", **where: object) -> list[RunRecord]:
+def made(records: Records, studies: tuple[str, ...] = TRAININGS, **where: object) -> list[RunRecord]:
     """The trainings that count: measured on Kodak, trained on BSDS500, not on a folder of a reader's own."""
-    found = records.find(study, data="kodak", **where)
+    found = [record for study in studies for record in records.find(study, data="kodak", **where)]
     return [r for r in found if r.config["train"]["data"] == TRAINED_ON]
 
 
 def training(records: Records, label: str, seed: int = 0, files: str = "all") -> RunRecord:
     """The record of one training with the rows of some files alone, see `family`; `LookupError` where it is missing."""
-    study = "cae_admm_variants" if label in VARIANTS else "cae_admm"
-    record = _one(made(records, study, label=label, seed=seed), f"{label}, seed {seed}", study)
+    others = {"cae_admm_variants": VARIANTS, "cae_admm_schedules": SCHEDULES}
+    studies = tuple(study for study, own in others.items() if label in own) or TRAININGS
+    record = _one(made(records, studies, label=label, seed=seed), f"{label}, seed {seed}", studies[-1])
     if files not in FILES:
         raise InputError(f"files={files!r}: one of {', '.join(FILES)} is needed")
     if files == "all":

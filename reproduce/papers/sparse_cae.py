@@ -18,7 +18,7 @@ from torch import nn
 from reproduce import bench, sparse_weights
 from reproduce.estimates import Cost
 from reproduce.figure_data import Entry, FigureData, line
-from reproduce.models import VALIDATION, ModelPlan, history_of, kept, models_folder, name_of, sets
+from reproduce.models import VALIDATION, ModelPlan, history_of, kept, made_before, models_folder, name_of, sets
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
 from reproduce.pictures import PicturePlan, pictures, row_of
@@ -99,6 +99,7 @@ PRESETS = {
         grid=(0.5, 0.83),
     ),
     "laptop": Preset(descent=DESCENT, width=48),
+    "desktop": Preset(descent=replace(DESCENT, steps=12_000), width=64),
     "paper-fast": Preset(descent=replace(DESCENT, steps=60_000)),
     # Adam, its rate, batch, crop and decay are the released code's; its 100 epochs are 605,000 steps with its split of
     # the 473 pictures, 757,000 on all. As released, first values are PyTorch's, nothing stands in for rounding, and no
@@ -379,7 +380,7 @@ def _second(
 ) -> DescentPlan:
     """A second descent from the model that a first one made; measured at every step, or at every second one."""
     dense = _dense(request, first, seed)
-    file, key = _first(request, seed, first)
+    file, key = made_before(dense, request)
     return replace(
         dense, study=study, label=label, first=file, first_key=key, constraint=constraint, search=False,
         name=name_of("cae", label, seed, dense.train_on, request.preset),
@@ -400,23 +401,6 @@ def _small(plan: DescentPlan, constraint: Constraint, preset: Preset) -> Descent
         plan, label=label, name=name_of("cae", label, plan.seed, plan.train_on, plan.preset), shape=shape, first=None,
         first_key=None, constraint=None, steps=steps_of(preset, plan.descent, every=False),
     )  # fmt: skip
-
-
-def _first(request: Request, seed: int, label: str = "high") -> tuple[Path, str]:
-    """Return the model of a first descent and its key; `ValueError` if there is none yet.
-
-    A model that is not kept has its key in the record of its training, which is enough where there is nothing to make.
-    """
-    plan = _dense(request, label, seed)
-    path = kept(plan.model_file)
-    if path.exists():
-        return path, pretrained.load(path).key
-    recorded = [r.result["model"] for r in Records(request.out).find(plan.study) if r.result["file"] == path.stem]
-    if not recorded and request.planned:
-        return path, "not made yet"
-    if not recorded:
-        raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study {plan.study}`")
-    return path, recorded[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,7 +451,7 @@ class DensityPlan(Plan):
 
 def density_plans(request: Request) -> list[DensityPlan]:
     """One record."""
-    first, key = _first(request, request.seed)
+    first, key = made_before(_dense(request, "high", request.seed), request)
     return [DensityPlan(
         study="cae_density", name=f"density-{request.preset}", preset=request.preset, seed=request.seed,
         device=request.device, first=first, key=key, grid=PRESETS[request.preset].grid,
@@ -525,11 +509,11 @@ def speed_plans(request: Request) -> list[SpeedPlan]:
         raise InputError(
             "there are no records of cae_sparse: make them first, with `python -m reproduce study cae_sparse`"
         )
-    folder = models_folder(request.out)
+    folder, (dense, _) = models_folder(request.out), made_before(_dense(request, "high", request.seed), request)
     models = {r.config["label"]: (kept(folder / f"{r.result['file']}.safetensors"), r.result["model"]) for r in found}
     return [SpeedPlan(
         study="cae_speed", name=f"speed-{request.preset}", preset=request.preset, seed=request.seed,
-        device=request.device, pictures_of=of, count=1, dense=_first(request, request.seed)[0], models=models,
+        device=request.device, pictures_of=of, count=1, dense=dense, models=models,
     )]  # fmt: skip
 
 

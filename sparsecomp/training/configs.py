@@ -252,7 +252,7 @@ class CodeDescent:
         First steps, in which the distortion is 1e5 MSE alone, and nothing draws codes to Z.
     settle : int
         First steps, in which batch normalisations take the statistics of their batch; then the running ones, as in use.
-        In four crops a flat one changes the code of its neighbours.
+        In four crops a flat one changes the code of its neighbours. 0 where the network was trained before.
     momentum : float
         Of the running statistics.
     score_every : int
@@ -287,7 +287,7 @@ class CodeDescent:
 
     def __post_init__(self) -> None:
         _check_descent(self, schedules=("constant", "cosine", "plateau"), least_crop=104, crops_of=8)
-        for name, least in (("codes", 1), ("mse_steps", 0), ("settle", 1)):
+        for name, least in (("codes", 1), ("mse_steps", 0), ("settle", 0)):
             whole(name, getattr(self, name), least)
         require(self.batch <= self.codes, "batch", f"at most codes={self.codes}", self.batch)
         in_range("momentum", self.momentum, 0, 1, "(]")
@@ -371,8 +371,8 @@ REFERENCE = FitBudget(
 QUICK = FitBudget(steps=300, lr=2e-3, batch_pixels=4096, score_every=50)
 QUICK_LOONIE = replace(QUICK, schedule="quadratic")
 # How long the codecs fit a network, by preset.
-COIN_BUDGETS = {"smoke": QUICK, "laptop": FAST, "paper-fast": FAST, "paper": REFERENCE}
-LOONIE_BUDGETS = {"smoke": QUICK_LOONIE, "laptop": LOONIE, "paper-fast": LOONIE, "paper": LOONIE}
+COIN_BUDGETS = {"smoke": QUICK, "laptop": FAST, "desktop": FAST, "paper-fast": FAST, "paper": REFERENCE}
+LOONIE_BUDGETS = {"smoke": QUICK_LOONIE, "laptop": LOONIE, "desktop": LOONIE, "paper-fast": LOONIE, "paper": LOONIE}
 PRESETS = tuple(COIN_BUDGETS)
 
 

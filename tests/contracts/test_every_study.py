@@ -47,7 +47,8 @@ some_studies = pytest.mark.parametrize("study", ["coin", "gallery", "cae_sparse"
 NEED_ANOTHER = {
     "cae_sparse": "study cae", "cae_density": "study cae", "cae_speed": "cae_sparse",
     "cae_variants": "study cae",
-    "cae_admm_mixed": "study cae_admm", "cae_admm_rounding": "study cae_admm",
+    "cae_admm": "study cae_admm_unpruned", "cae_admm_schedules": "study cae_admm_unpruned",
+    **dict.fromkeys(("cae_admm_mixed", "cae_admm_rounding", "cae_admm_variants"), "study cae_admm_unpruned"),
 }  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def test_study_of_another_seed_preset_device_or_set_makes_other_records(study, m
     found = [STUDIES[study](of) for of in asked]
     assert {plan.path(made(study).out) for plan in found[0]} == set(made(study).paths[study])
     assert len({plan.path(tmp_path) for of in found for plan in of}) == sum(map(len, found))
-    assert {plan.device for plan in found[2]} == {"cuda"} and {plan.preset for plan in found[3]} == {"laptop"}
+    assert {plan.device for plan in found[2]} == {"cuda"} and {plan.preset for plan in found[3]} <= {"laptop"}
     first = found[0][0]
     if hasattr(first, "model_file"):
         names = [{plan.model_file for plan in of} for of in found]
@@ -236,7 +237,9 @@ def test_study_names_the_study_that_it_needs(study, needed, small, tmp_path):
 # Identity -------------------------------------------------------------------------------------------------------------
 
 
-NOT_RUN = {"cae_admm_variants"}  # its trainings take half an hour each, and nobody has made them yet
+NOT_RUN = {  # their trainings take hours, and nobody has made them yet
+    "cae_admm_variants", "cae_admm_unpruned", "cae_admm_schedules",
+}  # fmt: skip
 NOT_YET = {f"cae-{label}-seed-{seed}-laptop" for label in ("l1", "l1inf", "magnitude", "random-mask", "random-restart")
            for seed in (1, 2)}  # fmt: skip
 
