@@ -15,7 +15,7 @@ import torch
 from sparsecomp import codecs, metrics
 from sparsecomp.codecs import BitstreamError, BudgetError, Codec, get_codec, trained
 from sparsecomp.codecs.base import REGISTRY
-from sparsecomp.codecs.trained import read_network, read_symbols
+from sparsecomp.codecs.trained import read_network, read_symbols, tiles
 from sparsecomp.coding import integer_latents, latents
 from sparsecomp.coding.container import Container, pack, unpack
 from sparsecomp.data import bundled
@@ -226,6 +226,34 @@ def test_trained_codec_takes_the_best_of_the_models_that_may_be_chosen(models, t
     assert len(files) == 2
     for either in (models, turned(models, name, tmp_path)):
         assert codec_of(either, name).at_bpp(image, bpp) == files[max(files)]
+
+
+def test_tiles_are_spread_over_the_picture_and_small_sides_stay_whole():
+    places = np.stack(np.broadcast_arrays(np.arange(200)[:, None], np.arange(150), 0), -1).astype(np.uint8)
+    shown = tiles(places)
+    assert shown.shape == (192, 150, 3) and shown.flags.c_contiguous and np.array_equal(shown[0, :, 1], np.arange(150))
+    assert shown[:, 0, 0].tolist() == [*range(64), *range(68, 132), *range(136, 200)]
+    assert np.array_equal(tiles(places[:192]), places[:192])
+
+
+@each
+def test_models_are_compared_on_tiles_and_the_picture_is_encoded_once(models, monkeypatch, name):
+    """With the model that is best there; if it has no file that small, with the next best."""
+    image, seen = crop("coffee", 210, 200), []
+    monkeypatch.setattr(Stored, "encode", lambda own, shown, *device, real=Stored.encode: seen.append(
+        (own.name, shown.shape[:2])) or real(own, shown, *device))  # fmt: skip
+    chosen = model_of(codec_of(models, name).at_bpp(image, 1.0), models).name
+    other = {f"{name} fine": f"{name} sparse", f"{name} sparse": f"{name} fine"}[chosen]
+    assert sorted(seen) == sorted([(chosen, (192, 192)), (other, (192, 192)), (chosen, (210, 200))])
+    real = trained._best
+
+    def best(stored, latent, bpp, height, width):
+        if stored.name == chosen and (height, width) == (210, 200):
+            raise BudgetError(name, bpp, 2.0)
+        return real(stored, latent, bpp, height, width)
+
+    monkeypatch.setattr(trained, "_best", best)
+    assert model_of(codec_of(models, name).at_bpp(image, 1.0), models).name == other
 
 
 @each

@@ -12,6 +12,7 @@ magnitude, and the number is the smallest magnitude of a nonzero symbol.
 
 from __future__ import annotations
 
+import math
 import struct
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Trained(Codec):
     model : str, optional
         Name of a model of `models`, or the path of a model's file. (Who decodes needs it among theirs.) By default
         `encode` takes the first in the codec's order, of the models with ``search`` in their `about`; `at_bpp` tries
-        them all.
+        them all on tiles of the picture.
     models : Models, optional
         Where models are looked up; by default `models.pretrained.default_models`.
     device : str
@@ -140,7 +141,10 @@ class Trained(Codec):
         return _write(stored, latent, self._setting(stored, latent), *image.shape[:2])[1]
 
     def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
-        """The best file of at most ``bpp``: each model at the best setting that fits, of these the highest `quality`.
+        """The best file of at most ``bpp``: a model at the best setting that fits.
+
+        Of several models the one is taken that has the highest `quality` at this rate on tiles of the picture
+        (`tiles`), so that the whole picture is encoded once and never decoded.
 
         Raises
         ------
@@ -149,20 +153,25 @@ class Trained(Codec):
         """
         check_image(image, codec=self.name)
         check_bpp(bpp)
-        size, found, refused = image.shape[:2], [], []
-        for stored in self._candidates():
+        candidates, refused = self._candidates(), []
+        if len(candidates) > 1:
+            some = tiles(image)
+            candidates = sorted(candidates, key=lambda stored: self._quality_at(stored, some, bpp), reverse=True)
+        for stored in candidates:
             try:
-                found.append((stored, *_best(stored, self._latent(stored, image), bpp, *size)))
+                return _best(stored, self._latent(stored, image), bpp, *image.shape[:2])[-1]
             except BudgetError as error:
                 refused.append(error)
-        if not found:
-            raise min(refused, key=lambda error: error.smallest)
+        raise min(refused, key=lambda error: error.smallest)
 
-        def quality(of: tuple[Stored, np.ndarray, int, bytes]) -> float:
-            stored, symbols, number, _ = of
-            return self.quality(image, stored.decode(symbols, *size, unit=self.unit(number), device=self.device))
-
-        return (max(found, key=quality) if len(found) > 1 else found[0])[-1]
+    def _quality_at(self, stored: Stored, image: np.ndarray, bpp: float) -> float:
+        """Quality at the best setting of a model; below all others where none fits."""
+        size = image.shape[:2]
+        try:
+            symbols, number, _ = _best(stored, self._latent(stored, image), bpp, *size)
+        except BudgetError:
+            return -math.inf
+        return self.quality(image, stored.decode(symbols, *size, unit=self.unit(number), device=self.device))
 
     def _candidates(self) -> list[Stored]:
         """The models that the codec may use: the one that is named, or all that may be chosen without."""
@@ -349,6 +358,20 @@ class CaeTheis(CaeAdmm):
 
     name: ClassVar[str] = "cae-theis"
     number: ClassVar[int] = 20
+
+
+TILE, TILES = 64, 3  # side of a tile in pixels; how many along each side of the picture
+
+
+def tiles(image: np.ndarray) -> np.ndarray:
+    """3 x 3 tiles of 64 x 64 pixels, evenly spread over a picture ``(H, W, 3)`` and put together; of a side that three
+    tiles would cover, all of it.
+    """
+    for axis in (0, 1):
+        if (long := image.shape[axis]) > TILE * TILES:
+            firsts = np.linspace(0, long - TILE, TILES).round().astype(int)
+            image = np.take(image, (firsts[:, None] + np.arange(TILE)).ravel(), axis)
+    return np.ascontiguousarray(image)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
