@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from reproduce import records
-from reproduce.papers.cae_admm import ESTIMATED, PRUNED, SHARES, VARIED
+from reproduce.papers import cae_admm
+from reproduce.papers.cae_admm import ESTIMATED, PRUNED, SCHEDULES, SHARES, VARIED
 from reproduce.papers.loonie import FAST, STARTS
 from reproduce.papers.sparse_cae import RELEASED, VARIANTS
 from reproduce.records import Records, RunRecord
@@ -144,22 +145,25 @@ OF_SHARE = 0.75  # of a file, that is left when only the share is kept that trai
 
 def training(label: str, seed: int = 0, *, rate: float | None = None, shift: float = 0.0, profile: str = "laptop",
              train: str = "bsds500/train") -> RunRecord:  # fmt: skip
-    """Of two pictures, 0.01 of SSIM below and above the line."""
-    rate = RATES[label] if rate is None else rate
+    """Of two pictures, 0.01 of SSIM below and above the line; variants and schedules at the rate of "keep 10"."""
+    rate = RATES.get(label, RATES["keep 10"]) if rate is None else rate
     shares = {share: rate * share for share in SHARES} if label == "unpruned" else {1.0: rate}
     if label in PRUNED or label == "lambda 400":
         shares[PRUNED.get(label, 0.1)] = OF_SHARE * rate
-    pruned = label in (*PRUNED, *VARIED, "released")
+    pruned = label in (*PRUNED, *VARIED, "released", *cae_admm.VARIANTS, *SCHEDULES)
     steps = range(100, 4001, 100) if pruned else ()
     admm = {"step": [*steps], "primal": [1 / s for s in steps], "dual": [2 / s for s in steps],
             "zeros": [s / 5000 for s in steps]}  # fmt: skip
     name = f"code-{label.replace(' ', '-')}-seed-{seed}-{profile}"
     rows = [row(picture, setting, bpp, shift + up)
             for picture, up in (("a", -0.01), ("b", 0.01)) for setting, bpp in shares.items()]  # fmt: skip
-    return record("cae_admm", name, rows, {"model": f"{label} {seed}", "file": name, "admm": admm}, label=label,
+    study = "cae_admm_variants" if label in cae_admm.VARIANTS else "cae_admm"
+    study = "cae_admm_schedules" if label in SCHEDULES else study
+    until = {"until": SCHEDULES[label][1].get("until", 1000)} if label in SCHEDULES else {}
+    return record(study, name, rows, {"model": f"{label} {seed}", "file": name, "admm": admm}, label=label,
                   seed=seed, profile=profile, train={"data": train}, descent={"steps": 4000},
                   codec="cae-theis" if label in ESTIMATED else "cae-admm", lam=ESTIMATED.get(label, 0.0),
-                  pruning={"keep": PRUNED.get(label, 0.1), "interval": 100} if pruned else None)  # fmt: skip
+                  pruning={"keep": PRUNED.get(label, 0.1), "interval": 100} | until if pruned else None)  # fmt: skip
 
 
 def trainings(**shifts: float) -> list[RunRecord]:

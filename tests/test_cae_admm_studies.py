@@ -130,7 +130,7 @@ def test_what_is_pruned_is_trained_on_from_the_unpruned_model(own, small, tmp_pa
     assert {record.config["first"] for record in (*own.records("cae_admm"), *schedules)} == {first.result["model"]}
     assert "first" not in first.config
     for record in schedules:
-        wanted = base.config["pruning"] | study.SCHEDULES[record.config["label"]]
+        wanted = base.config["pruning"] | study.SCHEDULES[record.config["label"]][1]
         assert Pruning(**record.config["pruning"]) == Pruning(**wanted)
         assert {name for name in record.config if record.config[name] != base.config[name]} == {"label", "pruning"}
     started = CaeAdmm(cae_admm.Shape(**first.config["shape"]))

@@ -83,7 +83,8 @@ def codes() -> list[RunRecord]:
     worse = in_use(training("lambda 400"), -0.05)  # where a share of the code is kept
     return [*made.trainings(**pruned), worse, training("keep 10", 1, shift=0.05), training("lambda 400", 1, shift=0.01),
             training("keep 10", 2, shift=-9), training("keep 20", 1, train="mine"), *made.tables(),
-            made.rounding("keep 10"), mixed("keep 10", 9.0, model="a reader's own")]  # fmt: skip
+            training("fresh crops", shift=0.03), made.rounding("keep 10"),
+            mixed("keep 10", 9.0, model="a reader's own")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,7 @@ MEASURED = {
     "cae_admm.curves of=pruned over=jpeg metric=ms_ssim": 0.004,
     "cae_admm.headline": pytest.approx((0.025, 0.03 / math.sqrt(2))),
     'cae_admm.bears of="keep 10" over="lambda 400"': 0.05,
+    'cae_admm.gain label="fresh crops"': 0.02,
 }  # fmt: skip
 
 
@@ -190,6 +192,19 @@ def test_models_that_were_trained_on_are_compared_with_a_dense_one_that_was_too(
     assert sparse_cae.loss_at_rate(records, "l1") == pytest.approx(-1.5)
     assert sparse_cae.relative_loss(records, "l1") == pytest.approx(-10 * math.log10(4))
     assert sparse_cae.loss_at_rate(records, "dense, trained on") == pytest.approx(0.5), "beside the first descent"
+
+
+def test_schedules_are_shown_with_their_residuals_and_against_the_estimated_models(kept):
+    """Where Z stays 0 there are none."""
+    shifts = {label: 0.01 * number for number, label in enumerate(cae_admm.SCHEDULES)}
+    every = [training(label, shift=shift) for label, shift in shifts.items()]
+    shown = cae_admm.schedules_table(kept(*made.trainings(), *every))
+    of = dict(zip(("keep 10", *cae_admm.SCHEDULES), shown.rows, strict=True))
+    assert len(shown.records) == 8 and of["keep 10"]["schedule"] == "ρ balanced, then the projection"
+    for label, row in of.items():
+        none = label in ("projected at once", "price on the square", "price on the norm")
+        assert row["primal residual, lowest"] == ("–" if none else "0.000")
+        assert row["SSIM at equal bytes"] == f"{shifts.get(label, 0.0):+.4f}" and row["bpp of the file"] == "0.400"
 
 
 def test_seeds_are_those_that_were_trained_on_bsds500(world):

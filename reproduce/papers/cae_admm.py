@@ -71,20 +71,26 @@ NAMES = {  # of all that is trained
 LABELS = tuple(NAMES)
 # The released code's other choices, at the paper's share: a new crop of each picture in every epoch; and how residual
 # blocks pad, with the slope that PReLUs begin with.
-VARIANTS = ("fresh crops", "reflection, slope 0.25")
+VARIANTS = {
+    "fresh crops": "pruned to 10 %, a new crop of every picture in each epoch",
+    "reflection, slope 0.25": "pruned to 10 %, blocks pad by reflection, PReLUs begin at 0.25",
+}
 WHOLE = (BEFORE, "16 channels")  # what asks nothing of its code, and is trained from its first values at every preset
 # How ADMM may be scheduled. At `desktop` "keep 10" has two remedies: rho follows the residuals, and after half of the
 # steps the projection itself takes the place of ADMM. Here are neither, each by itself, and Z and U at rest in place of
 # the second; then the projection without any ADMM before it; and two prices on the size of the code, which is what is
 # left of ADMM where Z and U stay 0.
-SCHEDULES: dict[str, dict] = {
-    "plain": {"balance": False, "until": None, "then": "penalty"},
-    "balanced": {"until": None, "then": "penalty"},
-    "rests": {"balance": False, "then": "penalty"},
-    "then projected": {"balance": False},
-    "projected at once": {"balance": False, "until": 0},
-    "price on the square": {"balance": False, "until": 0, "then": "penalty"},
-    "price on the norm": {"balance": False, "until": 0, "then": "penalty", "penalty": "norm", "rho": 50.0},
+SCHEDULES: dict[str, tuple[str, dict]] = {
+    "plain": ("ADMM to the end, fixed ρ", {"balance": False, "until": None, "then": "penalty"}),
+    "balanced": ("ADMM to the end, ρ balanced", {"until": None, "then": "penalty"}),
+    "rests": ("Z and U rest after half of the steps", {"balance": False, "then": "penalty"}),
+    "then projected": ("fixed ρ, then the projection", {"balance": False}),
+    "projected at once": ("the projection, no ADMM", {"balance": False, "until": 0}),
+    "price on the square": ("Z = U = 0: a price on the square", {"balance": False, "until": 0, "then": "penalty"}),
+    "price on the norm": (
+        "Z = U = 0: a price on the norm",
+        {"balance": False, "until": 0, "then": "penalty", "penalty": "norm", "rho": 50.0},
+    ),
 }
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
 SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
@@ -345,10 +351,10 @@ def schedule_plans(request: Request) -> list[CodePlan]:
     preset itself has none of them.
     """
     preset = PRESETS[request.preset]
-    if preset.pruning == replace(preset.pruning, **SCHEDULES["plain"]):
+    if preset.pruning == replace(preset.pruning, **SCHEDULES["plain"][1]):
         return []
     return [_training("cae_admm_schedules", request, label, request.seed, pruning=replace(preset.pruning, **of),
-                      **_tuned(request, request.seed)) for label, of in SCHEDULES.items()]  # fmt: skip
+                      **_tuned(request, request.seed)) for label, (_, of) in SCHEDULES.items()]  # fmt: skip
 
 
 def _tuned(request: Request, seed: int) -> dict[str, Any]:
@@ -660,7 +666,7 @@ def made(records: Records, studies: tuple[str, ...] = TRAININGS, **where: object
 
 def training(records: Records, label: str, seed: int = 0, files: str = "all") -> RunRecord:
     """The record of one training with the rows of some files alone, see `family`; `LookupError` where it is missing."""
-    others = {"cae_admm_variants": VARIANTS, "cae_admm_schedules": SCHEDULES}
+    others: dict[str, dict] = {"cae_admm_variants": VARIANTS, "cae_admm_schedules": SCHEDULES}
     studies = tuple(study for study, own in others.items() if label in own) or TRAININGS
     record = _one(made(records, studies, label=label, seed=seed), f"{label}, seed {seed}", studies[-1])
     if files not in FILES:
@@ -686,15 +692,9 @@ def _one(found: list[RunRecord], what: str, study: str) -> RunRecord:
     return found[0]
 
 
-def labels(records: Records) -> list[str]:
-    """What trainings there are, in the order of `LABELS`."""
-    there = {r.config["label"] for r in made(records)}
-    return [label for label in LABELS if label in there]
-
-
 def seeds_of(records: Records, label: str) -> list[int]:
     """From which seeds a label was trained."""
-    return sorted(r.config["seed"] for r in made(records, label=label))
+    return sorted(r.config["seed"] for r in made(records, (*TRAININGS, "cae_admm_variants"), label=label))
 
 
 def rounding(records: Records, label: str = AFTER) -> RunRecord:
@@ -741,6 +741,11 @@ def over_seeds(records: Records, label: str, column: str) -> tuple[float, float]
 def seconds(row: dict) -> float:
     """From picture to file to picture."""
     return row["encode_seconds"] + row["decode_seconds"]
+
+
+def gain(records: Records, label: str, metric: str = "ssim") -> float:
+    """What a variant gains over "keep 10" at equal bytes: of both, how far they lie above the estimated models."""
+    return above(records, label, "estimated", metric) - above(records, AFTER, "estimated", metric)
 
 
 def interval(record: RunRecord, column: str | Callable[[dict], float], unit: float = 1.0) -> tuple[float, float]:
@@ -1210,13 +1215,14 @@ def _cell(text: str, measure: Callable, *of: object) -> str:
 def variants_table(records: Records) -> FigureData:
     """Every training on Kodak, its codes as the encoder makes them. ± is the standard deviation over seeds."""
     records.some("cae_admm")
-    rows = []
-    for label in labels(records):
+    rows, names = [], NAMES | VARIANTS
+    used = made(records) + made(records, ("cae_admm_variants",))
+    for label in (label for label in names if label in {record.config["label"] for record in used}):
         seeds = seeds_of(records, label)
         record = training(records, label, seeds[0])
         zeros = (100 * value for value in over_seeds(records, label, "zeros"))
         rows.append({
-            "training": NAMES[label],
+            "training": names[label],
             "zeros %": _with(zeros, 1),
             "bpp of the file": _with(over_seeds(records, label, "bpp"), 3),
             **{title: _with(over_seeds(records, label, metric), digits)
@@ -1225,7 +1231,31 @@ def variants_table(records: Records) -> FigureData:
             "updates of ADMM": f"{updates(record)}" if record.config["pruning"] else "–",
             "seeds": f"{len(seeds)}",
         })  # fmt: skip
-    return FigureData(rows, made(records))
+    return FigureData(rows, used)
+
+
+def schedules_table(records: Records) -> FigureData:
+    """Schedules of ADMM at one share, from one unpruned model and with as many steps: residuals, files, SSIM.
+
+    Residuals are of the last update, and the lowest of all; of a price on the size of the code there are none. At equal
+    bytes: how far the codes lie above the curve of the estimated models.
+    """
+    rows, used = [], []
+    names = {AFTER: "ρ balanced, then the projection", **{label: name for label, (name, _) in SCHEDULES.items()}}
+    for label, name in names.items():
+        record = training(records, label, files="code")
+        primal = record.result["admm"]["primal"] if record.config["pruning"].get("until") != 0 else []
+        used.append(record)
+        rows.append({
+            "schedule": name,
+            "primal residual, lowest": f"{min(primal):.3f}" if primal else "–",
+            "at the end of ADMM": f"{primal[-1]:.3f}" if primal else "–",
+            "zeros %": f"{100 * record.mean('zeros'):.1f}",
+            "bpp of the file": f"{record.mean('bpp'):.3f}",
+            **{title: f"{record.mean(metric):.{digits}f}" for metric, (title, digits) in QUALITIES.items()},
+            "SSIM at equal bytes": _cell("{:+.4f}", above, records, label, "estimated"),
+        })  # fmt: skip
+    return FigureData(rows, used)
 
 
 def nats_table(records: Records) -> FigureData:
