@@ -370,8 +370,8 @@ print(
     f"{alive:,} of {whole:,} weights alive, 16 bits each: {16 * alive / 512**2:.4f} a pixel"
 )
 print(f"the file: {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB, of which")
-for part, size in layout(measured.data):
-    print(f"  {part:10s}{size:6,d} bytes")
+for part, length in layout(measured.data):
+    print(f"  {part:10s}{length:6,d} bytes")
 
 # %% tags=["remove-cell"]
 if at_defaults:
@@ -466,8 +466,8 @@ dense = codecs.evaluate(
 print(
     f"our file {measured.bpp:.4f} bpp, {measured.psnr:.2f} dB; COIN {dense.bpp:.4f} bpp, {dense.psnr:.2f} dB"
 )
-for part, size in layout(measured.data):
-    print(f"  {part:10s}{size:6,d} bytes")
+for part, length in layout(measured.data):
+    print(f"  {part:10s}{length:6,d} bytes")
 
 # %% tags=["remove-cell"]
 if at_defaults:

@@ -311,7 +311,7 @@ if at_defaults:
 # zero, and the positions, range-coded. *Relative loss* is the paper's: nothing rounds the latent. We average it over
 # pictures, of 8-bit reconstructions. It compares models at unlike rates, so *dB at the same bytes* asks the fair
 # question: the mean vertical distance of two curves of files, over the rates in the last column. ± is the deviation
-# over three seeds; rows without it have one seed.
+# over three seeds.
 
 # %%
 plot.table(numbers.table_1(records))
@@ -326,13 +326,16 @@ print(
 # %% tags=["remove-cell"]
 if at_defaults:
     assert min(saved) > 45 and -0.5 < loss < 0 and spread < 0.3
-    assert abs(numbers.loss_at_rate(records, "l1")) < 0.3 and numbers.loss_at_rate(records, "l1inf") < -4
+    each = [numbers.loss_at_rate(records, "l1", seed) for seed in range(3)]
+    assert sorted(each)[1] > -0.1 and min(each) < -1.2 and each[0] > numbers.loss_at_rate(records, "bilevel_l11")
+    assert all(numbers.loss_at_rate(records, "l1inf", seed) < -4 for seed in range(3))
 
 # %% [markdown]
 # At 83 % zeros the paper's $\ell_{1,1}$ encoder does half of the work and loses 0.3 dB at the same bytes, less than
 # the paper prints for it. One part of that is counting: the paper's count sees fewer of the multiplications that are
-# gone. Another is that our network is small and its training short, so there is less to lose. $\ell_1$ loses nothing
-# that another seed would not, and saves nothing but bytes. $\ell_{1,\infty}$ with filters as groups is no encoder any
+# gone. Another is that our network is small and its training short, so there is less to lose. $\ell_1$ saves nothing
+# but bytes. It loses nothing from two of its seeds and 1.3 dB from the third, more than lies between the methods: one
+# seed would have said that it is better than $\ell_{1,1}$. $\ell_{1,\infty}$ with filters as groups is no encoder any
 # more.
 
 # %% [markdown]
@@ -405,7 +408,7 @@ if at_defaults:
     assert share["magnitude"][-1] < 0.01
 
 # %%
-at = partial(numbers.loss_at_rate, records)
+at = partial(numbers.mean_loss_at_rate, records)
 print(
     f"the mask of l1,1: {loss:+.2f}; from other first values {at('random restart'):+.2f}"
 )
@@ -419,18 +422,19 @@ print(f"whole filters, then l1: {filters:+.2f} ± {more:.2f}")
 
 # %% tags=["remove-cell"]
 if at_defaults:
-    assert (
-        at("random mask") < at("magnitude") < loss
-        and abs(at("random restart") - loss) < 0.5
+    assert at("random mask") < -2.6 and at("magnitude") < loss and abs(at("random restart") - loss) < 0.3
+    assert all(
+        numbers.loss_at_rate(records, "magnitude", seed) < numbers.loss_at_rate(records, "bilevel_l11", seed)
+        for seed in range(3)
     )
     assert at("dense, trained on") < -1
 
 # %% [markdown]
 # What the rows say:
 #
-# - *Which* weights stay matters: random ones lose 3 dB. Which values they begin again with does not: the mask with
+# - *Which* weights stay matters: random ones lose 2.7 dB. Which values they begin again with does not: the mask with
 #   other first values is within the spread of the seeds. The mask is all that the first descent hands on.
-# - One threshold for all layers is worse than a ball for each layer: it nearly empties the last one.
+# - One threshold for all layers is worse than a ball for each layer, from every seed: it nearly empties the last one.
 # - The small dense encoder does as much work as $\ell_{1,1}$ leaves, and loses 0.5 dB where $\ell_{1,1}$ loses 0.3 ±
 #   0.2: two standard deviations of the seeds would hide it, so in quality projecting gains nothing that can be seen
 #   here. In bytes of weights it is another factor of three. In seconds the small dense one is ahead, because nothing in
