@@ -743,9 +743,9 @@ if at_defaults:
 # residual blocks pad by reflection and PReLUs begin at 0.25. Each of the two is one more training at the same share:
 
 # %%
-for label, name in numbers.VARIANTS.items():
+for label in numbers.VARIANTS:
     gained = numbers.gain(records, label)
-    print(f"{name}: {gained:+.4f} SSIM over the first training at equal bytes")
+    print(f"{label:24s}{gained:+.4f} of SSIM at equal bytes")
     assert -0.01 < gained < 0
 
 # %% [markdown]
