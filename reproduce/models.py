@@ -119,7 +119,8 @@ def made_before(plan: ModelPlan, request: Request) -> tuple[Path, str]:
     if not recorded and request.planned:
         return path, "not made yet"
     if not recorded:
-        raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study {plan.study}`")
+        command = f"python -m reproduce study {plan.study} --preset {plan.preset}"
+        raise InputError(f"there is no model {path.stem}: make it first, with `{command}`")
     return path, recorded[0]
 
 

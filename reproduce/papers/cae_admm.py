@@ -75,11 +75,10 @@ VARIANTS = {
     "fresh crops": "pruned to 10 %, a new crop of every picture in each epoch",
     "reflection, slope 0.25": "pruned to 10 %, blocks pad by reflection, PReLUs begin at 0.25",
 }
-WHOLE = (BEFORE, "16 channels")  # what asks nothing of its code, and is trained from its first values at every preset
-# How ADMM may be scheduled. At `desktop` "keep 10" has two remedies: rho follows the residuals, and after half of the
-# steps the projection itself takes the place of ADMM. Here are neither, each by itself, and Z and U at rest in place of
-# the second; then the projection without any ADMM before it; and two prices on the size of the code, which is what is
-# left of ADMM where Z and U stay 0.
+WHOLE = (BEFORE, "16 channels")  # neither pruned nor estimated; every preset trains these from first values
+# An ablation of the schedule. At `desktop`, "keep 10" balances rho, and replaces ADMM by the projection after half of
+# the steps. The first five change that: no remedy, one of the two, Z and U at rest in place of the projection, and the
+# projection without ADMM before it. The last two keep Z = U = 0, which leaves a price on the size of the code.
 SCHEDULES: dict[str, tuple[str, dict]] = {
     "plain": ("ADMM to the end, fixed ρ", {"balance": False, "until": None, "then": "penalty"}),
     "balanced": ("ADMM to the end, ρ balanced", {"until": None, "then": "penalty"}),
@@ -109,8 +108,8 @@ class Preset:
     pruning : Pruning
         How ADMM prunes its code.
     tuning : CodeDescent, optional
-        How what is pruned or estimated is trained on from the unpruned model; by default each is trained by `descent`
-        from the same first values.
+        How pruned and estimated models are fine-tuned from the unpruned one. By default there is no fine-tuning, and
+        `descent` trains each model from the same first values.
     padding, width, depth, outer
         Of its `Shape`.
     pictures : int
@@ -160,7 +159,8 @@ PRESETS = {
         mixed=1,
     ),
     "laptop": Preset(descent=DESCENT, width=64, depth=2),
-    # The paper's layers beside the code, so that a place holds 32 numbers and not 16; the unpruned model first.
+    # The layers beside the code are the paper's, so a place holds 32 numbers and not 16. The unpruned model is trained
+    # first, and the others are fine-tuned from it.
     "desktop": Preset(
         descent=replace(DESCENT, steps=6000, codes=4096, start="dct"),
         pruning=Pruning(balance=True, until=1000, then="projection"),
@@ -320,7 +320,7 @@ def plans(request: Request) -> list[CodePlan]:
         **{label: {"lam": lam, "search": preset.search} for label, lam in ESTIMATED.items()},
         **{label: {"pruning": replace(base, **of)} for label, of in VARIED.items()},
         "released": {"pruning": replace(RELEASED, keep=base.keep, rho=0.1, interval=base.interval)},
-        "16 channels": {"shape": Shape(preset.width, 16, preset.depth, preset.padding, preset.outer)},
+        "16 channels": {"shape": _half(preset)},
     }
     found = []
     for seed in range(request.seed, request.seed + preset.seeds):
@@ -335,21 +335,23 @@ def plans(request: Request) -> list[CodePlan]:
 
 
 def unpruned_plans(request: Request) -> list[CodePlan]:
-    """Unpruned models that others are trained on from, from every seed; none where each has its own first values."""
+    """Unpruned models, one for each seed, that the others are fine-tuned from; none at presets without `tuning`."""
     preset = PRESETS[request.preset]
     if preset.tuning is None:
         return []
     seeds = range(request.seed, request.seed + preset.seeds)
     found = [_training("cae_admm_unpruned", request, BEFORE, seed, _shares(BEFORE, None, seed == request.seed))
              for seed in seeds]  # fmt: skip
-    few = Shape(preset.width, 16, preset.depth, preset.padding, preset.outer)
-    return [*found, _training("cae_admm_unpruned", request, "16 channels", request.seed, shape=few)]
+    return [*found, _training("cae_admm_unpruned", request, "16 channels", request.seed, shape=_half(preset))]
+
+
+def _half(preset: Preset) -> Shape:
+    """The shape with half of the channels in the code."""
+    return Shape(preset.width, 16, preset.depth, preset.padding, preset.outer)
 
 
 def schedule_plans(request: Request) -> list[CodePlan]:
-    """ADMM without its remedies, with one of them, and what is left where Z and U stay 0 (`SCHEDULES`); none where the
-    preset itself has none of them.
-    """
+    """The ablation `SCHEDULES`; none at presets whose own schedule has no remedy."""
     preset = PRESETS[request.preset]
     if preset.pruning == replace(preset.pruning, **SCHEDULES["plain"][1]):
         return []
@@ -358,7 +360,7 @@ def schedule_plans(request: Request) -> list[CodePlan]:
 
 
 def _tuned(request: Request, seed: int) -> dict[str, Any]:
-    """How a training begins where the preset trains on from the unpruned model of that seed."""
+    """Options of a training that is fine-tuned from the unpruned model of that seed; none without `tuning`."""
     tuning = PRESETS[request.preset].tuning
     if tuning is None:
         return {}
@@ -386,7 +388,7 @@ def _training(
 def variant_plans(request: Request) -> list[CodePlan]:
     """Pruned to the paper's share as the released code trains; none where the preset does so anyway.
 
-    What is trained on from an unpruned model has its slopes and borders from there.
+    A model that is fine-tuned inherits slopes and borders, so it has no variant of these.
     """
     preset, begun = PRESETS[request.preset], _tuned(request, request.seed)
     descent = preset.tuning or preset.descent

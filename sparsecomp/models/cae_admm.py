@@ -51,9 +51,9 @@ class Shape:
         What the 3x3 convolutions of the residual blocks see beyond the border: zeros, or, as in the released code, the
         row or column inside it.
     outer : int, optional
-        What the layers outside the residual blocks have a quarter and a half of as filters, a multiple of 8 from 8 to
-        512; by default `width`. The layers beside the code have ``outer / 4``, and no more numbers than these can a
-        place of the code hold, whatever `latent` is: at ``width=64`` with the default, 16.
+        Sets the filters of the layers outside the residual blocks, which have a quarter or a half of it: a multiple of
+        8 from 8 to 512, by default `width`. The layers beside the code have ``outer / 4`` filters, so a place of the
+        code holds at most as many numbers, whatever `latent` is: 16 at ``width=64`` with the default.
     """
 
     width: int = 128
@@ -172,7 +172,7 @@ class CaeAdmm(nn.Module):
                 first_values(self)
 
 
-GAIN = 8  # of the first code; rounding it then costs as little as 36 dB of PSNR
+GAIN = 8  # of the first code: rounding 32 of 192 coefficients then leaves 36.6 dB of PSNR
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Training of an autoencoder with a short code: d(x, x_hat) and what asks the code to be short.
+"""Training of an autoencoder with a short code: d(x, x_hat), and pruning or a price on the code.
 
 ::
 
