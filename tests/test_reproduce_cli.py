@@ -53,7 +53,7 @@ REFUSED = {
     "study coin --precision tf32 --out runs": "precision must be float32 or bfloat16 on a CPU, got 'tf32'",
     "study coin --max-minutes 0 --out runs": "max_minutes must be a finite number above 0, got 0.0",
     "study coin --preset smoke --data bundled --out file": "file' is there and is no folder",
-    "study cae_sparse --preset smoke --data bundled --out runs": "make it first, with `python -m reproduce study cae --preset smoke`",
+    "study cae_sparse --preset smoke --data bundled --out runs": "with `python -m reproduce study cae --preset smoke`",
     "run nope": "neither a chapter",
     "export nowhere/all.tsv": "no folder 'nowhere'",
     "export all.tsv --study nope": "study 'nope' has no records",
