@@ -631,9 +631,19 @@ def over_seeds(records: Records, label: str, measure: Callable[[Records, str, in
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
+def sparsity(records: Records, label: str, seed: int = 0) -> float:
+    """Per cent of the encoder's weights that are zero."""
+    return 100 * sparse(records, label, seed).result.get("sparsity", 0)
+
+
+def macs_saved_paper(records: Records, label: str, seed: int = 0) -> float:
+    """`macs_saved` as the paper counts."""
+    return macs_saved(records, label, seed, accounting="macs_paper")
+
+
 def mean_relative_loss(records: Records, label: str) -> float:
     """`relative_loss`, the mean over the seeds there are."""
-    return over_seeds(records, label, relative_loss)[0]
+    return _mean(records, label, relative_loss)
 
 
 def mean_loss_at_rate(records: Records, label: str) -> float:
@@ -866,19 +876,21 @@ def details(
 
 
 def table_1(records: Records) -> FigureData:
-    """Table I: sparsity, MACs, memory and loss of the paper's constraints, with the printed numbers in brackets."""
+    """Table I: sparsity, MACs, memory and loss of the paper's constraints, with the printed numbers in brackets.
+
+    Means over the seeds; ± is the standard deviation.
+    """
     rows, used = [], made(records, "cae")
     for kind, printed_as in CONSTRAINTS.items():
-        record = sparse(records, kind)
+        mean = functools.partial(_mean, records, kind)
         printed = {row["metric"]: row["value"] for row in published("sparse_cae", where="Table I", series=printed_as)}
         loss = _with_spread(*over_seeds(records, kind, relative_loss))
-        counted = macs_saved(records, kind, accounting="macs_paper")
         rows.append({
             "constraint": NAMES[kind],
-            "S %": f"{100 * record.result['sparsity']:.2f} ({printed['sparsity']:g})",
-            "fewer MACs %, paper's count": f"{counted:.0f} ({printed['macc_reduction']:g})",
-            "after surgery": f"{macs_saved(records, kind):.0f}",
-            "less memory %": f"{memory_saved(records, kind):.1f} ({printed['memory_reduction']:g})",
+            "S %": f"{mean(sparsity):.2f} ({printed['sparsity']:g})",
+            "fewer MACs %, paper's count": f"{mean(macs_saved_paper):.0f} ({printed['macc_reduction']:g})",
+            "after surgery": f"{mean(macs_saved):.0f}",
+            "less memory %": f"{mean(memory_saved):.1f} ({printed['memory_reduction']:g})",
             "relative loss dB": f"{loss} ({printed['relative_loss']:g})",
             **_loss_cells(records, kind),
         })  # fmt: skip
@@ -907,13 +919,16 @@ def variants_table(records: Records) -> FigureData:
 
 
 def _saved_and_lost(records: Records, label: str, **more: str) -> dict[str, str]:
-    """The cells of a second descent that every table of them has, and more between what is saved and what is lost."""
-    record = sparse(records, label, min(seeds_of(records, label), default=0))
+    """The cells of a second descent that every table of them has, and more between what is saved and what is lost.
+
+    Means over the seeds.
+    """
+    mean = functools.partial(_mean, records, label)
     return {
         "second descent": NAMES.get(label, f"control: {label}"),
-        "S %": f"{100 * record.result.get('sparsity', 0):.1f}",
-        "fewer MACs %": f"{round(macs_saved(records, label))}",
-        "less memory %": f"{round(memory_saved(records, label))}",
+        "S %": f"{mean(sparsity):.1f}",
+        "fewer MACs %": f"{round(mean(macs_saved))}",
+        "less memory %": f"{round(mean(memory_saved))}",
         **more,
         "relative loss dB": _with_spread(*over_seeds(records, label, relative_loss)),
         **_loss_cells(records, label),
@@ -943,11 +958,15 @@ def second_table(records: Records) -> FigureData:
     for label in ("bilevel_l11", "l1inf", *VARIANTS):
         row = _saved_and_lost(records, label)
         first_cells = {name: row[name] for name in ("second descent", "S %")}
-        counted = f"{round(macs_saved(records, label, accounting='macs_paper'))}"
+        counted = f"{round(_mean(records, label, macs_saved_paper))}"
         after = row.pop("fewer MACs %")
         rows.append(first_cells | {"fewer MACs %, paper's count": counted, "after surgery": after} | row)
     used = [*made(records, "cae"), *made(records, "cae_released"), *made(records, "cae_sparse")]
     return FigureData(rows, used + made(records, "cae_variants"))
+
+
+def _mean(records: Records, label: str, measure: Callable[[Records, str, int], float]) -> float:
+    return over_seeds(records, label, measure)[0]
 
 
 def _fine_tuned(record: RunRecord) -> bool:
