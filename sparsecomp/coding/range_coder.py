@@ -85,7 +85,7 @@ def _counts(weights: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def magnitudes(shape: str, index: int) -> np.ndarray:
-    """Table of |q| = 1, 2, ... for a distribution of this shape and scale; what lies past its end cannot be written.
+    """Table of ``|q|`` = 1, 2, ... of a distribution of this shape and scale; what lies past its end cannot be written.
 
     Gaussian: ``p(q) ~ r^(q^2)`` with ``r = exp(-1 / (2 s^2))``; Laplace: ``p(q) ~ r^q`` with ``r = exp(-1 / s)``. The
     exponential is replaced by the rational ``(1 - x/2) / (1 + x/2)`` (r only has to be near, and the same everywhere).

@@ -10,7 +10,7 @@ The Euclidean projection onto the ball of radius eta is ``argmin_w ||w - v||_2  
 projects the norms of the groups, and then each group onto a ball of its own. The l1,1 norm is the l1 norm of all
 entries, so the Euclidean projection onto its ball is `project_l1`, and knows no groups.
 
-All come down to soft thresholds: the tau > 0 with sum_j max(|v_j| - tau, 0) = eta. The left side is convex and
+All come down to soft thresholds: the tau > 0 with ``sum_j max(|v_j| - tau, 0) = eta``. The left side is convex and
 piecewise linear in tau, so Newton's method ends on the very root after a few passes, without sorting (Michelot 1986;
 Condat 2016). For every set A of k entries, at the root ::
 
