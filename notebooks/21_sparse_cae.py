@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Sparse CAE: who pays for the encoder?
 #
-# **The question.** A satellite takes a picture, codes it on a battery, and a data centre decodes it. One network
-# serves for all pictures, so the file holds no weights; what costs is the encoder's work, and the sender pays. Gille
-# et al. {cite:p}`sparse_cae` set 83 % of the encoder's weights to zero and report 25 to 27 % fewer multiplications,
-# 82 % less memory, and 1.2 dB lost. Three questions, then. What does a zero save? Is it the projection that finds the
+# **The question.** A satellite takes a picture, codes it on a battery, and a data centre decodes it. One network serves
+# for all pictures, so the file holds no weights; what costs is the encoder's work, and the sender pays. Gille et al.
+# {cite:p}`sparse_cae` set 83 % of the encoder's weights to zero and report 25 to 27 % fewer multiplications, 82 % less
+# memory, and 1.2 dB lost. Three questions, then. What does a zero save? Is it the {term}`projection` that finds the
 # right zeros, or would any zeros do? And what does the saved multiplication buy in seconds?
 
 # %% tags=["parameters"]
@@ -60,10 +60,10 @@ picture = data.bundled()["astronaut"]
 # %% [markdown]
 # ## The network
 #
-# Convolutions only, so it takes a picture of any size, whole. The encoder halves the resolution twice and gives $C =
-# 32$ channels, two numbers for one pixel, in $(-1, 1)$ by a $\tanh$. Each box is a layer of the paper's network:
-# inputs and filters, and its share of all multiply-accumulates (MACs). A box is as high as its maps and as wide as
-# their number; the bluer, the more work. The encoder, though dense, does only a fifth of it.
+# Convolutions only, so it takes a picture of any size, whole. The encoder halves the resolution twice and gives
+# $C = 32$ channels, two numbers for one pixel, in $(-1, 1)$ by a $\tanh$. Each box is a layer of the paper's network:
+# inputs and filters, and its share of all multiply-accumulates ({term}`MACs <MAC>`). A box is as high as its maps and
+# as wide as their number; the bluer, the more work. The encoder, though dense, does only a fifth of it.
 
 # %%
 drawings.autoencoder()
@@ -82,20 +82,20 @@ drawings.autoencoder()
 #
 # ## A rate that is trained, and a file
 #
-# The paper minimises the reconstruction error plus $\lambda$ times the entropy of the latent, and its released code
-# does not: there is no quantiser in it, and the entropy has weight 0 and no gradient. Here there are both. In
-# training uniform noise of one step's width replaces the rounding {cite:p}`noise`; every channel has a density $p_c$
-# of its own, a mixture of logistic distributions, and for channels $c$ and places $i$
+# The paper minimises the {term}`reconstruction` error plus $\lambda$ times the {term}`entropy` of the {term}`latent`,
+# and its released code does not: there is no quantiser in it, and the entropy has weight 0 and no gradient. Here there
+# are both. In training uniform noise of one step's width replaces the rounding {cite:p}`noise`; every channel has a
+# density $p_c$ of its own, a mixture of logistic distributions, and for channels $c$ and places $i$
 #
 # $$ \text{loss} = \psi(\hat x - x) + \frac{\lambda}{HW} H(\tilde z), \qquad \tilde z = z + \Delta u, $$
 #
 # $$ H(\tilde z) = -\sum_{c, i} \log_2 \int_{\tilde z_{ci} - \Delta/2}^{\tilde z_{ci} + \Delta/2} p_c(t)\,dt , $$
 #
-# with $u$ uniform in $\pm\tfrac12$, and Huber's $\psi$, which is half the squared error here, where no error is
-# larger than one. The step $\Delta$ is drawn anew for every crop, and $\lambda \propto \Delta^2$. Halving $\Delta$
-# costs one bit a symbol and divides the error by four, so the price of a bit, $-dD/dR$, goes with $\Delta^2$. So one
-# model serves a range of rates. The step of a file is in its header, the tables of the range coder are integers that
-# come with the model, and the file names the model by its hash.
+# with $u$ uniform in $\pm\tfrac12$, and Huber's $\psi$, which is half the squared error here, where no error is larger
+# than one. The step $\Delta$ is drawn anew for every crop, and $\lambda \propto \Delta^2$. Halving $\Delta$ costs one
+# bit a symbol and divides the error by four, so the price of a bit, $-dD/dR$, goes with $\Delta^2$. So one model serves
+# a range of rates. The step of a file is in its header, the tables of the {term}`range coder` are integers that come
+# with the model, and the file names the model by its hash.
 
 # %%
 dense = default_models().find("cae-high-seed-0-laptop")
@@ -155,8 +155,8 @@ if at_defaults:
     assert -2.2 < random_start < -1.4
 
 # %% [markdown]
-# Without a quantiser in training, the network looks better by the paper's measure, by 0.9 dB. As files it is far
-# worse: it needs 91 % more bytes for the same PSNR. Its training puts no price on the rate, so nothing keeps its
+# Without a quantiser in training, the network looks better by the paper's measure, by 0.9 dB. As files it is far worse:
+# it needs 91 % more bytes for the same {term}`PSNR`. Its training puts no price on the rate, so nothing keeps its
 # latents small. A PSNR without rounding says nothing about files.
 #
 # Random first values cost 1.8 dB at equal bytes after 4,000 steps. Our explanation is that a cosine transform is a
@@ -171,8 +171,8 @@ if at_defaults:
 # $$ W_1 = \operatorname{train}(W_\text{init}), \qquad M_0 = \mathbb{1}[P(W_1; \eta) \neq 0], \qquad
 #    W = \operatorname{train}(W_\text{init} \odot M_0;\ \nabla \odot M_0) . $$
 #
-# As printed, the second descent begins at $W_\text{init}$: the masked weights would keep their first values and
-# nothing would be sparse. It must be $W_\text{init} \odot M_0$. Decoder and prior are trained again, too, without a
+# As printed, the second descent begins at $W_\text{init}$: the masked weights would keep their first values and nothing
+# would be sparse. It must be $W_\text{init} \odot M_0$. Decoder and {term}`prior` are trained again, too, without a
 # mask. Here is the whole loop on the bundled photographs, so short that nothing good can come of it:
 
 # %%
@@ -247,10 +247,10 @@ plot.table(numbers.surgery_table(sparse))
 
 # %% [markdown]
 # The paper counts each layer by itself: of $n$ filters and $m$ inputs, $n'$ and $m'$ not zero, it counts $n' m'$.
-# Surgery carries a removal on. Figure 2 of the paper, both ways, for one trained encoder, projected and not trained
-# again (training brings no zero back). Solid: the filters of each layer are groups. Dashed: *coupled*, the filters
-# that write to one channel of the stream, in four layers, are one group, so that the channel can go. Hollow: the
-# points that the paper prints, in Table I, Fig. 5 and Sec. III, in the colour of their constraint.
+# {term}`Surgery <surgery>` carries a removal on. Figure 2 of the paper, both ways, for one trained encoder, projected
+# and not trained again (training brings no zero back). Solid: the filters of each layer are groups. Dashed: *coupled*,
+# the filters that write to one channel of the stream, in four layers, are one group, so that the channel can go.
+# Hollow: the points that the paper prints, in Table I, Fig. 5 and Sec. III, in the colour of their constraint.
 
 # %% tags=["hide-input"]
 shown = numbers.macs_over_density(records)
@@ -339,8 +339,8 @@ if at_defaults:
 # more.
 
 # %% [markdown]
-# Figures 3 and 4. One model a line; its step varies. Hollow, in PSNR: the paper's 47 dB near 4 bpp (Sec. IV), which
-# its text gives for the sparse encoder, $\ell_{1,1}$. The other three hollow points are derived from it with the
+# Figures 3 and 4. One model a line; its step varies. Hollow, in PSNR: the paper's 47 dB near 4 {term}`bpp` (Sec. IV),
+# which its text gives for the sparse encoder, $\ell_{1,1}$. The other three hollow points are derived from it with the
 # relative losses of Table I, for which the paper prints no rate.
 
 # %% tags=["hide-input"]
@@ -358,7 +358,7 @@ plot.sign(figure, shown.records)
 figure
 
 # %% [markdown]
-# The paper's "MSSIM" is the mean SSIM of Wang et al. {cite:p}`ssim`, not MS-SSIM; here are both.
+# The paper's "MSSIM" is the mean {term}`SSIM` of Wang et al. {cite:p}`ssim`, not {term}`MS-SSIM`; here are both.
 
 # %% tags=["hide-input"]
 figure, both = plot.panels(1, 2, size=(8.4, 4.4))
@@ -439,8 +439,9 @@ if at_defaults:
 #   0.2: two standard deviations of the seeds would hide it, so in quality projecting gains nothing that can be seen
 #   here. In bytes of weights it is another factor of three. In seconds the small dense one is ahead, because nothing in
 #   it is picked apart.
-# - Coupling the stream, on top of this, saves four fifths and loses 4 dB: too much of a good thing at this sparsity.
-#   Whole filters first, and then single weights, saves a little more than $\ell_{1,1}$ and loses a little more.
+# - Coupling the stream, on top of this, saves four fifths and loses 4 dB: too much of a good thing at this
+#   {term}`sparsity`. Whole filters first, and then single weights, saves a little more than $\ell_{1,1}$ and loses a
+#   little more.
 # - Fine-tuning the trained weights, at the full learning rate again, is worse than training from scratch; even the
 #   dense model loses 1 dB by it. Fine-tuned models are compared with that dense model, so both end about 1 dB below
 #   models trained from scratch.

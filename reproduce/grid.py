@@ -2,7 +2,7 @@
 
 ::
 
-    notebook: 11_loonie
+    notebook: 12_loonie_results
     base: {pictures: bundled}            # the same for all rows
     product:                             # every combination
       bpp: [0.15, 0.3]

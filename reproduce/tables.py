@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from reproduce import bench
 from reproduce.claims import weigh_all
 from reproduce.figure_data import Entry
@@ -24,6 +26,36 @@ def verdict_table(paper: str | None = None, keys: str = "", records: Records | N
     rows = [v.row() for v in weigh_all(records) if paper in (None, v.claim.paper) and v.key.startswith(keys)]
     columns = LONG if paper else SHORT
     return Table([{name: row[name] for name in columns} for row in rows])
+
+
+def say(name: str, value: float, form: str = ".2f") -> None:
+    """Keep a number for the text of a page, which shows it with ``{glue:text}``.
+
+    A minus sign becomes U+2212, and a per cent sign gets a space before it.
+    """
+    from myst_nb import glue  # belongs to the book's tools, which a record does not need
+
+    glue(name, f"{value:{form}}".replace("-", "−").replace("%", " %"), display=False)
+
+
+class Filtered(Table):
+    """A table whose rows a reader can filter by the values of some columns (``_static/filters.js``)."""
+
+    def _repr_html_(self) -> str:
+        boxes = "".join(
+            f'<label>{column} <select data-column="{self.columns.get_loc(column)}"><option value="">all</option>'
+            + "".join(f"<option>{html.escape(value)}</option>" for value in self[column].unique())
+            + "</select></label>"
+            for column in self.attrs["filters"]
+        )
+        return f'<div class="filtered"><p class="filters">{boxes} <output></output></p>{super()._repr_html_()}</div>'
+
+
+def claims_page() -> Filtered:
+    """Every claim with its verdict, filtered by paper, status and preset."""
+    found = Filtered(verdict_table())
+    found.attrs["filters"] = ("paper", "status", "preset")
+    return found
 
 
 def figure_map() -> Table:

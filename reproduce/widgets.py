@@ -212,7 +212,7 @@ def _live_siren() -> ipywidgets.VBox:
     return _needs_kernel([controls, shown])
 
 
-# Chapter 11: the game, and the budget of L0onie -----------------------------------------------------------------------
+# Chapters 11 and 12: the game, and the budget of L0onie ---------------------------------------------------------------
 
 LOONIE_BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
