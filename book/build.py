@@ -1,6 +1,6 @@
 """Build the book: `make book` calls this file, and the tests call it too.
 
-Four steps, each skipped when its inputs have not changed:
+Five steps, each skipped when its inputs have not changed:
 
 1. front-end files: `npm ci` into a throw-away folder, then the few files that the pages load are copied to
    `_static/vendor`;
@@ -8,7 +8,8 @@ Four steps, each skipped when its inputs have not changed:
    cells only, so it is emptied whenever the library, the records, the environment or the available pictures
    change;
 3. pages: jupyter-book with warnings as errors; it finds every page executed already;
-4. the path of the first page is printed last.
+4. each chapter is put beside its page as a Python file and as a notebook without outputs;
+5. the path of the first page is printed last.
 
 The executed notebooks stay in `_build/executed/*.ipynb`, one that failed up to the cell that did: the tests
 read them there, so that the book and the tests share one execution.
@@ -185,6 +186,24 @@ def write_pages() -> None:
     print("writing the pages", flush=True)
     command = "build . --toc book/_toc.yml --path-output book -W -n --keep-going --all"
     call([Path(sys.executable).with_name("jupyter-book"), *command.split()])
+    status = PAGE.parent / "book" / "status.html"
+    status.write_text(status.read_text().replace("✅", "✓"))  # the first is in no font that the book may count on
+
+
+def offer_chapters() -> None:
+    """Put the source and a notebook of each chapter beside its page, with links to them below its title."""
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"].removeprefix("https://github.com/")
+    for source in sorted((ROOT / "notebooks").glob("*.py")):
+        page = PAGE.parent / "notebooks" / f"{source.stem}.html"
+        shutil.copy(source, page.with_suffix(".py"))
+        nbformat.write(read_page(source), page.with_suffix(".ipynb"))
+        links = {"Python file": f"{source.stem}.py", "notebook": f"{source.stem}.ipynb"}
+        if address:
+            binder = f"https://mybinder.org/v2/gh/{address}/HEAD"
+            links["live on Binder"] = f"{binder}?urlpath=lab/tree/notebooks/{source.name}"
+        line = " · ".join(f'<a href="{target}">{name}</a>' for name, target in links.items())
+        head, mark, body = page.read_text().partition("</a></h1>")  # the article's title; the one for print has no link
+        page.write_text(f'{head}{mark}\n<p class="launch">This chapter as {line}</p>{body}')
 
 
 def main() -> None:
@@ -195,6 +214,7 @@ def main() -> None:
         front_end()
         execute()
         write_pages()
+        offer_chapters()
         stamp.write_text(key)
     print(PAGE.relative_to(ROOT))
 
