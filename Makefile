@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab serve readme clean
+.PHONY: help book test test-slow lint lab serve readme clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -17,13 +17,16 @@ export MKL_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(READY)  ## build the book and print the path of its first page
 	@$(BIN)/python book/build.py
 
 test: $(READY) lint  ## lint, then run every test, the notebooks and the book included
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: $(READY)  ## run every chapter at other parameters too
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow tests
 
 lint: $(READY)  ## check the style and the types of the code
 	@$(BIN)/ruff check .

@@ -92,7 +92,7 @@ def test_run_says_in_one_line_why_there_is_no_notebook(capsys, arguments, reason
 
 
 def test_chapters_are_found_by_name(monkeypatch):
-    assert {"00_rate_distortion", "10_coin"} <= {path.stem for path in notebooks.folder().glob("*.py")}
+    assert {"01_rate_distortion", "10_coin"} <= {path.stem for path in notebooks.folder().glob("*.py")}
     assert notebooks.find("10_coin") == notebooks.folder() / "10_coin.py"
     with pytest.raises(ValueError, match="10_coin"):
         notebooks.find("10_coins")

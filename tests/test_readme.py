@@ -19,7 +19,7 @@ def test_table_is_what_the_records_say():
     readme = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(readme)
     assert readme.filled(README) == README, "run `make readme`"
-    assert README.count("\n| 10x28 |") == 1
+    assert README.count("\n| COIN, 10x28 |") == 1
 
 
 def test_every_file_it_names_is_there():

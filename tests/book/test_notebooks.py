@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import jupytext
@@ -11,6 +12,8 @@ import pytest
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
 names = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+WITHOUT_WIDGET = {"00_compression_primer", "31_released_code", "32_cae_admm"}
+OLD = {"21_sparse_cae", "32_cae_admm"}  # not yet in the form that the others have
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -24,12 +27,12 @@ def test_first_code_cell_holds_the_parameters(path):
     body = ast.parse(first.source).body
     assert all(isinstance(line, ast.Assign) for line in body)
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in body}
-    assert values["preset"] == "smoke" and isinstance(values["seed"], int)
+    assert values.get("preset", "smoke") == "smoke" and isinstance(values["seed"], int)
 
 
 @names
 def test_cells_are_short(path):
-    cells = code(jupytext.read(path))
+    cells = [cell for cell in code(jupytext.read(path)) if "remove-cell" not in cell.metadata.get("tags", [])]
     lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells]
     assert max(lengths) <= 25, "what is longer belongs in the library"
 
@@ -39,9 +42,46 @@ def test_kernel_is_named_in_the_source(path):
     assert jupytext.read(path).metadata["kernelspec"]["name"] == "python3"
 
 
+def executed(path: Path, html: Path) -> nbformat.NotebookNode:
+    """A chapter with the outputs that are in the book."""
+    return nbformat.read(html.parent / "executed" / f"{path.stem}.ipynb", as_version=4)
+
+
+def test_chapters_have_at_most_about_forty_cells():
+    lengths = {path.stem: len(jupytext.read(path).cells) for path in CHAPTERS if path.stem not in OLD}
+    assert max(lengths.values()) <= 50, lengths
+
+
+@names
+def test_every_figure_has_a_caption_a_name_and_a_text_in_its_place(path, html):
+    """The caption begins with the answer in bold; the name is what the text refers to, and it does."""
+    text = "\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
+    for cell in code(executed(path, html)):
+        kinds = {kind for output in cell.outputs if "data" in output for kind in output.data}
+        if path.stem in OLD or not kinds & {"image/png", "image/svg+xml"}:
+            continue
+        looks = cell.metadata["mystnb"]
+        assert looks["figure"]["caption"].startswith("**") and len(looks["image"]["alt"].split()) >= 12
+        assert f"{{numref}}`{looks['figure']['name']}`" in text, f"nothing refers to {looks['figure']['name']}"
+
+
+@names
+def test_equations_with_a_number_are_referred_to(path):
+    """Every chapter has some, and each is referred to, here or in another chapter."""
+    if path.stem in OLD:
+        return
+    text = path.read_text()
+    labels = re.findall(r"\$\$ *\((eq-[\w-]+)\)", text)
+    everywhere = "\n".join(chapter.read_text() for chapter in CHAPTERS)
+    assert len(labels) == len(set(labels)) and (labels or path.stem == "31_released_code")  # it refers to chapter 30's
+    assert not [label for label in labels if f"{{eq}}`{label}`" not in everywhere]
+
+
 @names
 def test_executed_chapter_has_a_widget_with_its_frames(path, html):
-    notebook = nbformat.read(html.parent / "executed" / f"{path.stem}.ipynb", as_version=4)
+    if path.stem in WITHOUT_WIDGET:
+        return
+    notebook = executed(path, html)
     views = [output for cell in code(notebook) for output in cell.outputs if "data" in output]
     assert any("application/vnd.jupyter.widget-view+json" in output.data for output in views)
     state = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
