@@ -29,7 +29,10 @@ app.callback(help="The three papers: make the records, run the chapters, weigh t
 
 NAMES = ", ".join(PRESETS)
 COLUMNS = 10  # of a sweep's table on the console
-Precision = Annotated[str, typer.Option(help="Of products while networks are trained: float32, tf32 or bfloat16.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="Of products while networks are trained: float32, tf32 or bfloat16; else the preset's."),
+]
 Compiled = Annotated[bool, typer.Option("--compile", help="Compile the networks that are trained (torch.compile).")]
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
@@ -49,7 +52,7 @@ def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(STUDIES) + ".")],
     preset: Annotated[str, typer.Option("--preset", "--profile", help=f"How much is done: {NAMES}.")] = "laptop",
     device: Device = "cpu",
-    precision: Precision = "float32",
+    precision: Precision = None,
     compiled: Compiled = False,
     max_minutes: Annotated[float | None, typer.Option(help="Pause after so many minutes.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where records go; else results/runs.")] = None,
@@ -91,8 +94,8 @@ def study(
     if out.exists() and not out.is_dir():
         raise InputError(f"output {str(out)!r} is there and is no folder")
     torch.set_num_threads(1)  # the work is done by processes, one a core; here only files are measured
-    arithmetic = Arithmetic(precision, compiled)
-    arithmetic.check(checked_device(device))
+    arithmetic = Arithmetic(precision or "float32", compiled) if precision or compiled else None
+    (arithmetic or Arithmetic()).check(checked_device(device))
     request = runner.Request(preset, out, device, seed, of, train_on, arithmetic)
     with _workers_die_with_us():
         try:
@@ -120,7 +123,7 @@ def queue(
     minutes: Annotated[float, typer.Option(help="Everything is written within about so many.")] = 9.0,
     preset: Annotated[list[str] | None, typer.Option(help="Only entries of this preset; may be repeated.")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="All at preset smoke, on bundled pictures.")] = False,
-    precision: Precision = "float32",
+    precision: Precision = None,
     compiled: Compiled = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where records go; else results/runs.")] = None,
     parts: Annotated[
@@ -142,7 +145,7 @@ def queue(
     from reproduce import queue, records, runner
     from sparsecomp.training.arithmetic import Arithmetic
 
-    arithmetic = Arithmetic(precision, compiled)
+    arithmetic = Arithmetic(precision or "float32", compiled)
     arithmetic.check(device if dry_run or measure else checked_device(device))
     out = records.runs_folder() if out is None else out.absolute()
     torch.set_num_threads(1)
@@ -157,7 +160,8 @@ def queue(
             report=lambda line: print(line, flush=True),
         )  # fmt: skip
     if found:
-        show_table(f"queue for {device}, {precision}", queue.HEADS, [task.row() for task in found], queue.totals(found))
+        rows, title = [task.row() for task in found], f"queue for {device}, {arithmetic.precision}"
+        show_table(title, queue.HEADS, rows, queue.totals(found))
     else:
         print("nothing is to be done, or there is too little time to begin")
 

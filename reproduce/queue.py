@@ -217,7 +217,8 @@ def run(
         return 60 * minutes - LAST_SECONDS - (time.monotonic() - begun)
 
     states = ("to do", "half done") if stage == "train" else ("trained",)
-    least = (LEAST_SECONDS + COMPILING_SECONDS * request.arithmetic.compiled) if stage == "train" else 0.0
+    compiling = COMPILING_SECONDS if request.arithmetic and request.arithmetic.compiled else 0.0
+    least = LEAST_SECONDS + compiling if stage == "train" else 0.0
     done: list[Task] = []
     waits: set[str] = set()
     try:

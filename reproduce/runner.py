@@ -56,8 +56,8 @@ class Request:
         The pictures that are measured; by default the study's own.
     train_on : Path, optional
         A folder of pictures to train autoencoders on, in place of BSDS500.
-    arithmetic : Arithmetic
-        In which networks are trained.
+    arithmetic : Arithmetic, optional
+        In which networks are trained; by default the preset's own.
     planned : bool
         Plans are only listed, so the model that one begins with may not be there yet.
     """
@@ -68,7 +68,7 @@ class Request:
     seed: int = 0
     pictures_of: str | None = None
     train_on: Path | None = None
-    arithmetic: Arithmetic = FLOAT32
+    arithmetic: Arithmetic | None = None
     planned: bool = False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from tiny_studies import CODE, PICTURES, Made, other, plans, request, tiny
 from reproduce import models
 from reproduce.papers import cae_admm as study
 from reproduce.records import RunRecord
-from reproduce.runner import Work
+from reproduce.runner import Request, Work
 from sparsecomp import metrics
 from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import integer_latents, range_coder
 from sparsecomp.models import cae_admm, pretrained
 from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import Pruning
 from sparsecomp.training.latent_pruning import CodeTraining
 
@@ -229,3 +231,16 @@ def test_patch_ssim_is_the_mean_over_whole_patches(height, width):
     expected = [metrics.ssim(reference=reference[p], reconstruction=reconstruction[p]) for p in patches]
     assert study.patch_ssim(reference, reconstruction) == pytest.approx(np.mean(expected))
     assert study.patch_ssim(reference[:5], reconstruction[:5]) is None, "where SSIM is not defined"
+
+
+def test_preset_trains_in_its_own_precision_unless_another_is_asked_for(tmp_path):
+    asked = Request("desktop", tmp_path)
+    assert {plan.arithmetic for plan in study.plans(asked)} == {Arithmetic("bfloat16")}
+    assert {plan.arithmetic for plan in study.plans(replace(asked, arithmetic=FLOAT32))} == {FLOAT32}
+    assert {plan.arithmetic for plan in study.plans(replace(asked, preset="laptop"))} == {FLOAT32}
+
+
+def test_plan_that_begins_with_a_model_says_how_to_make_it(tmp_path):
+    plan = next(plan for plan in study.plans(Request("desktop", tmp_path)) if plan.seed == 2)
+    with pytest.raises(ValueError, match="^there is no model code-unpruned-seed-2-desktop-bfloat16: make it first"):
+        plan.train(Work(tmp_path, tmp_path))

@@ -22,6 +22,7 @@ from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import Architecture
 from sparsecomp.options import as_dict
+from sparsecomp.training.arithmetic import FLOAT32
 from sparsecomp.training.configs import (
     FAST,
     LOONIE,
@@ -327,7 +328,8 @@ class FitPlan(PicturePlan):
 def _fits(request: Request, study: str, name: str, count: int, **options: Any) -> FitPlan:
     of = options.pop("pictures_of", None) or request.pictures_of or "kodak"
     given: dict[str, Any] = {
-        "preset": request.preset, "seed": request.seed, "device": request.device, "arithmetic": request.arithmetic
+        "preset": request.preset, "seed": request.seed, "device": request.device,
+        "arithmetic": request.arithmetic or FLOAT32,
     } | options  # fmt: skip
     return FitPlan(study=study, name=f"{name}-{label_of(of)}-{request.preset}", pictures_of=of, count=count, **given)
 

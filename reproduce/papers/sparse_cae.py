@@ -37,6 +37,7 @@ from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
 from sparsecomp.options import as_dict
 from sparsecomp.sparsify import surgery
 from sparsecomp.sparsify.projections import PROJECTIONS
+from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.configs import Descent
 from sparsecomp.training.double_descent import Constraint, project, second_start
@@ -67,6 +68,8 @@ class Preset:
         Of `MODELS`, the dense ones that are trained; by default all.
     steps : tuple of int, optional
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
+    arithmetic : Arithmetic
+        In which networks are trained.
     grid : tuple of float
         Shares of zeros that are projected to, for Figure 2.
     """
@@ -79,6 +82,7 @@ class Preset:
     scored: int = VALIDATION
     models: tuple[str, ...] | None = None
     steps: tuple[int, ...] | None = None
+    arithmetic: Arithmetic = FLOAT32
     grid: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
 
 
@@ -314,8 +318,8 @@ def _dense(request: Request, label: str, seed: int) -> DescentPlan:
     return DescentPlan(
         study="cae_released" if released else "cae", preset=request.preset,
         name=name_of("cae", label, seed, chosen["train_on"], request.preset),
-        seed=seed, device=request.device, arithmetic=request.arithmetic, pictures_of=request.pictures_of or "kodak",
-        count=preset.pictures,
+        seed=seed, device=request.device, arithmetic=request.arithmetic or preset.arithmetic,
+        pictures_of=request.pictures_of or "kodak", count=preset.pictures,
         label=label, out=request.out, search=preset.search and seed == request.seed and not released,
         scored=preset.scored, descent=descent,
         shape=Shape(preset.width), steps=steps_of(preset, descent, every=seed == request.seed), **chosen,
