@@ -670,7 +670,7 @@ widgets.projection_radius()
 #     computes another map
 # * - $\ell_{1,\infty}$ saves more computation and costs more quality
 #   - all its new zeros are in dead filters; we measure no quality in this chapter
-#   - the next chapter trains the encoders
+#   - [Sparse CAE: results](22_sparse_cae_results) trains the encoders
 # ```
 # :::
 #
@@ -753,4 +753,5 @@ assert bilevel_l11(filters, 2.0)[1].tolist() == [0, 0, 0, 0]
 # Algorithms for the simplex and the $\ell_1$ ball, compared: {cite:t}`condat`; the finite method that we use:
 # {cite:t}`michelot`. Group norms in statistics: {cite:t}`group_lasso`. The exact $\ell_{1,\infty}$ projection:
 # {cite:t}`quattoni` and, by Newton's method, {cite:t}`chu`. Bilevel maps in linear time: {cite:t}`bilevel`. The next
-# chapter, [Sparse CAE](21_sparse_cae), applies these maps to an encoder and measures what the zeros save.
+# chapter, [double descent](21_double_descent), applies these maps to an encoder, and [Sparse CAE:
+# results](22_sparse_cae_results) measures what the zeros save.

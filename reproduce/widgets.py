@@ -443,6 +443,32 @@ def _live_filters(dense: Stored) -> ipywidgets.VBox:
     return _needs_kernel([ipywidgets.HBox([picture, kind]), share, shown])
 
 
+ENCODERS = {
+    "dense": "cae-high-seed-0-laptop",
+    "l1": "cae-l1-seed-0-laptop",
+    "l1,1 (bilevel)": "cae-bilevel-l11-seed-0-laptop",
+    "l1,inf": "cae-l1inf-seed-0-laptop",
+}
+RATES = (0.8, 1.2, 1.8, 2.5, 3.5)
+
+
+def encoders_at_rates(encoders: Mapping[str, str] = ENCODERS, models: Models | None = None) -> ipywidgets.VBox:
+    """The astronaut's face in files of at most one rate, written by a dense encoder and by sparse ones.
+
+    One frame a rate; every detail is coded alone, and its caption has the rate and PSNR of that file.
+    """
+    models, face = models or default_models(), _detail(data.bundled()["astronaut"], FACE)
+    frames = []
+    for rate in RATES:
+        shown: dict[str, np.ndarray | None] = {ORIGINAL: face}
+        for name, model in encoders.items():
+            file = codecs.get_codec("cae", model=model, models=models).at_bpp(face, rate)
+            decoded = codecs.decode(file, models=models)
+            shown[caption(name, file, face, decoded)] = decoded
+        frames.append(tiles(shown, (0, 0, *face.shape[:2])))
+    return sliding("bpp at most", [f"{rate:g}" for rate in RATES], frames, index=len(RATES) - 1)
+
+
 # Chapter 30: two sets, and a share of the code ------------------------------------------------------------------------
 
 UPDATES = (0, 1, 2, 3, 4, 5, 6, 7, 10, 20, 60)

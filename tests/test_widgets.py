@@ -127,6 +127,17 @@ def test_dying_filters_are_those_of_the_projected_encoder(tmp_path, monkeypatch)
     assert left_of("l1inf", 0.9)[1] in text_of(live)
 
 
+def test_encoders_at_rates_keep_to_their_rates(tmp_path, monkeypatch):
+    monkeypatch.setattr(widgets, "RATES", (2.0, 3.0))
+    for seed, name in enumerate(("dense", "sparse")):
+        tiny_cae.write(tmp_path, name, seed=seed)
+    shown = widgets.encoders_at_rates({"dense": "dense", "l1": "sparse"}, Models(tmp_path))
+    for rate, frame in zip(widgets.RATES, frames_of(shown), strict=True):
+        assert len(inside(frame, ipywidgets.Image)) == 3
+        rates = [float(found) for found in re.findall(r"([\d.]+) bpp<br>[\d.]+ dB", text_of(frame))]
+        assert len(rates) == 2 and all(0 < found <= rate for found in rates)
+
+
 def test_code_shares_are_what_a_file_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(widgets, "KEPT", (1.0, 0.2))
     for seed, name in enumerate(("pruned", "other")):

@@ -854,15 +854,16 @@ FIGURE_5 = ("bilevel_l11 at 87.87", "l1inf at 86.35")
 
 def details(
     records: Records, bpp: float = 2.25, side: int = 128, models: Models | None = None,
-    second: tuple[str, ...] = FIGURE_5,
+    second: tuple[str, ...] = FIGURE_5, kodak: tuple[str, int, int] = ("kodim23", 190, 470),
 ) -> FigureData:  # fmt: skip
     """Figure 5 (and, near 4.28 bpp and of l1,1 and l1,inf at 83 %, 7): a square of ``side`` pixels from files of the
     dense model and of ``second`` descents at one rate.
 
-    Of Kodak's kodim23, or of the astronaut where Kodak is not at hand.
+    ``kodak`` is a picture of Kodak, and the row and column of the middle of the square; where Kodak is not at hand, it
+    is a square of the astronaut.
     """
-    name, (row, column) = ("kodim23", (190, 470)) if data.available("kodak") else ("astronaut", (128, 228))
-    original = (data.kodak() if name == "kodim23" else data.bundled())[name]
+    name, row, column = kodak if data.available("kodak") else ("astronaut", 128, 228)
+    original = (data.kodak() if data.available("kodak") else data.bundled())[name]
     top, left, models = row - side // 2, column - side // 2, models or default_models()
     shown = {f"{name}, original\n24 bpp": original}
     used = {"dense": dense(records)} | {label: sparse(records, label) for label in second}
