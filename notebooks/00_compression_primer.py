@@ -23,7 +23,7 @@
 # - how many bits a sequence of symbols needs, and how a {term}`range coder` comes close to that number;
 # - why JPEG transforms a picture before it rounds, and what rounding costs;
 # - how a network is trained through rounding, which has no useful gradient;
-# - what $R + \lambda D$ means, and how it relates to "at most 0.3 {term}`bits per pixel`".
+# - what $D + \lambda R$ means, and how it relates to "at most 0.3 {term}`bits per pixel`".
 #
 # **You need** this package, no GPU and no data set: the picture is bundled. **Run it:** about ten seconds.
 
@@ -82,8 +82,8 @@ if at_defaults:
     assert 2.5 < entropy(rounded) < 3.5 and entropy(neighbours) < 0.6 * entropy(rounded)
 
 # %% [markdown]
-# Both arrays describe the same rounded picture (with its first column), and the second needs half of the bits. Equation
-# {eq}`eq-entropy` counts symbols as if they were independent. Neighbouring pixels are not, and whoever describes them
+# Both arrays describe the same rounded picture (with its first column), and the second needs about a third of the bits.
+# Equation {eq}`eq-entropy` counts symbols as if they were independent. Neighbouring pixels are not, and whoever describes them
 # one by one pays for the same information twice. Most of compression is the search for a description whose symbols
 # are close to independent.
 #

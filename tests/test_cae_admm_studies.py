@@ -234,13 +234,13 @@ def test_patch_ssim_is_the_mean_over_whole_patches(height, width):
 
 
 def test_preset_trains_in_its_own_precision_unless_another_is_asked_for(tmp_path):
-    asked = Request("desktop", tmp_path)
+    asked = Request("desktop", tmp_path, planned=True)
     assert {plan.arithmetic for plan in study.plans(asked)} == {Arithmetic("bfloat16")}
     assert {plan.arithmetic for plan in study.plans(replace(asked, arithmetic=FLOAT32))} == {FLOAT32}
     assert {plan.arithmetic for plan in study.plans(replace(asked, preset="laptop"))} == {FLOAT32}
 
 
 def test_plan_that_begins_with_a_model_says_how_to_make_it(tmp_path):
-    plan = next(plan for plan in study.plans(Request("desktop", tmp_path)) if plan.seed == 2)
+    plan = next(plan for plan in study.plans(Request("desktop", tmp_path, planned=True)) if plan.seed == 2)
     with pytest.raises(ValueError, match="^there is no model code-unpruned-seed-2-desktop-bfloat16: make it first"):
         plan.train(Work(tmp_path, tmp_path))

@@ -373,8 +373,9 @@ def _tuned(request: Request, seed: int) -> dict[str, Any]:
     tuning = PRESETS[request.preset].tuning
     if tuning is None:
         return {}
-    # Plans of other seeds than those that are there can be listed; to train one says what it needs (`CodePlan.train`).
-    path, key = made_before(_training("cae_admm_unpruned", request, BEFORE, seed), replace(request, planned=True))
+    # Without the model of a further seed, plans of that seed are listed all the same; `CodePlan.train` refuses.
+    asked = replace(request, planned=request.planned or seed != request.seed)
+    path, key = made_before(_training("cae_admm_unpruned", request, BEFORE, seed), asked)
     return {"descent": tuning, "first": path, "first_key": key}
 
 
