@@ -316,7 +316,7 @@ figure
 # for $\ell_{1,1}$ and 86.35 % for $\ell_{1,\infty}$. We chose picture and place where the difference between
 # $\ell_{1,\infty}$ and the dense model is large.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal rate, ℓ1,1 cannot be told from the dense model, and ℓ1,∞ destroys fine structure.** Squares of 96 × 96 pixels, shown pixel by pixel; title: rate and PSNR of the whole picture. <small>Kodak's kodim08, or the bundled astronaut where Kodak is missing; coded on this page with the models of records cae and cae_variants.</small>", "name": "fig-cae-details"}, "image": {"alt": "Four details of a half-timbered house with a wooden lattice: the original, and files of the dense model, of l1,1 and of l1,inf. In the first three the lattice is sharp. In the last one its strokes are broken and it has false colours."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal rate, ℓ1,1 looks like the dense model, and ℓ1,∞ destroys fine structure.** Squares of 96 × 96 pixels, shown pixel by pixel; title: rate and PSNR of the whole picture. <small>Kodak's kodim08, or the bundled astronaut where Kodak is missing; coded on this page with the models of records cae and cae_variants.</small>", "name": "fig-cae-details"}, "image": {"alt": "Four details of a half-timbered house with a wooden lattice: the original, and files of the dense model, of l1,1 and of l1,inf. In the first three the lattice is sharp. In the last one its strokes are broken and it has false colours."}}
 shown = numbers.details(records, bpp=bpp, side=96, kodak=("kodim08", 391, 185))
 plot.pictures({row["title"].replace(", ", "\n", 1): row["picture"] for row in shown.rows}, columns=2)
 
@@ -358,7 +358,7 @@ figure
 # The paper's Fig. 7 shows a file of 4.28 bpp as near lossless. {numref}`fig-cae-details-high` repeats it with our
 # model.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At 4.28 bpp, the detail cannot be told from the original.** The same 96 × 96 pixels as above; title: rate and PSNR of the whole picture. <small>Coded on this page with the model of record cae_sparse.</small>", "name": "fig-cae-details-high"}, "image": {"alt": "Two details of the same half-timbered house side by side: the original, and a file of l1,1 at about 4.28 bpp. The lattice is equally sharp in both, and no difference is visible."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At 4.28 bpp, the detail looks like the original.** The same 96 × 96 pixels as above; title: rate and PSNR of the whole picture. <small>Coded on this page with the model of record cae_sparse.</small>", "name": "fig-cae-details-high"}, "image": {"alt": "Two details of the same half-timbered house side by side: the original, and a file of l1,1 at about 4.28 bpp. The lattice is equally sharp in both, and no difference is visible."}}
 shown = numbers.details(records, bpp=4.28, side=96, second=("bilevel_l11",), kodak=("kodim08", 391, 185))
 pair = {row["title"].replace(", ", "\n", 1): row["picture"] for row in (shown.rows[0], shown.rows[2])}
 plot.pictures(pair, columns=2)

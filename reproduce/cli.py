@@ -94,9 +94,9 @@ def study(
     if out.exists() and not out.is_dir():
         raise InputError(f"output {str(out)!r} is there and is no folder")
     torch.set_num_threads(1)  # the work is done by processes, one a core; here only files are measured
-    arithmetic = Arithmetic(precision or "float32", compiled) if precision or compiled else None
+    arithmetic = Arithmetic(precision, compiled) if precision else None
     (arithmetic or Arithmetic()).check(checked_device(device))
-    request = runner.Request(preset, out, device, seed, of, train_on, arithmetic)
+    request = runner.Request(preset, out, device, seed, of, train_on, arithmetic, compiled and not precision)
     with _workers_die_with_us():
         try:
             made = runner.run(
@@ -163,7 +163,7 @@ def queue(
         rows, title = [task.row() for task in found], f"queue for {device}, {arithmetic.precision}"
         show_table(title, queue.HEADS, rows, queue.totals(found))
     else:
-        print("nothing is to be done, or there is too little time to begin")
+        print("nothing is left to do, or there is too little time to begin")
 
 
 class _Pairs(TyperCommand):

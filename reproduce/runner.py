@@ -58,6 +58,8 @@ class Request:
         A folder of pictures to train autoencoders on, in place of BSDS500.
     arithmetic : Arithmetic, optional
         In which networks are trained; by default the preset's own.
+    compiled : bool
+        Compile the networks where `arithmetic` is the preset's own.
     planned : bool
         Plans are only listed, so the model that one begins with may not be there yet.
     """
@@ -69,7 +71,12 @@ class Request:
     pictures_of: str | None = None
     train_on: Path | None = None
     arithmetic: Arithmetic | None = None
+    compiled: bool = False
     planned: bool = False
+
+    def trained_in(self, own: Arithmetic = FLOAT32) -> Arithmetic:
+        """Return the arithmetic of its plans, where the preset has one of its own."""
+        return self.arithmetic or replace(own, compiled=self.compiled)
 
 
 @dataclass(frozen=True)

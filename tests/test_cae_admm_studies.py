@@ -238,6 +238,7 @@ def test_preset_trains_in_its_own_precision_unless_another_is_asked_for(tmp_path
     assert {plan.arithmetic for plan in study.plans(asked)} == {Arithmetic("bfloat16")}
     assert {plan.arithmetic for plan in study.plans(replace(asked, arithmetic=FLOAT32))} == {FLOAT32}
     assert {plan.arithmetic for plan in study.plans(replace(asked, preset="laptop"))} == {FLOAT32}
+    assert {plan.arithmetic for plan in study.plans(replace(asked, compiled=True))} == {Arithmetic("bfloat16", True)}
 
 
 def test_plan_that_begins_with_a_model_says_how_to_make_it(tmp_path):

@@ -390,7 +390,7 @@ def _training(
     }  # fmt: skip
     return CodePlan(
         study=study, name=name_of("code", label, seed, chosen["train_on"], request.preset), label=label,
-        preset=request.preset, seed=seed, device=request.device, arithmetic=request.arithmetic or preset.arithmetic,
+        preset=request.preset, seed=seed, device=request.device, arithmetic=request.trained_in(preset.arithmetic),
         count=preset.pictures,
         out=request.out, scored=preset.scored, pictures_of=request.pictures_of or "kodak", shares=shares,
         **default | options, **chosen,

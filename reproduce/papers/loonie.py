@@ -22,7 +22,6 @@ from sparsecomp.codecs.network import Coin, Loonie
 from sparsecomp.complexity import mlp_macs_per_pixel
 from sparsecomp.models.siren import Architecture
 from sparsecomp.options import as_dict
-from sparsecomp.training.arithmetic import FLOAT32
 from sparsecomp.training.configs import (
     FAST,
     LOONIE,
@@ -329,7 +328,7 @@ def _fits(request: Request, study: str, name: str, count: int, **options: Any) -
     of = options.pop("pictures_of", None) or request.pictures_of or "kodak"
     given: dict[str, Any] = {
         "preset": request.preset, "seed": request.seed, "device": request.device,
-        "arithmetic": request.arithmetic or FLOAT32,
+        "arithmetic": request.trained_in(),
     } | options  # fmt: skip
     return FitPlan(study=study, name=f"{name}-{label_of(of)}-{request.preset}", pictures_of=of, count=count, **given)
 

@@ -318,7 +318,7 @@ def _dense(request: Request, label: str, seed: int) -> DescentPlan:
     return DescentPlan(
         study="cae_released" if released else "cae", preset=request.preset,
         name=name_of("cae", label, seed, chosen["train_on"], request.preset),
-        seed=seed, device=request.device, arithmetic=request.arithmetic or preset.arithmetic,
+        seed=seed, device=request.device, arithmetic=request.trained_in(preset.arithmetic),
         pictures_of=request.pictures_of or "kodak", count=preset.pictures,
         label=label, out=request.out, search=preset.search and seed == request.seed and not released,
         scored=preset.scored, descent=descent,
@@ -365,7 +365,7 @@ def sparse_plans(request: Request) -> list[DescentPlan]:
             whole = label in ("l1", "bilevel_l11", "l1inf", "filters, then l1") and seed == request.seed
             plans.append(_second("cae_sparse", request, label, "high", constraint, seed, whole=whole))
             file = plans[-1].first
-            unknown = request.planned and file is not None and not file.exists()  # how wide the control is to be
+            unknown = request.planned and file is not None and not file.exists()  # the width of the control
             if label in HEADLINE and seed == request.seed and not unknown:
                 control = _small(plans[-1], constraint, preset)
                 small[control.label] = control

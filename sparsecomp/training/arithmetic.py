@@ -3,7 +3,7 @@
 ``precision`` applies to the convolutions and matrix products of a network, forward and backward. Weights, losses,
 optimisers and scores stay float32; under ``tf32`` the way back through the loss is TF32, too::
 
-    float32     as on a CPU; a GPU's TF32 units, which PyTorch uses for convolutions unless told otherwise, stay off
+    float32     as on a CPU; a GPU's TF32 units, which PyTorch uses for convolutions by default, stay off
     tf32        factors are rounded to 11 significant bits, sums are float32; GPUs only
     bfloat16    factors and results have 8 significant bits (`torch.autocast`)
 

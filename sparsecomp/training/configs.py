@@ -333,7 +333,7 @@ class Pruning:
         Steps after which Z, U and rho rest; by default they never do. 0: Z and U stay 0, and the penalty is a price on
         the size of the code, nothing more.
     then : {"penalty", "projection"}
-        What follows those steps: the penalty goes on with Z and U as they are; or it ends, and each code is projected
+        What follows those steps: the penalty stays, with Z and U as they are; or it ends, and each code is projected
         on its way to the decoder (`sparsify.admm.projected`), in training and in use.
     """
 

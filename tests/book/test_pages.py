@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import yaml
 from jupyter_cache import get_cache
 
@@ -62,6 +63,15 @@ def test_pages_load_nothing_from_another_host_and_nothing_is_missing(html):
                 missing.append(f"{page.name}: {address}")
     assert not foreign
     assert not missing
+
+
+def test_each_chapter_can_be_had_as_a_file_and_as_a_notebook(html):
+    for source in (ROOT / "notebooks").glob("*.py"):
+        page = html / "notebooks" / f"{source.stem}.html"
+        assert {f"{source.stem}.py", f"{source.stem}.ipynb"} <= set(References(page).links)
+        assert page.with_suffix(".py").read_bytes() == source.read_bytes()
+        cells = nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells
+        assert len(cells) > 20 and not any(cell.get("outputs") for cell in cells)
 
 
 def test_each_page_was_executed_once_by_the_build_and_never_by_sphinx(html):
