@@ -124,6 +124,12 @@ total = sum(row[-1] for row in layers)
 shown = [[*row[:3], f"{row[3]:,.0f}", f"{100 * row[3] / total:.1f} %"] for row in layers]
 plot.Table(shown, columns=["network", "layer", "side of its output", "MACs per pixel", "share"])
 
+# %% tags=["remove-cell"]
+(encoder_macs, decoder_macs) = (sum(row[-1] for row in layers if row[0] == half) for half in ("encoder", "decoder"))
+say("dd-encoder", encoder_macs / 1000, ".0f")
+say("dd-encoder-share", 100 * encoder_macs / total, ".0f")
+assert round(encoder_macs) == 75_696 and 4 * encoder_macs > decoder_macs > 3 * encoder_macs
+
 # %% [markdown]
 # We count computation in multiply-accumulates ({term}`MACs <MAC>`) per pixel of the picture. The dense encoder needs
 # {glue:text}`dd-encoder` thousand of them, which is only {glue:text}`dd-encoder-share` % of the whole network. So even
@@ -208,6 +214,15 @@ for delta in (128, 256, 512):
     print(f"step 1/{16384 // delta}: {measured.bpp:.3f} bpp, {measured.psnr:.2f} dB")
 written = len(latents.encode(symbols, dense.counts, 512))
 print(f"step 1/32: estimate {sum(b * symbols[0].size for b in bits) / 8:,.0f} bytes, file {written:,} bytes of code")
+
+# %% tags=["remove-cell"]
+say("dd-bits-most", max(bits))
+say("dd-bits-narrow", bits[narrow])
+own = -sum(share * np.log2(share) for share in occurs[wide] if share > 0)
+say("dd-bits-own", own)
+assert bits[wide] > own + 0.2 and bits[wide] > 2 * bits[narrow]
+estimate = sum(b * symbols[0].size for b in bits)
+assert abs(estimate / 8 - written) < 64 and abs(estimate - latents.bits(symbols, dense.counts, 512)) < 1
 
 # %% [markdown]
 # The step belongs to the file, not to the model. So one trained model gives a whole {term}`rate-distortion curve`: a
@@ -433,6 +448,27 @@ inside = [after.get_parameter(name) != 0 for name in projected.weights]
 left_zero = 1 - sum(int(w.sum()) for w in inside) / sum(w.numel() for w in inside)
 print(f"zeros: {projected.sparsity:.1%} in the mask, {left_zero:.1%} after the second training")
 
+# %% tags=["remove-cell"]
+z, prior = torch.tanh(torch.randn(2, 3, 5, 5, generator=generator)), LogisticPrior(3)
+centres = (torch.arange(-64, 65) / 16).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+assert torch.allclose((2 ** -prior.bits(centres, 1 / 16)).sum(-1), torch.ones(1, 3, 1), atol=1e-3)
+names = list(trained)
+for name, key in zip(names[1:], ("l1", "l11", "random"), strict=True):
+    say(f"dd-small-{key}", table["dense"][3] - table[name][3], ".1f")
+say("dd-small-dead", 100 * table[names[2]][1], ".0f")
+say("dd-small-dead-l1", 100 * table[names[1]][1], ".0f")
+for name, (model, _, masks) in trained.items():
+    for parameter, mask in masks.items():
+        assert not model.get_parameter(parameter)[~mask].any(), "a masked weight has moved"
+    assert name == "dense" or abs(table[name][0] - sparsity) < 0.03
+if at_defaults:
+    reached = [table[name][3] for name in names]
+    assert reached[0] > max(reached[1:3]) + 0.5 and reached[3] < min(reached[1:3]) - 0.5
+    assert table["dense"][2] < min(table[name][2] for name in names[1:3]) < table["random"][2]
+    assert table[names[2]][1] > table[names[1]][1] + 0.1 and abs(table["dense"][0]) == 0
+    assert left_zero > projected.sparsity + 0.02
+assert left_zero >= projected.sparsity >= sparsity
+
 # %% [markdown]
 # There are more zeros after the second training than in the mask. Our networks start as a discrete cosine transform, so
 # most of their initial values are zero. A weight inside the mask stays zero if its gradient is zero in every step, for
@@ -523,6 +559,9 @@ with torch.inference_mode():
 print(f"largest difference of the latent: {difference:.1e}")
 plot.table(numbers.surgery_table(sparse))
 
+# %% tags=["remove-cell"]
+assert torch.allclose(whole, small, atol=1e-5) and kept == 5 and difference < 1e-5
+
 # %% [markdown]
 # The table lists what surgery leaves of each layer. The inputs of a block stay as they are if all channels of the
 # stream are alive, even if no weight of the block reads some of them: picking channels apart would take longer than
@@ -557,6 +596,19 @@ for name, model in models.items():
 rows = [[name, *(f"{share:.0f} %" for share in shares)] for name, shares in counts.items()]
 plot.Table(rows, columns=["encoder", "paper's count", "after surgery", "with the decoder, after surgery"])
 
+# %% tags=["remove-cell"]
+mask_now, after_now = counts["after the projection"], counts["after the second training"]
+say("dd-count-mask", mask_now[0], ".0f")
+say("dd-count-after", after_now[0], ".0f")
+say("dd-count-surgery", after_now[1], ".0f")
+say("dd-count-all", after_now[2], ".0f")
+assert mask_now[0] > after_now[0] > after_now[1] and abs(mask_now[1] - after_now[1]) < 0.5
+random_start = SparseCAE(dense.model.shape, 0, "torch")
+with torch.no_grad():
+    for name, mask in at_projection.masks.items():
+        random_start.get_parameter(name).mul_(mask)
+assert abs(100 * numbers.paper_macs(random_start) / encoder - mask_now[0]) < 0.01, "the mask alone decides"
+
 # %% [markdown]
 # Three numbers describe the same encoder with the same mask: the paper's count gives {glue:text}`dd-count-mask` % for
 # the mask and {glue:text}`dd-count-after` % after the second training, because our weights that read a dead filter
@@ -585,6 +637,14 @@ for name, file in {"dense": "high", "ℓ1": "l1", "ℓ1,1 (bilevel)": "bilevel-l
     rows.append([name, f"{share:.1%}", f"{stored:,}", f"{places:,}", f"{random_places:,.0f}", f"{less:.1f} %"])
 columns = ["encoder", "nonzero", "values, B", "positions and header, B", "n h(k/n), B", "less memory"]
 plot.Table(rows, columns=columns)
+
+# %% tags=["remove-cell"]
+for metric, key in (("memory_reduction", "memory"), ("sparsity", "zeros")):
+    (row,) = published("sparse_cae", where="Table I", series="l1,1", metric=metric)
+    say(f"dd-paper-{key}", row["value"], "g")
+for name, key in (("ℓ1", "l1"), ("ℓ1,1 (bilevel)", "l11")):
+    say(f"dd-places-{key}", 16 * saved[name][2] / saved[name][1], ".1f")
+assert saved["ℓ1,1 (bilevel)"][2] < saved["ℓ1"][2] and saved["ℓ1,1 (bilevel)"][0] > saved["ℓ1"][0]
 
 # %% [markdown]
 # The file of $\ell_{1,1}$ has fewer nonzero values than the file of $\ell_1$, although both masks have 83 % zeros. The
@@ -616,58 +676,6 @@ def masks_by_magnitude(first):
 def paper_share(weight):
     alive = weight.flatten(2).any(2)  # (filters, inputs)
     return float(alive.any(1).float().mean() * alive.any(0).float().mean())
-
-
-
-
-(encoder_macs, decoder_macs) = (sum(row[-1] for row in layers if row[0] == half) for half in ("encoder", "decoder"))
-say("dd-encoder", encoder_macs / 1000, ".0f")
-say("dd-encoder-share", 100 * encoder_macs / total, ".0f")
-assert round(encoder_macs) == 75_696 and 4 * encoder_macs > decoder_macs > 3 * encoder_macs
-say("dd-bits-most", max(bits))
-say("dd-bits-narrow", bits[narrow])
-own = -sum(share * np.log2(share) for share in occurs[wide] if share > 0)
-say("dd-bits-own", own)
-assert bits[wide] > own + 0.2 and bits[wide] > 2 * bits[narrow]
-estimate = sum(b * symbols[0].size for b in bits)
-assert abs(estimate / 8 - written) < 64 and abs(estimate - latents.bits(symbols, dense.counts, 512)) < 1
-z, prior = torch.tanh(torch.randn(2, 3, 5, 5, generator=generator)), LogisticPrior(3)
-centres = (torch.arange(-64, 65) / 16).view(1, 1, 1, -1).expand(1, 3, 1, -1)
-assert torch.allclose((2 ** -prior.bits(centres, 1 / 16)).sum(-1), torch.ones(1, 3, 1), atol=1e-3)
-names = list(trained)
-for name, key in zip(names[1:], ("l1", "l11", "random"), strict=True):
-    say(f"dd-small-{key}", table["dense"][3] - table[name][3], ".1f")
-say("dd-small-dead", 100 * table[names[2]][1], ".0f")
-say("dd-small-dead-l1", 100 * table[names[1]][1], ".0f")
-for name, (model, _, masks) in trained.items():
-    for parameter, mask in masks.items():
-        assert not model.get_parameter(parameter)[~mask].any(), "a masked weight has moved"
-    assert name == "dense" or abs(table[name][0] - sparsity) < 0.03
-if at_defaults:
-    reached = [table[name][3] for name in names]
-    assert reached[0] > max(reached[1:3]) + 0.5 and reached[3] < min(reached[1:3]) - 0.5
-    assert table["dense"][2] < min(table[name][2] for name in names[1:3]) < table["random"][2]
-    assert table[names[2]][1] > table[names[1]][1] + 0.1 and abs(table["dense"][0]) == 0
-    assert left_zero > projected.sparsity + 0.02
-assert left_zero >= projected.sparsity >= sparsity
-assert torch.allclose(whole, small, atol=1e-5) and kept == 5 and difference < 1e-5
-mask_now, after_now = counts["after the projection"], counts["after the second training"]
-say("dd-count-mask", mask_now[0], ".0f")
-say("dd-count-after", after_now[0], ".0f")
-say("dd-count-surgery", after_now[1], ".0f")
-say("dd-count-all", after_now[2], ".0f")
-assert mask_now[0] > after_now[0] > after_now[1] and abs(mask_now[1] - after_now[1]) < 0.5
-random_start = SparseCAE(dense.model.shape, 0, "torch")
-with torch.no_grad():
-    for name, mask in at_projection.masks.items():
-        random_start.get_parameter(name).mul_(mask)
-assert abs(100 * numbers.paper_macs(random_start) / encoder - mask_now[0]) < 0.01, "the mask alone decides"
-for metric, key in (("memory_reduction", "memory"), ("sparsity", "zeros")):
-    (row,) = published("sparse_cae", where="Table I", series="l1,1", metric=metric)
-    say(f"dd-paper-{key}", row["value"], "g")
-for name, key in (("ℓ1", "l1"), ("ℓ1,1 (bilevel)", "l11")):
-    say(f"dd-places-{key}", 16 * saved[name][2] / saved[name][1], ".1f")
-assert saved["ℓ1,1 (bilevel)"][2] < saved["ℓ1"][2] and saved["ℓ1,1 (bilevel)"][0] > saved["ℓ1"][0]
 global_masks = masks_by_magnitude(first)
 zeros = 1 - sum(int(m.sum()) for m in global_masks.values()) / sum(m.numel() for m in global_masks.values())
 assert abs(zeros - sparsity) < 0.001

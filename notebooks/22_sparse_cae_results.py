@@ -76,94 +76,7 @@ for name, value in {
     "seeds": len(numbers.seeds_of(records, PAPER)), "models": len(numbers.MODELS),
 }.items():  # fmt: skip
     say(f"cae-{name}", value, ",")
-lost, spread, each = {}, {}, {}
-for kind, key in KINDS.items():
-    lost[kind], spread[kind] = numbers.over_seeds(records, kind, numbers.loss_at_rate)
-    each[kind] = [numbers.loss_at_rate(records, kind, s) for s in numbers.seeds_of(records, kind)]
-    say(f"cae-{key}", lost[kind], "+.2f")
-    say(f"cae-{key}-lost", -lost[kind])
-    say(f"cae-{key}-spread", spread[kind])
-    say(f"cae-{key}-worst", min(each[kind]), "+.2f")
-    say(f"cae-{key}-best", max(each[kind]), "+.2f")
-    say(f"cae-{key}-macs", numbers.mean_macs_saved(records, kind), ".0f")
-    say(f"cae-{key}-paper-count", numbers.over_seeds(records, kind, numbers.macs_saved_paper)[0], ".0f")
-    say(f"cae-{key}-relative", numbers.mean_relative_loss(records, kind), "+.2f")
-    say(f"cae-{key}-memory", numbers.over_seeds(records, kind, numbers.memory_saved)[0], ".0f")
-assert lost["l1inf"] < lost[PAPER] - 2 and lost[PAPER] < 0 and spread["l1"] > spread[PAPER]
-assert max(each["l1"]) - min(each["l1"]) > abs(lost["l1"] - lost[PAPER])
-assert numbers.mean_macs_saved(records, "l1") < 5 < 30 < numbers.mean_macs_saved(records, PAPER)
-rows = {k: {r["asked"]: r for r in numbers.density(records, k)} for k in ("l1", PAPER, "l1inf", "l21")}
-rows["coupled"] = {r["asked"]: r for r in numbers.density(records, PAPER, coupled=True)}
-for kind, key in (("l1", "l1"), (PAPER, "l11"), ("l1inf", "l1inf"), ("l21", "l21"), ("coupled", "coupled")):
-    say(f"cae-left-{key}", 100 * rows[kind][0.83]["macs"], ".0f")
-    say(f"cae-left-{key}-paper", 100 * rows[kind][0.83]["macs_paper"], ".0f")
-assert rows[PAPER][0.5]["macs"] > 0.95 and rows["l1"][0.83]["macs"] > 0.95
-assert max(rows[k][0.83]["macs"] for k in ("l1inf", "l21")) < 0.1
-assert 0.1 < rows["coupled"][0.83]["macs"] < rows[PAPER][0.83]["macs"]
-both = {k: numbers.rising(numbers.sparse(records, k), metric="ms_ssim") for k in KINDS}
-both["dense"], both["best"] = numbers.rising(numbers.dense(records), metric="ms_ssim"), numbers.hull(records, "ms_ssim")
-common = np.linspace(max(c.rates[0] for c in both.values()), min(c.rates[-1] for c in both.values()), 200)
-scores = {k: np.interp(common, c.rates, c.qualities) for k, c in both.items()}
-above = np.all([scores["l1inf"] > scores[k] for k in ("dense", "l1", PAPER)], 0)
-assert above[0] and not above[-1] and (scores["best"][above] > scores["l1inf"][above]).all()
-say("cae-cross", common[above].max(), ".1f")
-curves = {kind: numbers.rising(numbers.sparse(records, kind)) for kind in KINDS}
-curves["dense"] = numbers.rising(numbers.dense(records))
-psnr = {k: np.interp(common[above], c.rates, c.qualities) for k, c in curves.items()}
-assert all((psnr["l1inf"] < psnr[k]).all() for k in ("dense", "l1", PAPER))
-for codec in ("jpeg", "jpeg2000"):
-    say(f"cae-{codec}-4", baselines.psnr_at(records, codec, 4.0), ".1f")
-    say(f"cae-over-{codec}-4", 47 - baselines.psnr_at(records, codec, 4.0), "+.1f")
-    say(f"cae-ours-{codec}-4", numbers.over_standard(records, codec, 4.0), "+.1f")
-assert baselines.psnr_at(records, "jpeg", 4.0) < 44 and abs(47 - baselines.psnr_at(records, "jpeg2000", 4.0)) < 0.5
-assert abs(numbers.over_standard(records, "jpeg", 4.0)) < 0.6 and numbers.over_standard(records, "jpeg2000", 4.0) < -3
 (small,) = (label for label in numbers.labels(records) if label == "small dense 32")
-for label, key in {
-    "random restart": "restart", "magnitude": "magnitude", "random mask": "random", small: "small", "l21": "l21",
-    numbers.BEYOND: "beyond", "coupled, trained": "coupled", "dense, trained on": "tuned",
-    "trained restart": "l11-tuned", "bilevel_l11, random start": "start", "bilevel_l11, no quantiser": "noquant",
-    "l1inf of taps": "taps", "all layers": "all",
-}.items():  # fmt: skip
-    say(f"cae-{key}-lost", -at_rate(label))
-    say(f"cae-{key}-macs", numbers.mean_macs_saved(records, label), ".0f")
-    say(f"cae-{key}-paper-count", numbers.macs_saved_paper(records, label), ".0f")
-    say(f"cae-{key}-memory", numbers.memory_saved(records, label), ".0f")
-assert at_rate("random mask") < at_rate("magnitude") < lost[PAPER] and at_rate("random mask") < lost[PAPER] - 1.5
-assert all(abs(at_rate(label) - lost[PAPER]) < 2 * spread[PAPER] for label in ("random restart", small))
-assert at_rate(small) < lost[PAPER] and at_rate("dense, trained on") < -0.5 and at_rate("coupled, trained") < -2
-assert all(numbers.loss_at_rate(records, "magnitude", s) < loss for s, loss in enumerate(each[PAPER]))
-for label, key in ((PAPER, "l11"), (small, "small"), ("l1", "l1"), ("l1inf", "l1inf")):
-    say(f"cae-speed-{key}", numbers.speedup(records, label)["speedup"])
-    say(f"cae-ideal-{key}", 1 / (1 - numbers.macs_saved(records, label) / 100))
-for label in ("l1", PAPER, small, numbers.BEYOND, "coupled, trained"):
-    assert numbers.speedup(records, label)["speedup"] < 1 / (1 - numbers.macs_saved(records, label) / 100)
-assert numbers.speedup(records, "l1")["speedup"] < 1 < numbers.speedup(records, PAPER)["speedup"]
-assert numbers.speedup(records, PAPER)["upper"] < numbers.speedup(records, small)["lower"]
-unrounded = [float(row["PSNR dB, nothing rounded"]) for row in numbers.released_table(records).rows]
-say("cae-released-psnr", unrounded[2] - unrounded[0], ".1f")
-say("cae-released-bytes", numbers.released_longer(records, "no quantiser"), ".0f")
-say("cae-released-start", numbers.released_over_ours(records, "random start"), "+.1f")
-files = numbers.rising(numbers.sparse(records, "bilevel_l11, no quantiser"))
-say("cae-noquant-bytes", files.longer(numbers.rising(numbers.dense(records))).value, ".0f")
-say("cae-noquant-won", at_rate("bilevel_l11, no quantiser"))
-say("cae-all-decoder", numbers.decoder_macs_saved(records), ".0f")
-assert unrounded[2] > unrounded[0] and numbers.released_longer(records, "no quantiser") > 50
-assert at_rate("bilevel_l11, no quantiser") > 1 and files.longer(numbers.rising(numbers.dense(records))).value > 40
-assert numbers.macs_saved_paper(records, "bilevel_l11, random start") < numbers.macs_saved_paper(records, PAPER) - 5
-assert numbers.released_over_ours(records, "random start") < -1 and at_rate("bilevel_l11, random start") < lost[PAPER]
-assert abs(at_rate("l1inf of taps")) < 0.5 and numbers.macs_saved_paper(records, "l1inf of taps") < 15
-for label, key in (("bilevel_l11 at 87.87", "l11"), ("l1inf at 86.35", "l1inf")):
-    say(f"cae-fig5-{key}", numbers.macs_saved_paper(records, label), ".0f")
-share = {}
-for kind in ("l1", PAPER, "magnitude"):
-    masks = project(default_models().find("cae-high-seed-0-laptop").model, Constraint(kind, 0.83)).masks
-    share[kind] = [100 * float(mask.float().mean()) for mask in masks.values() if mask.dim() == 4]
-say("cae-last-magnitude", share["magnitude"][-1], ".1f")
-say("cae-last-l11", share[PAPER][-1], ".0f")
-assert share["magnitude"][-1] < 0.1 * share[PAPER][-1] and max(map(abs, np.subtract(share["l1"], share[PAPER]))) < 5
-course = numbers.training_course(records)
-first_steps, two = [row["y"][0] for row in course.rows], [row["y"][-1] for row in course.rows]
-assert two[0] > two[1] > two[2] and first_steps[2] < first_steps[1] < first_steps[0]
 
 # %% [markdown]
 # ## What we train, and how it differs from the paper
@@ -202,12 +115,35 @@ assert two[0] > two[1] > two[2] and first_steps[2] < first_steps[1] < first_step
 # ## Table I: savings and loss at 83 % zeros
 #
 # Does a sparse encoder save what the paper states, and what does it lose? The table puts the paper's numbers in
-# brackets. *Less memory* is the length of the file of the weights. *Relative loss* is the paper's measure, in which no
-# latent is rounded. It compares models at whatever rates they have. *dB at the same bytes* is the {term}`BD-PSNR` of
-# files against the dense model, over the rates in the last column.
+# brackets. *Less memory* is the length of the file of the weights. *Relative loss* is the paper's measure:
+#
+# $$ 10 \,\bigl(\log_{10} \mathrm{MSE}_\text{dense} - \log_{10} \mathrm{MSE}_L\bigr) \text{ dB}, $$ (eq-cae-relative)
+#
+# where $L$ is the constraint, the {term}`MSE` is that of the reconstructed pictures, and no latent is rounded. A
+# negative value is a loss. Equation {eq}`eq-cae-relative` contains no rate: it compares models at whatever rates they
+# have. *dB at the same bytes* is the {term}`BD-PSNR` of files against the dense model, over the rates in the last
+# column.
 
 # %% tags=["hide-input"]
 plot.table(numbers.table_1(records))
+
+# %% tags=["remove-cell"]
+lost, spread, each = {}, {}, {}
+for kind, key in KINDS.items():
+    lost[kind], spread[kind] = numbers.over_seeds(records, kind, numbers.loss_at_rate)
+    each[kind] = [numbers.loss_at_rate(records, kind, s) for s in numbers.seeds_of(records, kind)]
+    say(f"cae-{key}", lost[kind], "+.2f")
+    say(f"cae-{key}-lost", -lost[kind])
+    say(f"cae-{key}-spread", spread[kind])
+    say(f"cae-{key}-worst", min(each[kind]), "+.2f")
+    say(f"cae-{key}-best", max(each[kind]), "+.2f")
+    say(f"cae-{key}-macs", numbers.mean_macs_saved(records, kind), ".0f")
+    say(f"cae-{key}-paper-count", numbers.over_seeds(records, kind, numbers.macs_saved_paper)[0], ".0f")
+    say(f"cae-{key}-relative", numbers.mean_relative_loss(records, kind), "+.2f")
+    say(f"cae-{key}-memory", numbers.over_seeds(records, kind, numbers.memory_saved)[0], ".0f")
+assert lost["l1inf"] < lost[PAPER] - 2 and lost[PAPER] < 0 and spread["l1"] > spread[PAPER]
+assert max(each["l1"]) - min(each["l1"]) > abs(lost["l1"] - lost[PAPER])
+assert numbers.mean_macs_saved(records, "l1") < 5 < 30 < numbers.mean_macs_saved(records, PAPER)
 
 # %% [markdown]
 # Three things are uncomfortable. First, chance is large. Depending on the seed, $\ell_1$ differs from the dense model
@@ -249,6 +185,16 @@ panels[0].set_ylabel("MACs of the encoder, relative")
 panels[1].plot([], [], label="printed in the paper", **plot.printed("#333333"))
 figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 figure
+
+# %% tags=["remove-cell"]
+rows = {k: {r["asked"]: r for r in numbers.density(records, k)} for k in ("l1", PAPER, "l1inf", "l21")}
+rows["coupled"] = {r["asked"]: r for r in numbers.density(records, PAPER, coupled=True)}
+for kind, key in (("l1", "l1"), (PAPER, "l11"), ("l1inf", "l1inf"), ("l21", "l21"), ("coupled", "coupled")):
+    say(f"cae-left-{key}", 100 * rows[kind][0.83]["macs"], ".0f")
+    say(f"cae-left-{key}-paper", 100 * rows[kind][0.83]["macs_paper"], ".0f")
+assert rows[PAPER][0.5]["macs"] > 0.95 and rows["l1"][0.83]["macs"] > 0.95
+assert max(rows[k][0.83]["macs"] for k in ("l1inf", "l21")) < 0.1
+assert 0.1 < rows["coupled"][0.83]["macs"] < rows[PAPER][0.83]["macs"]
 
 # %% [markdown]
 # Start with the flat parts of {numref}`fig-cae-density`. The bilevel map for $\ell_{1,1}$ first removes single weights.
@@ -301,6 +247,19 @@ for axes, metric, title in zip(panels, ("ssim", "ms_ssim"), ("mean SSIM", "MS-SS
 figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 figure
 
+# %% tags=["remove-cell"]
+both = {k: numbers.rising(numbers.sparse(records, k), metric="ms_ssim") for k in KINDS}
+both["dense"], both["best"] = numbers.rising(numbers.dense(records), metric="ms_ssim"), numbers.hull(records, "ms_ssim")
+common = np.linspace(max(c.rates[0] for c in both.values()), min(c.rates[-1] for c in both.values()), 200)
+scores = {k: np.interp(common, c.rates, c.qualities) for k, c in both.items()}
+above = np.all([scores["l1inf"] > scores[k] for k in ("dense", "l1", PAPER)], 0)
+assert above[0] and not above[-1] and (scores["best"][above] > scores["l1inf"][above]).all()
+say("cae-cross", common[above].max(), ".1f")
+curves = {kind: numbers.rising(numbers.sparse(records, kind)) for kind in KINDS}
+curves["dense"] = numbers.rising(numbers.dense(records))
+psnr = {k: np.interp(common[above], c.rates, c.qualities) for k, c in curves.items()}
+assert all((psnr["l1inf"] < psnr[k]).all() for k in ("dense", "l1", PAPER))
+
 # %% [markdown]
 # The right panel of {numref}`fig-cae-ssim` is a trap. Below {glue:text}`cae-cross` bpp, the encoder that has lost most
 # of its filters looks best. The reason is the comparison, not the encoder. Its latent has few channels left, so it
@@ -319,6 +278,10 @@ figure
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal rate, ℓ1,1 looks like the dense model, and ℓ1,∞ destroys fine structure.** Squares of 96 × 96 pixels, shown pixel by pixel; title: rate and PSNR of the whole picture. <small>Kodak's kodim08, or the bundled astronaut where Kodak is missing; coded on this page with the models of records cae and cae_variants.</small>", "name": "fig-cae-details"}, "image": {"alt": "Four details of a half-timbered house with a wooden lattice: the original, and files of the dense model, of l1,1 and of l1,inf. In the first three the lattice is sharp. In the last one its strokes are broken and it has false colours."}}
 shown = numbers.details(records, bpp=bpp, side=96, kodak=("kodim08", 391, 185))
 plot.pictures({row["title"].replace(", ", "\n", 1): row["picture"] for row in shown.rows}, columns=2)
+
+# %% tags=["remove-cell"]
+for label, key in (("bilevel_l11 at 87.87", "l11"), ("l1inf at 86.35", "l1inf")):
+    say(f"cae-fig5-{key}", numbers.macs_saved_paper(records, label), ".0f")
 
 # %% [markdown]
 # Look at the lattice at the top of {numref}`fig-cae-details`. $\ell_{1,\infty}$ breaks its strokes and adds false
@@ -362,6 +325,17 @@ figure
 shown = numbers.details(records, bpp=4.28, side=96, second=("bilevel_l11",), kodak=("kodim08", 391, 185))
 pair = {row["title"].replace(", ", "\n", 1): row["picture"] for row in (shown.rows[0], shown.rows[2])}
 plot.pictures(pair, columns=2)
+
+# %% tags=["remove-cell"]
+for codec in ("jpeg", "jpeg2000"):
+    say(f"cae-{codec}-4", baselines.psnr_at(records, codec, 4.0), ".1f")
+    say(f"cae-over-{codec}-4", 47 - baselines.psnr_at(records, codec, 4.0), "+.1f")
+    say(f"cae-ours-{codec}-4", numbers.over_standard(records, codec, 4.0), "+.1f")
+assert baselines.psnr_at(records, "jpeg", 4.0) < 44 and abs(47 - baselines.psnr_at(records, "jpeg2000", 4.0)) < 0.5
+assert abs(numbers.over_standard(records, "jpeg", 4.0)) < 0.6 and numbers.over_standard(records, "jpeg2000", 4.0) < -3
+course = numbers.training_course(records)
+first_steps, two = [row["y"][0] for row in course.rows], [row["y"][-1] for row in course.rows]
+assert two[0] > two[1] > two[2] and first_steps[2] < first_steps[1] < first_steps[0]
 
 # %% [markdown]
 # {numref}`fig-cae-details-high` agrees with the paper, but it does not distinguish codecs. At more than 4 bpp every
@@ -444,6 +418,29 @@ axes.set(xlabel="step", ylabel="PSNR in dB, validation")
 axes.legend(frameon=False, loc="lower right")
 figure
 
+# %% tags=["remove-cell"]
+for label, key in {
+    "random restart": "restart", "magnitude": "magnitude", "random mask": "random", small: "small", "l21": "l21",
+    numbers.BEYOND: "beyond", "coupled, trained": "coupled", "dense, trained on": "tuned",
+    "trained restart": "l11-tuned", "bilevel_l11, random start": "start", "bilevel_l11, no quantiser": "noquant",
+    "l1inf of taps": "taps", "all layers": "all",
+}.items():  # fmt: skip
+    say(f"cae-{key}-lost", -at_rate(label))
+    say(f"cae-{key}-macs", numbers.mean_macs_saved(records, label), ".0f")
+    say(f"cae-{key}-paper-count", numbers.macs_saved_paper(records, label), ".0f")
+    say(f"cae-{key}-memory", numbers.memory_saved(records, label), ".0f")
+assert at_rate("random mask") < at_rate("magnitude") < lost[PAPER] and at_rate("random mask") < lost[PAPER] - 1.5
+assert all(abs(at_rate(label) - lost[PAPER]) < 2 * spread[PAPER] for label in ("random restart", small))
+assert at_rate(small) < lost[PAPER] and at_rate("dense, trained on") < -0.5 and at_rate("coupled, trained") < -2
+assert all(numbers.loss_at_rate(records, "magnitude", s) < loss for s, loss in enumerate(each[PAPER]))
+share = {}
+for kind in ("l1", PAPER, "magnitude"):
+    masks = project(default_models().find("cae-high-seed-0-laptop").model, Constraint(kind, 0.83)).masks
+    share[kind] = [100 * float(mask.float().mean()) for mask in masks.values() if mask.dim() == 4]
+say("cae-last-magnitude", share["magnitude"][-1], ".1f")
+say("cae-last-l11", share[PAPER][-1], ".0f")
+assert share["magnitude"][-1] < 0.1 * share[PAPER][-1] and max(map(abs, np.subtract(share["l1"], share[PAPER]))) < 5
+
 # %% [markdown]
 # In {numref}`fig-cae-course` the fine-tuned model starts below the others, although it starts from trained weights. The
 # learning rate begins at its full value again and moves the weights far away. A smaller learning rate might help; we
@@ -470,6 +467,21 @@ released.rename(columns={"first descent": "first training"})
 # %% tags=["hide-input"]
 second = plot.table(numbers.second_table(records))
 second.rename(columns={"second descent": "second training"}).drop(columns=["relative loss dB", "over bpp"])
+
+# %% tags=["remove-cell"]
+unrounded = [float(row["PSNR dB, nothing rounded"]) for row in numbers.released_table(records).rows]
+say("cae-released-psnr", unrounded[2] - unrounded[0], ".1f")
+say("cae-released-bytes", numbers.released_longer(records, "no quantiser"), ".0f")
+say("cae-released-start", numbers.released_over_ours(records, "random start"), "+.1f")
+files = numbers.rising(numbers.sparse(records, "bilevel_l11, no quantiser"))
+say("cae-noquant-bytes", files.longer(numbers.rising(numbers.dense(records))).value, ".0f")
+say("cae-noquant-won", at_rate("bilevel_l11, no quantiser"))
+say("cae-all-decoder", numbers.decoder_macs_saved(records), ".0f")
+assert unrounded[2] > unrounded[0] and numbers.released_longer(records, "no quantiser") > 50
+assert at_rate("bilevel_l11, no quantiser") > 1 and files.longer(numbers.rising(numbers.dense(records))).value > 40
+assert numbers.macs_saved_paper(records, "bilevel_l11, random start") < numbers.macs_saved_paper(records, PAPER) - 5
+assert numbers.released_over_ours(records, "random start") < -1 and at_rate("bilevel_l11, random start") < lost[PAPER]
+assert abs(at_rate("l1inf of taps")) < 0.5 and numbers.macs_saved_paper(records, "l1inf of taps") < 15
 
 # %% [markdown]
 # - From random initial values, $\ell_{1,1}$ saves {glue:text}`cae-start-paper-count` % by the paper's count. The paper
@@ -501,6 +513,15 @@ axes.plot([1, 5], [1, 5], "--", color="#333333", lw=1)
 axes.set(xlabel="times fewer MACs, after surgery", ylabel="times as fast", xlim=(0.8, 5.3), ylim=(0.7, 5.2))
 figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 figure
+
+# %% tags=["remove-cell"]
+for label, key in ((PAPER, "l11"), (small, "small"), ("l1", "l1"), ("l1inf", "l1inf")):
+    say(f"cae-speed-{key}", numbers.speedup(records, label)["speedup"])
+    say(f"cae-ideal-{key}", 1 / (1 - numbers.macs_saved(records, label) / 100))
+for label in ("l1", PAPER, small, numbers.BEYOND, "coupled, trained"):
+    assert numbers.speedup(records, label)["speedup"] < 1 / (1 - numbers.macs_saved(records, label) / 100)
+assert numbers.speedup(records, "l1")["speedup"] < 1 < numbers.speedup(records, PAPER)["speedup"]
+assert numbers.speedup(records, PAPER)["upper"] < numbers.speedup(records, small)["lower"]
 
 # %% [markdown]
 # The encoder of $\ell_1$ is *slower* than the dense one in {numref}`fig-cae-speed` ({glue:text}`cae-speed-l1` times as
