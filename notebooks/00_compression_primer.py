@@ -60,8 +60,9 @@ grey = picture.mean(2) / 255  # one channel, in [0, 1], is enough here
 # $$ H = -\sum_s p(s) \log_2 p(s). $$ (eq-entropy)
 #
 # A symbol of probability $p$ is worth $-\log_2 p$ bits: a rare symbol is expensive, a certain one is free. A fair coin
-# has 1 bit, a coin that shows heads 99 times in 100 has 0.08. The logarithm's base sets the unit. With the natural
-# logarithm the unit is the **nat**, and 1 nat is 1.44 bits. (One of our papers prints nats and calls them bits.)
+# has 1 bit per throw, a coin that shows heads 99 times in 100 has 0.08. The logarithm's base sets the unit. With the
+# natural logarithm the unit is the **nat**, and 1 nat is 1.44 bits. (One of our papers prints nats and calls them
+# bits.)
 
 
 # %%
@@ -82,10 +83,10 @@ if at_defaults:
     assert 2.5 < entropy(rounded) < 3.5 and entropy(neighbours) < 0.6 * entropy(rounded)
 
 # %% [markdown]
-# Both arrays describe the same rounded picture (with its first column), and the second needs about a third of the bits.
-# Equation {eq}`eq-entropy` counts symbols as if they were independent. Neighbouring pixels are not, and whoever describes them
-# one by one pays for the same information twice. Most of compression is the search for a description whose symbols
-# are close to independent.
+# Both arrays describe the same rounded picture (the second one together with the first column). The differences need
+# about a third of the bits. Equation {eq}`eq-entropy` counts symbols as if they were independent. Neighbouring pixels
+# are not, and whoever describes them one by one pays for the same information twice. Most of compression is the search
+# for a description whose symbols are close to independent.
 #
 # ## A range coder in ten lines
 #
@@ -137,10 +138,12 @@ assert ideal <= bits <= ideal + 2
 # {term}`Huffman code` gives every symbol a whole number of bits, at least one, and so cannot go below 1,000 here.
 #
 # A real range coder does the same with 32-bit integers and writes bits as soon as they are certain. It costs a few
-# bytes per file. In this book [constriction](https://bamler-lab.github.io/constriction/) does that, and
-# {py:func}`sparsecomp.coding.latents.encode` gives it the counts. Encoder and decoder must use *exactly* the same
-# counts. One count that differs in its last bit makes the rest of the file unreadable, which is why our tables are
-# integers and never floats.
+# bytes per file. In this book the library [constriction](https://bamler-lab.github.io/constriction/) does that.
+#
+# How does the decoder know the counts? There are two ways. The encoder can write them into the file, where they cost
+# bytes. JPEG files contain such a table. Or both sides know them before the first file is sent, for example from a
+# training set. In both cases encoder and decoder must use *exactly* the same counts. One count that differs in its last
+# bit makes the rest of the file unreadable. This is why our tables of counts are integers and never floats.
 #
 # ## Transform, quantise, entropy-code: JPEG
 #
@@ -176,9 +179,11 @@ if at_defaults:
 #
 # $$ \mathbb{E}\,(z - q \Delta)^2 \approx \frac{\Delta^2}{12}. $$ (eq-delta)
 #
-# So one more bit per symbol halves the step and gains $10 \log_{10} 4 = 6.02$ dB. Where the coefficients are smaller
-# than half a step they all become zero, cost almost nothing, and lose what they had. The next cell does this to the
-# pixels and to the DCT coefficients, and compares what comes out with JPEG files.
+# We measure quality by the {term}`PSNR`, $10 \log_{10}(1 / \mathrm{MSE})$ for pixels in $[0, 1]$, where {term}`MSE` is
+# the mean squared error. Its unit is the decibel (dB), and higher is better. One more bit per symbol halves the step,
+# so it gains $10 \log_{10} 4 = 6.02$ dB. Where the coefficients are smaller than half a step they all become zero, cost
+# almost nothing, and lose what they had. The next cell does this to the pixels and to the DCT coefficients, and
+# compares what comes out with JPEG files.
 
 
 # %%
@@ -206,12 +211,12 @@ for quality in (5, 10, 20, 35, 50, 65, 80, 90):
     measured = codecs.evaluate(codecs.get_codec("jpeg", quality=quality), flat)
     files.append((measured.bpp, measured.psnr))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**The transform is worth more than 10 dB at 1 bit per pixel; with one step and one table per coefficient it is nearly JPEG.** PSNR over rate of the bundled astronaut in grey, 512 × 512 pixels. The two entropies are estimates, the JPEG curve is of files. <small>Computed by this page.</small>", "name": "fig-transform-gain"}, "image": {"alt": "Three rising curves. The curve of rounded pixels lies far below the other two; the curve of the block DCT and the curve of JPEG are close together."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**The transform is worth more than 10 dB at 1 bit per pixel; with one step for all coefficients, and one frequency table for each, it is nearly JPEG.** PSNR over rate of the bundled astronaut in grey, 512 × 512 pixels. The two entropies are estimates, the JPEG curve is of files. <small>Computed by this page.</small>", "name": "fig-transform-gain"}, "image": {"alt": "Three rising curves. The curve of rounded pixels lies far below the other two; the curve of the block DCT and the curve of JPEG are close together."}}
 figure, axes = plot.panels()
 axes.plot(*pixels.T, "v-", color="#777777", label="pixels, rounded one by one (entropy)")
 axes.plot(*dct.T, "o-", color="#0072B2", label="DCT of blocks, one step for all (entropy)")
 axes.plot(*zip(*files, strict=True), **plot.style("jpeg"), label="JPEG (length of the file)")
-axes.set(xlabel="bits per pixel", ylabel=plot.PSNR, xlim=(0, 3), ylim=(18, 46))
+axes.set(xlabel="bits per pixel", ylabel=plot.PSNR, xlim=(0, 3), ylim=(8, 46))
 axes.legend(frameon=False)
 figure
 
@@ -221,11 +226,10 @@ if at_defaults:
     assert abs(at_one[0] - at_one[1]) < 2.5 and at_one[0] > np.interp(1.0, *np.array(sorted(map(tuple, pixels))).T) + 8
 
 # %% [markdown]
-# {numref}`fig-transform-gain` measures quality by the {term}`PSNR`, in decibels: higher is better, and the next chapter
-# defines it. The grey curve needs more than 2 bits per pixel for an acceptable picture. The blue curve has the same
-# quantiser and only rounds other numbers. It is also close to JPEG, a codec from 1992. JPEG uses larger steps for high
-# frequencies because the eye sees less there, which lowers the PSNR. It also codes runs of zeros, which saves bits that
-# our entropies do not save.
+# In {numref}`fig-transform-gain`, rounding the pixels one by one (the grey curve) needs more than 2 bits per pixel for
+# an acceptable picture. The blue curve has the same quantiser and only rounds other numbers. It is also close to JPEG,
+# a codec from 1992. JPEG uses larger steps for high frequencies because the eye sees less there. These larger steps
+# lower the PSNR. JPEG also codes runs of zeros, which saves bits that our entropies do not save.
 #
 # A **learned codec** keeps this structure and replaces the DCT by an *encoder* network, its inverse by a *decoder*
 # network, and the counts by a learned **prior**. The encoder's output $z$ is called the **latent** or the **code**.
@@ -239,8 +243,8 @@ if at_defaults:
 # - **Straight-through.** Round in the forward pass, and use the gradient of the identity in the backward pass.
 #
 # With noise the rate has a gradient, too. The density of $z + \Delta u$ is the density of $z$, averaged over windows of
-# width $\Delta$; at multiples of $\Delta$ it is, up to the factor $\Delta$, the probability of that symbol. So a prior
-# that is fitted to the noisy values predicts the symbols:
+# width $\Delta$. At a multiple of $\Delta$, $\Delta$ times this density is exactly the probability of that symbol. So a
+# prior that is fitted to the noisy values predicts the symbols:
 
 # %%
 column = torch.from_numpy(z[:, 0, 1]) / step  # one coefficient of all blocks, in steps
@@ -259,13 +263,13 @@ print(f"the same prior, real symbols: {nats_to_bits(column.round()):.3f}")
 print(f"entropy of the real symbols:  {entropy(column.round().numpy()):.3f}")
 
 # %% tags=["remove-cell"]
-assert abs(nats_to_bits(noisy) - nats_to_bits(column.round())) < 0.1
+assert abs(nats_to_bits(noisy) - nats_to_bits(column.round())) < (0.01 if at_defaults else 0.1)
 assert nats_to_bits(column.round()) >= entropy(column.round().numpy()) - 1e-9
 
 # %% [markdown]
-# The estimate and the real symbols agree to a few hundredths of a bit. The last line is lower, because it uses the true
-# frequencies of this picture, which a decoder does not know. The difference is the **cost of the wrong prior**, the
-# Kullback-Leibler divergence between the two distributions.
+# The first two lines differ by less than one hundredth of a bit, so the noise is a good model of rounding. The last
+# line is lower, because it uses the true frequencies of this picture, which a decoder does not know. The difference is
+# the **cost of the wrong prior**, the Kullback-Leibler divergence between the two distributions.
 #
 # ## Rate and distortion
 #
@@ -274,9 +278,10 @@ assert nats_to_bits(column.round()) >= entropy(column.round().numpy()) - 1e-9
 #
 # $$ \min_\theta\; D(\theta) + \lambda R(\theta), $$ (eq-lagrangian)
 #
-# with the rate $R$ in bits per pixel and the distortion $D$ as a mean squared error. All points with equal cost lie on
-# a line of slope $-\lambda$ in the plane of $R$ and $D$. The minimum of {eq}`eq-lagrangian` is where the lowest such
-# line touches the curve:
+# with the rate $R$ in bits per pixel and the distortion $D$ as a mean squared error. Here $D$ is measured for pixels in
+# $[0, 1]$. For pixels from 0 to 255 it is $255^2$ times as large, and so is the $\lambda$ of the same setting. In a
+# plot of $D$ (vertical) over $R$ (horizontal), all points with equal cost lie on a line of slope $-\lambda$. The
+# minimum of {eq}`eq-lagrangian` is where the lowest such line touches the curve:
 
 # %%
 rate, distortion = dct[:, 0], 10 ** (-dct[:, 1] / 10)
@@ -290,7 +295,7 @@ line = np.linspace(0, 2, 2)
 cost = distortion[best] + lam * rate[best]
 axes.plot(line, cost - lam * line, "--", color="#D55E00", label=f"equal cost, slope −{lam:g}")
 axes.plot(rate[best], distortion[best], "o", ms=11, mfc="none", color="#D55E00")
-axes.set(xlabel="bits per pixel, R", ylabel="mean squared error, D", xlim=(0, 2), ylim=(0, 0.01))
+axes.set(xlabel="bits per pixel, R", ylabel="mean squared error, D", xlim=(0, 2), ylim=(0, 0.004))
 axes.legend(frameon=False)
 figure
 
@@ -300,7 +305,7 @@ figure
 #
 # The other way states what is wanted,
 #
-# $$ \min_\theta\; D(\theta) \quad\text{such that}\quad R(\theta) \le B, $$ (eq-constrained)
+# $$ \min_\theta\; D(\theta) \quad\text{subject to}\quad R(\theta) \le B, $$ (eq-constrained)
 #
 # "the best picture of at most 0.3 bits per pixel". The two are linked by the Lagrangian of {eq}`eq-constrained`,
 # $D + \lambda (R - B)$: for a convex curve, every budget $B$ has a price $\lambda$ with the same solution. That price
@@ -308,14 +313,21 @@ figure
 # while it is under. This is how L0onie is trained, and the only new quantity is a step size:
 
 # %%
-budget, price = 0.8, 0.0
-for _ in range(300):
-    chosen = int(np.argmin(distortion + price * rate))  # the primal player's answer to this price
+budget, price, rates = 0.8, 0.0, []
+for _ in range(400):
+    chosen = int(np.argmin(distortion + price * rate))  # the best setting at this price
     price = max(0.0, price + 1e-4 * (rate[chosen] - budget))
-print(f"budget {budget}: price {price:.4f}, {rate[chosen]:.2f} bpp, {dct[chosen, 1]:.1f} dB")
+    rates.append(rate[chosen])
+last = rates[-200:]
+print(f"budget {budget}: price {price:.4f}, rates {min(last):.2f} and {max(last):.2f} bpp, mean {np.mean(last):.2f}")
 
 # %% tags=["remove-cell"]
-assert abs(rate[chosen] - budget) < 0.5
+assert len(set(last)) == 2 and min(last) < budget < max(last) and abs(np.mean(last) - budget) < 0.01
+
+# %% [markdown]
+# The 14 steps of `transform_codec` have 14 rates, and none of them is exactly 0.8. So the price settles where two
+# neighbouring settings cost the same, and the choice alternates between them. Their mean rate is the budget. A network
+# has a continuous range of rates, so its rate itself approaches the budget.
 
 # %% [markdown]
 # ## In short

@@ -41,7 +41,7 @@ from PIL import Image
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 
-from reproduce import plot, tables, widgets
+from reproduce import claims, plot, tables, widgets
 from reproduce.papers import baselines, cae_admm, loonie
 from reproduce.records import Curve, Records
 from reproduce.tables import say
@@ -70,13 +70,13 @@ picture = data.bundled()["astronaut"]
 # choice of the codec matter at this size? {numref}`fig-rd-pair` compares JPEG of 1992 with AVIF of 2019
 # {cite:p}`jpeg,avif`.
 
-# %% mystnb={"figure": {"caption": "**In at most {glue:text}`rd-bpp` bpp, AVIF reaches {glue:text}`rd-pair-gain` dB more than JPEG.** Crops of the bundled astronaut; bytes and PSNR are of the whole picture. <small>Computed on this page.</small>", "name": "fig-rd-pair"}, "image": {"alt": "The face of the astronaut three times: the original, a JPEG reconstruction with visible blocks, and an AVIF reconstruction that is slightly smooth and has no blocks."}}
+# %% mystnb={"figure": {"caption": "**With at most {glue:text}`rd-bpp` bpp, AVIF reaches {glue:text}`rd-pair-gain` dB more than JPEG.** Crops of the bundled astronaut; bytes and PSNR are of the whole picture. <small>Computed on this page.</small>", "name": "fig-rd-pair"}, "image": {"alt": "The face of the astronaut three times: the original, a JPEG reconstruction with visible blocks, and an AVIF reconstruction that is slightly smooth and has no blocks."}}
 pair = {name: codecs.evaluate(codecs.get_codec(name), picture, bpp) for name in ("jpeg", "avif")}
-shown = {"original: 786,432 bytes": picture}
+shown = {"original\n786,432 bytes": picture}
 for name, measured in pair.items():
-    title = f"{baselines.NAMES[name]}: {measured.bytes:,} bytes, {measured.psnr:.2f} dB"
+    title = f"{baselines.NAMES[name]}: {measured.bytes:,} bytes\n{measured.psnr:.2f} dB"
     shown[title] = measured.reconstruction
-plot.pictures(shown, crop=widgets.FACE)
+plot.pictures(shown, crop=widgets.FACE, font=14)
 
 # %% [markdown]
 # JPEG shows its blocks of 8 × 8 pixels, and AVIF does not. Neither file uses the limit completely, because JPEG and
@@ -95,15 +95,18 @@ plot.pictures(shown, crop=widgets.FACE)
 # them *estimates*, and we show the length of a file beside them.
 #
 # All codecs of this book write the same file format, a **container** with the extension `.spc`. It consists of a
-# header, sections with the data of the codec, and a checksum. How many bytes does the container add?
+# header, sections with the data of the codec, and a checksum. How many bytes does the container add? The next cell
+# lists the parts of the JPEG file above. Then it does the same for four files of the astronaut that this book keeps:
+# JPEG within 0.3 bpp, AVIF within 1.2 bpp, the network 10x40 of [COIN](10_coin), and
+# {term}`quantisation-aware COIN <quantisation-aware COIN>` within 0.7 bpp.
 
 # %%
 for part, size in layout(pair["jpeg"].data):
     print(f"{part:10s}{size:6d} bytes")
-print()
+print(f"{'total':10s}{pair['jpeg'].bytes:6d} bytes\n")
 for name in ("jpeg-0.3", "avif-1.2", "10x40", "loonie-file-0.7"):
-    size = dict(layout(widgets.kept_file(f"astronaut-{name}.spc")))
-    print(f"{name:16s}header {size['header']} bytes, checksum {size['checksum']} bytes")
+    size = dict(layout(file := widgets.kept_file(f"astronaut-{name}.spc")))
+    print(f"{name:16s}total {len(file):6,} bytes: header {size['header']}, checksum {size['checksum']}")
 
 
 # %% tags=["remove-cell"]
@@ -126,9 +129,9 @@ if at_defaults:
     assert pair["avif"].psnr > pair["jpeg"].psnr + 2
 
 # %% [markdown]
-# In the files of the astronaut that this book keeps, the header has {glue:text}`rd-header-low` to
-# {glue:text}`rd-header-high` bytes and the checksum 4. The header is not the same for all codecs. It lists the length
-# of each section, so it grows with the number of sections and with their size. Header and checksum together are
+# In these files, the header has {glue:text}`rd-header-low` to {glue:text}`rd-header-high` bytes and the checksum 4. The
+# header is not the same for all codecs. It lists the length of each section, so it grows with the number of sections
+# and with their size. In all files of the astronaut that we keep, header and checksum together are
 # {glue:text}`rd-overhead-low` to {glue:text}`rd-overhead-high` % of the file. The share is largest for very small
 # files. We always count these bytes.
 #
@@ -137,12 +140,19 @@ if at_defaults:
 # Let $x$ be a picture with 8 bits per value, and $\hat x$ its reconstruction. The mean squared error and the **peak
 # signal-to-noise ratio** (PSNR) are
 #
-# $$ \mathrm{MSE} = \frac{1}{3HW} \sum_{p,c} (x_{pc} - \hat x_{pc})^2, \qquad
-#    \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}} \quad\text{dB,} $$ (eq-rd-psnr)
+# $$ \begin{aligned}
+#    \mathrm{MSE} &= \frac{1}{3HW} \sum_{p,c} (x_{pc} - \hat x_{pc})^2, \\
+#    \mathrm{PSNR} &= 10 \log_{10} \frac{255^2}{\mathrm{MSE}} \quad\text{dB,}
+#    \end{aligned} $$ (eq-rd-psnr)
 #
 # where $p$ runs over the $HW$ pixels and $c$ over the three colour channels. A higher PSNR {eq}`eq-rd-psnr` is better.
 # An error of half the size has a quarter of the {term}`MSE`, so it gains $10 \log_{10} 4 \approx 6$ dB. We round the
 # reconstruction to 8 bits before we measure, because a screen shows 8 bits.
+#
+# Some letters have two meanings on this page, as in the literature: $R$ is a rate, and in the colour transform below
+# the red channel. $H$ is the height here and the {term}`entropy` in the primer. $p$ is a pixel here and a probability
+# there. $\Delta$ is the mean exponent of the BD-rate here and the quantisation step there, and $q$ is a quality here
+# and a symbol there.
 #
 # ## SSIM and MS-SSIM
 #
@@ -150,9 +160,10 @@ if at_defaults:
 # {cite:p}`ssim` compares local statistics. Let $a$ and $b$ be the values of one channel of $x$ and $\hat x$ in the same
 # window of 11 × 11 pixels. Then
 #
-# $$ \mathrm{SSIM}(a, b) =
-#    \frac{2 \mu_a \mu_b + C_1}{\mu_a^2 + \mu_b^2 + C_1} \cdot
-#    \frac{2 \sigma_{ab} + C_2}{\sigma_a^2 + \sigma_b^2 + C_2} , $$ (eq-rd-ssim)
+# $$ \begin{aligned}
+#    \mathrm{SSIM}(a, b) = {} & \frac{2 \mu_a \mu_b + C_1}{\mu_a^2 + \mu_b^2 + C_1} \\
+#    & \cdot \frac{2 \sigma_{ab} + C_2}{\sigma_a^2 + \sigma_b^2 + C_2} ,
+#    \end{aligned} $$ (eq-rd-ssim)
 #
 # where $\mu_a, \mu_b$ are the means in the window, $\sigma_a^2, \sigma_b^2$ the variances and $\sigma_{ab}$ the
 # covariance. All of them are weighted by a Gaussian with a standard deviation of 1.5 pixels. The constants
@@ -166,7 +177,9 @@ if at_defaults:
 # 0.1333)$. The finest scale has the smallest weight.
 #
 # What do these measures see that PSNR does not? We distort the astronaut in four ways. For the first three we search by
-# bisection for the strength that gives about 26 dB, and for JPEG we take the nearest quality setting.
+# bisection for the strength that gives about 26 dB, and for JPEG we take the nearest quality setting. The brighter
+# picture does not reach 26.0 dB exactly: values are whole numbers, so all of them grow by the same whole number, and
+# 26.3 dB is the next possible value above.
 
 
 # %%
@@ -201,7 +214,7 @@ titles = {
     f"{name}: {psnr(shown):.1f} dB\nSSIM {ssim[name]:.2f}, MS-SSIM {ms_ssim[name]:.3f}": shown
     for name, shown in distorted.items()
 }
-plot.pictures(titles, columns=4, crop=widgets.FACE)
+plot.pictures(titles, columns=2, crop=widgets.FACE)
 
 # %% [markdown]
 # In {numref}`fig-rd-distortions` the four pictures look different although their PSNR is about the same. SSIM separates
@@ -238,8 +251,9 @@ print(f"SSIM of the JPEG above: {ssim_by_hand(picture, distorted['JPEG']):.4f}")
 #
 # A curve of a data set needs a mean over pictures. Two means are common. One can compute the PSNR of every picture and
 # take the mean of these PSNRs. Or one can take the mean of the MSEs and compute one PSNR from it. Does the choice
-# matter? The table shows both for the 24 Kodak pictures {cite:p}`kodak`, interpolated at 0.6 bpp. The settings are the
-# points of the curves at the end of this chapter.
+# matter? The table shows both for the 24 Kodak pictures {cite:p}`kodak`, interpolated at 0.6 bpp. JPEG and AVIF store
+# colour at half resolution here (4:2:0, explained below). The curves at the end of this chapter use the better of two
+# resolutions, which gives AVIF {glue:text}`rd-avif-more` dB more and JPEG the same.
 
 
 # %%
@@ -278,15 +292,16 @@ plot.Table([[baselines.NAMES[name], *(f"{value:.2f}" for value in both)] for nam
 # measured points. The derivation takes three lines:
 #
 # $$ \begin{aligned}
-#    \text{at one quality:}\quad & R_T(q) / R_A(q) = 10^{\,r_T(q) - r_A(q)}, \qquad r = \log_{10} R, \\
-#    \text{mean exponent:}\quad & \Delta = \frac{1}{q_1 - q_0} \int_{q_0}^{q_1} \bigl( r_T(q) - r_A(q) \bigr) \, dq, \\
-#    \text{in per cent:}\quad & \text{BD-rate} = 100 \, \bigl( 10^{\Delta} - 1 \bigr) .
+#    & R_T(q) / R_A(q) = 10^{\,r_T(q) - r_A(q)}, \\
+#    & \Delta = \frac{1}{q_1 - q_0} \int_{q_0}^{q_1} \bigl( r_T(q) - r_A(q) \bigr) \, dq, \\
+#    & \text{BD-rate} = 100 \, \bigl( 10^{\Delta} - 1 \bigr)
 #    \end{aligned} $$ (eq-rd-bd)
 #
-# Here $[q_0, q_1]$ is the **common range**: the qualities that both curves reach. We average logarithms so that twice
-# the rate at one quality and half the rate at another cancel. A BD-rate of −50 % means that the test codec needs half
-# of the bits at equal quality. **BD-PSNR** exchanges the axes. It is the mean difference in PSNR over the common range
-# of $\log_{10} R$.
+# with $r = \log_{10} R$. The first line is the ratio of the rates at one quality, the second the mean exponent, and the
+# third the result in per cent. Here $[q_0, q_1]$ is the **common range**: the qualities that both curves reach. We
+# average logarithms so that twice the rate at one quality and half the rate at another cancel. A BD-rate of −50 % means
+# that the test codec needs half of the bits at equal quality. **BD-PSNR** exchanges the axes. It is the mean difference
+# in PSNR over the common range of $\log_{10} R$.
 #
 # In code we interpolate the logarithm of the rate with piecewise cubic polynomials (pchip), which can be integrated
 # exactly:
@@ -314,8 +329,10 @@ for name, shown in distorted.items():
     assert np.isclose(ssim_by_hand(picture, shown), ssim[name], atol=1e-6)
 say("rd-ssim-low", min(ssim.values()))
 say("rd-ssim-high", max(ssim.values()))
+say("rd-avif-more", baselines.psnr_at(records, "avif", 0.6) - averages["avif"][0])
 say("rd-mean-psnr", averages["jpeg2000"][0] - averages["webp"][0], ".1f")
 say("rd-mean-mse", averages["webp"][1] - averages["jpeg2000"][1], ".1f")
+assert abs(baselines.psnr_at(records, "jpeg", 0.6) - averages["jpeg"][0]) < 0.005
 assert all(a > b for a, b in averages.values()) and averages["jpeg2000"][0] > averages["webp"][0] + 0.3
 assert averages["jpeg2000"][1] < averages["webp"][1] - 0.3
 assert max(averages, key=lambda name: averages[name][0] - averages[name][1]) == "jpeg2000"
@@ -333,20 +350,27 @@ if at_defaults:
 #
 # A new codec looks better than it is if the old one is used with bad settings. The largest effect that we know is a
 # default of the Python library Pillow. In photographs the channels red, green and blue (R, G, B) contain almost the
-# same edges. The astronaut's green and blue channels have a correlation of {glue:text}`rd-correlation`. Image codecs
-# therefore code one channel of brightness and two channels of colour difference, called **chroma**:
+# same edges. The astronaut's green and blue channels have a correlation of {glue:text}`rd-correlation` (computed for
+# this picture in a hidden cell). Image codecs therefore code one channel of brightness and two channels of colour
+# difference, called **chroma**:
 #
-# $$ Y = 0.299 R + 0.587 G + 0.114 B, \qquad C_b = 0.564\,(B - Y), \qquad C_r = 0.713\,(R - Y) . $$ (eq-rd-ycbcr)
+# $$ \begin{aligned}
+#    Y &= 0.299 R + 0.587 G + 0.114 B, \\
+#    C_b &= 0.564\,(B - Y), \\
+#    C_r &= 0.713\,(R - Y) .
+#    \end{aligned} $$ (eq-rd-ycbcr)
 #
 # The two chroma channels together have only {glue:text}`rd-chroma` % of the variance of $Y$ in this picture. JPEG 2000
 # {cite:p}`jpeg2000` contains the transform {eq}`eq-rd-ycbcr`. Pillow leaves it off unless it is called with `mct=1`,
 # and then the same edges are coded three times. The released scripts of CAE-ADMM use this default. What does it cost?
 # {numref}`fig-rd-transform` answers this for the Kodak pictures.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Without its colour transform, JPEG 2000 loses {glue:text}`rd-transform` dB at 0.6 bpp.** PSNR over the rate of files, mean of the 24 Kodak pictures. <small>Records: baselines.</small>", "name": "fig-rd-transform"}, "image": {"alt": "Three rising curves. JPEG 2000 with the colour transform lies far above the other two. JPEG 2000 without it starts above JPEG and crosses below it near 0.3 bits per pixel."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Without its colour transform, JPEG 2000 loses {glue:text}`rd-transform` dB at 0.6 bpp.** PSNR over the rate of files, mean of the 24 Kodak pictures. <small>Records: baselines.</small>", "name": "fig-rd-transform"}, "image": {"alt": "Three rising curves. JPEG 2000 with the colour transform lies far above the other two. JPEG 2000 without it, dashed, starts above JPEG and crosses below it near 0.3 bits per pixel."}}
 shown = baselines.colour_transform(records)
 figure, axes = plot.panels()
-plot.lines(axes, shown)
+for row in shown.rows:
+    dash = "--" if row["series"] == "jpeg2000-no-transform" else "-"
+    axes.plot(row["x"], row["y"], label=row["name"], **plot.style(row["series"], ls=dash))
 axes.set(xlabel=plot.BPP, ylabel=plot.PSNR)
 plot.zoom(axes, 2.0)
 axes.legend(frameon=False)
@@ -367,15 +391,15 @@ for transform in (True, False):
     codec = codecs.get_codec("jpeg2000", rate=bpp, colour_transform=transform)
     two[transform] = codecs.evaluate(codec, photograph)
 shown = {
-    f"transform {'on' if on else 'off'}: {coded.bpp:.2f} bpp, {coded.psnr:.2f} dB": coded.reconstruction
+    f"transform {'on' if on else 'off'}\n{coded.bpp:.2f} bpp, {coded.psnr:.2f} dB": coded.reconstruction
     for on, coded in two.items()
 }
-plot.pictures({"original": photograph} | shown, crop=(80, 200, 220, 300))
+plot.pictures({"original": photograph} | shown, crop=(80, 200, 220, 300), font=14)
 
 # %% [markdown]
 # Look at edges and fine texture in {numref}`fig-rd-transform-picture`: they are coarser without the transform. Smooth
-# areas look the same. In a small crop even {glue:text}`rd-one` dB can be hard to see, so nobody notices such a setting
-# by looking at a few pictures.
+# areas look the same. In a small crop even {glue:text}`rd-one` dB can be hard to see, so such a setting is easily
+# overlooked.
 #
 # ## Fair baselines: chroma sampling, Huffman tables, equal bytes
 #
@@ -400,8 +424,9 @@ full = {}
 for name in ("jpeg", "avif"):
     for rate in (0.3, 1.5):
         halved, whole_size = (baselines.baseline(records, name + end).curve("psnr").at(rate) for end in ("", "-444"))
-        full[name, rate] = whole_size - halved
-        print(f"{baselines.NAMES[name]} at {rate} bpp: 4:4:4 is {full[name, rate]:+.2f} dB against 4:2:0")
+        full[name, rate] = gain = whole_size - halved
+        than = "more than" if gain > 0 else "less than"
+        print(f"{baselines.NAMES[name]} at {rate} bpp: 4:4:4 has {abs(gain):.2f} dB {than} 4:2:0")
 
 # %% tags=["remove-cell"]
 pixels = [np.array(Image.open(io.BytesIO(file))) for file in files.values()]
@@ -427,7 +452,7 @@ if at_defaults:
 # %% [markdown]
 # Optimised tables save {glue:text}`rd-huffman` % of the bytes of this file, with the same pixels. On Kodak JPEG is
 # better with 4:2:0 at both rates, and AVIF is better with 4:4:4. So one rule for all codecs would be unfair to one of
-# them. Our JPEG writes the smaller of a baseline and a progressive file, both with optimised tables:
+# them. Our JPEG writes the smaller of a sequential (ordinary) and a progressive file, both with optimised tables:
 #
 # ```{literalinclude} ../sparsecomp/codecs/standard.py
 # :pyobject: Jpeg._native
@@ -447,8 +472,14 @@ if at_defaults:
 # ```
 # :::
 #
-# The remaining settings: WebP {cite:p}`webp` uses its slowest search. AVIF and JPEG XL {cite:p}`jpegxl` use their
-# default effort. AVIF is tuned for SSIM, because the newest default of its encoder costs PSNR.
+# **Effort.** Encoders of WebP {cite:p}`webp`, AVIF and JPEG XL {cite:p}`jpegxl` have an *effort*: how long they search
+# for a better file at the same quality setting. WebP uses its highest effort here and takes
+# {glue:text}`rd-webp-seconds` s for a Kodak picture. AVIF and JPEG XL use their default efforts, which take
+# {glue:text}`rd-avif-seconds` and {glue:text}`rd-jpegxl-seconds` s. A higher effort would make their files somewhat
+# better, so our curves of these two are not their limit.
+#
+# **Tuning.** The encoder of AVIF can optimise different measures. We set its option `tune` to `"ssim"`. The default of
+# its newest versions is `"iq"`, which aims at what people see and lowers the PSNR.
 #
 # ## The standard codecs on Kodak
 #
@@ -470,23 +501,31 @@ figure
 # It minimises a model of what people see, called Butteraugli. If this is the reason, another measure should change the
 # ranking. We measure the same files by MS-SSIM:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**By MS-SSIM, JPEG XL is above WebP and JPEG 2000 from {glue:text}`rd-jxl` bpp on.** MS-SSIM over the rate of files, mean of the 24 Kodak pictures, zoomed to 1 bpp. <small>Records: baselines.</small>", "name": "fig-rd-ms-ssim"}, "image": {"alt": "Five rising curves of MS-SSIM that approach 1. AVIF is highest, JPEG is lowest, and JPEG XL crosses the curves of WebP and JPEG 2000 near 0.3 bits per pixel."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**By MS-SSIM, JPEG XL is above WebP and JPEG 2000 from {glue:text}`rd-jxl` bpp on (dotted line).** 1 − MS-SSIM over the rate of files, on a logarithmic axis that points down, so higher is better; mean of the 24 Kodak pictures, up to 1 bpp. <small>Records: baselines.</small>", "name": "fig-rd-ms-ssim"}, "image": {"alt": "Five rising curves of MS-SSIM. AVIF is highest, JPEG is lowest, and JPEG XL crosses the curves of WebP and JPEG 2000 near 0.3 bits per pixel, where a dotted line stands."}}
 shown = baselines.rate_distortion(records, "ms_ssim")
+curves, grid = {row["series"]: Curve(row["x"], row["y"]) for row in shown.rows}, np.linspace(0.2, 1.5, 651)
+below = [any(curves["jpegxl"].at(r) <= curves[name].at(r) for name in ("webp", "jpeg2000")) for r in grid]
+crossing = grid[np.flatnonzero(below)[-1] + 1]
 figure, axes = plot.panels()
-plot.lines(axes, shown)
-axes.set(xlabel=plot.BPP, ylabel=plot.MS_SSIM)
-plot.zoom(axes, 1.0)
-axes.legend(frameon=False)
+for row in shown.rows:
+    axes.plot(row["x"], 1 - np.array(row["y"]), label=row["name"], **plot.style(row["series"]))
+axes.axvline(crossing, color="#777777", ls=":", lw=1)
+axes.set(xlabel=plot.BPP, ylabel="1 − MS-SSIM (logarithmic)", yscale="log", xlim=(0, 1), ylim=(0.3, 0.01))
+axes.minorticks_off()
+axes.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2], ["0.01", "0.02", "0.05", "0.1", "0.2"])
+axes.legend(frameon=False, loc="lower right")
 plot.sign(figure, shown.records)
 figure
 
 # %% tags=["remove-cell"]
 by = {(name, metric): baselines.curve(records, name, metric)
       for name in baselines.STANDARD for metric in ("psnr", "ms_ssim")}  # fmt: skip
-grid = np.linspace(0.2, 1.5, 651)
-others = [[by[name, "ms_ssim"].at(rate) for rate in grid] for name in ("webp", "jpeg2000")]
-above = np.array([by["jpegxl", "ms_ssim"].at(rate) for rate in grid]) > np.max(others, axis=0)
-say("rd-jxl", grid[np.flatnonzero(~above)[-1] + 1], ".2f")
+say("rd-jxl", crossing, ".2f")
+for name in ("webp", "avif", "jpegxl"):
+    say(f"rd-{name}-seconds", np.mean([row["encode_seconds"] for row in baselines.baseline(records, name).rows]), ".1f")
+tolerances = {claim.key: claim.tolerance for claim in claims.read()}
+say("rd-tolerance-transform", float(tolerances["jpeg2000-transform"]), ".1f")
+say("rd-tolerance-jpeg", float(tolerances["jpeg-kodak"]), ".1f")
 say("rd-avif", by["avif", "psnr"].at(0.6) - by["jpeg", "psnr"].at(0.6), ".1f")
 assert all(by["jpegxl", "psnr"].at(rate) < by["webp", "psnr"].at(rate) for rate in (0.25, 0.5, 1.0, 1.5))
 for (name, metric), curve in by.items():
@@ -501,7 +540,8 @@ gains = [loonie.gain_at_rate(laptop, bpp=rate, accounting="file") for rate in lo
 say("rd-loonie", max(map(abs, gains)))
 assert max(map(abs, gains)) < baselines.transform_loss(records, 0.6)
 for name in ("jpeg", "jpeg2000"):
-    say(f"rd-near-lossless-{name}", baselines.above_standard(records, 47, name, 4.0), "+.1f")
+    say(f"rd-near-lossless-{name}", abs(baselines.above_standard(records, 47, name, 4.0)), ".1f")
+assert baselines.above_standard(records, 47, "jpeg", 4.0) > 0 > baselines.above_standard(records, 47, "jpeg2000", 4.0)
 
 # %% [markdown]
 # In {numref}`fig-rd-ms-ssim` JPEG XL overtakes WebP and JPEG 2000. The files are the same as before, so the ranking
@@ -531,8 +571,8 @@ plot.table(baselines.bd_table(records))
 #   - the released scripts call Pillow without `mct=1`, while the paper names the encoder Kakadu; our picture set is
 #     Kodak and the test part of BSDS500, the paper's is Kodak, Urban100 and Manga109
 # * - Sparse CAE, Section IV: at 4 bpp it is at least 4 dB above JPEG and JPEG 2000 (47 dB)
-#   - 47 dB less the PSNR of our files at 4 bpp: {glue:text}`rd-near-lossless-jpeg` dB for JPEG and
-#     {glue:text}`rd-near-lossless-jpeg2000` dB for JPEG 2000
+#   - the paper's 47 dB is {glue:text}`rd-near-lossless-jpeg` dB above our JPEG and
+#     {glue:text}`rd-near-lossless-jpeg2000` dB below our JPEG 2000, both at 4 bpp
 #   - ours has the colour transform; the paper cites JPEG 2000 results that, in the copy that we have, end at 2.40 bpp
 # * - COIN, abstract: better than JPEG at low bit rates
 #   - up to {glue:text}`rd-coin` bpp, by PSNR on Kodak
@@ -543,7 +583,10 @@ plot.table(baselines.bd_table(records))
 # ```
 # :::
 #
-# Two statements about the baselines are checked whenever the book is built:
+# Two statements about the baselines are checked whenever the book is built. Neither is a claim of a paper. The first
+# row compares the record with an earlier measurement of our own, so that we notice if an encoder changes. The second
+# compares it with published results. "Holds" means within {glue:text}`rd-tolerance-transform` dB in the first row, and
+# within {glue:text}`rd-tolerance-jpeg` dB in the second.
 
 # %%
 tables.verdict_table("baselines")
@@ -563,7 +606,7 @@ widgets.codec_budgets()
 #
 # - A rate is the length of a file. Everything else is an estimate and must be called so.
 # - PSNR ignores structure, SSIM and MS-SSIM forgive brightness, and the ranking of codecs depends on the measure.
-# - The mean of PSNRs and the PSNR of the mean MSE can rank codecs differently. Compare equal means only.
+# - The mean of PSNRs and the PSNR of the mean MSE can rank codecs differently. Use the same mean for both codecs.
 # - A BD-rate is a mean over a common range. It can be 0 for curves that cross.
 # - Settings of baselines matter: the colour transform of JPEG 2000 is worth {glue:text}`rd-transform` dB at 0.6 bpp.
 #

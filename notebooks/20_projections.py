@@ -23,7 +23,7 @@
 # - why the Euclidean projection onto the $\ell_{1,1}$ ball ignores filters, and what the algorithm of Sparse CAE
 #   computes instead;
 # - how the $\ell_{2,1}$ and $\ell_{1,\infty}$ balls remove whole filters;
-# - which weights each projection selects if only the positions of its zeros are used.
+# - which weights each projection keeps, if we use it only to choose a mask.
 #
 # **You need** the compression primer, convolution layers in PyTorch, and
 # {term}`Lagrange multipliers <Lagrange multiplier>`. No GPU and no data set. **Run it:**
@@ -61,8 +61,10 @@ v = drawings.seeded_layer(seed).double()  # 48 filters of 54 weights, one row ea
 # on a satellite or in a camera, where memory and energy are scarce. The authors therefore want an encoder whose weights
 # are mostly zero. Their equation (1) limits a norm of the weights during training:
 #
-# $$ \min_W \; \lambda\, \mathcal{H}(Z) + \psi(\hat X - X)
-#    \quad\text{subject to}\quad \lVert W \rVert_1^1 \le \eta . $$ (eq-cae-constraint)
+# $$ \begin{aligned}
+#    \min_W \;\; & \lambda\, \mathcal{H}(Z) + \psi(\hat X - X) \\
+#    \text{subject to} \;\; & \lVert W \rVert_1^1 \le \eta .
+#    \end{aligned} $$ (eq-cae-constraint)
 #
 # Here $W$ holds the weights of the autoencoder, $X$ is a picture and $\hat X$ its {term}`reconstruction`. The function
 # $\psi$ is the Huber loss, $\mathcal{H}(Z)$ is the {term}`entropy` of the {term}`latent` $Z$, and $\lambda$ weights the
@@ -74,8 +76,10 @@ v = drawings.seeded_layer(seed).double()  # 48 filters of 54 weights, one row ea
 # all weights whose norm is at most $\eta$ is a **norm ball**. The **Euclidean projection** of $v$ onto it is the
 # nearest point of the ball:
 #
-# $$ P(v; \eta) = \arg\min_w \tfrac12 \lVert w - v \rVert_2^2
-#    \quad\text{subject to}\quad \lVert w \rVert \le \eta . $$ (eq-euclidean)
+# $$ \begin{aligned}
+#    P(v; \eta) = \arg\min_w \; & \tfrac12 \lVert w - v \rVert_2^2 \\
+#    \text{subject to} \;\; & \lVert w \rVert \le \eta .
+#    \end{aligned} $$ (eq-euclidean)
 #
 # Here $v$ and $w$ are the weights of a layer before and after the projection. The distance is always Euclidean,
 # $\lVert \cdot \rVert_2$. The norm of the ball, $\lVert \cdot \rVert$, is what we choose. There is only one nearest
@@ -115,7 +119,10 @@ figure
 # norm when $v$ is outside the ball, and $\eta > 0$. Each $w_j$ has the sign of $v_j$ or is zero, since the opposite
 # sign would be further away. So it is enough to find the magnitudes $|w_j| \ge 0$. The Lagrangian is
 #
-# $$ \tfrac12 \sum_j \bigl(|w_j| - |v_j|\bigr)^2 + \tau \Bigl(\sum_j |w_j| - \eta\Bigr) - \sum_j \beta_j |w_j| , $$
+# $$ \begin{aligned}
+#    \tfrac12 \sum_j \bigl(|w_j| - |v_j|\bigr)^2 & + \tau \Bigl(\sum_j |w_j| - \eta\Bigr) \\
+#    & - \sum_j \beta_j |w_j| ,
+#    \end{aligned} $$
 #
 # where $\tau \ge 0$ is the multiplier of the constraint and $\beta_j \ge 0$ is that of $|w_j| \ge 0$. The problem is
 # convex, so the {term}`KKT conditions` (stationarity, and $\beta_j |w_j| = 0$) describe exactly its solution:
@@ -126,8 +133,10 @@ figure
 #
 # Together, every weight is moved towards zero by the same **threshold** $\tau$, and stops at zero:
 #
-# $$ w_j = \operatorname{sign}(v_j) \max(|v_j| - \tau, 0), \qquad
-#    g(\tau) := \sum_j \max(|v_j| - \tau, 0) = \eta . $$ (eq-soft-threshold)
+# $$ \begin{aligned}
+#    w_j &= \operatorname{sign}(v_j) \max(|v_j| - \tau, 0), \\
+#    g(\tau) &:= \sum_j \max(|v_j| - \tau, 0) = \eta .
+#    \end{aligned} $$ (eq-soft-threshold)
 #
 # The first formula is called **soft thresholding**. The second one determines $\tau$: the result must lie on the
 # surface. **A solution exists and is unique.** The function $g$ is continuous. It falls from
@@ -194,7 +203,7 @@ assert torch.allclose(newton, PROJECTIONS["l1"](v, eta), atol=1e-12) and len(tau
 glue("newton-steps", f"{len(taus) - 1}", display=False)
 glue("weights", f"{v.numel():,}", display=False)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Newton's method approaches the threshold from the left and never passes it.** Horizontal axis: threshold τ. Vertical axis: norm g(τ) that is left after soft thresholding. The dashed line is the radius η; each orange line is the tangent of one step. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-newton"}, "image": {"alt": "A falling convex curve g of tau. Orange tangents start on the curve and end on a dashed horizontal line; each end is further right, up to the crossing of curve and line."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Newton's method approaches the threshold from the left and never passes it.** Horizontal axis: threshold τ. Vertical axis: norm g(τ) that is left after soft thresholding. The dashed line is the radius η; each orange line is the tangent of one step. There are {glue:text}`newton-steps` steps; the last ones are too short to be seen. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-newton"}, "image": {"alt": "A falling convex curve g of tau. Orange tangents start on the curve and end on a dashed horizontal line; each end is further right, up to the crossing of curve and line."}}
 figure, axes = plot.panels(size=(7.2, 3.8))
 grid = torch.linspace(0, 1.6 * taus[-1], 200, dtype=torch.float64)
 axes.plot(grid, (magnitudes - grid[:, None]).clamp(min=0).sum(1), color="#0072B2", label="g(τ)")
@@ -210,13 +219,19 @@ figure
 
 # %% [markdown]
 # The curve is convex, so each tangent lies below it and meets the dashed line to the left of the solution. Here
-# {glue:text}`newton-steps` steps suffice for {glue:text}`weights` weights. A step costs one sum and one count. This is
-# how the library finds the threshold of every row; it starts from a guess that it computes on every 16th weight:
+# {glue:text}`newton-steps` steps suffice for {glue:text}`weights` weights. The cell prints one line more: the last step
+# leaves the same weights above the threshold as before, so the threshold no longer changes and the loop ends. A step
+# costs one sum and one count. This is how the library finds the threshold of every row:
 #
 # ```{literalinclude} ../sparsecomp/sparsify/projections.py
 # :pyobject: _threshold
 # :language: python
 # ```
+#
+# It starts from a guess, the threshold of every 16th weight. The guess can be larger than the solution. This is safe:
+# the bound {eq}`eq-threshold-bound` holds for every set of weights, so the first step from the guess leads to a point
+# at most as large as the solution, whichever weights are above the guess. In the picture: $g$ is convex, so a tangent
+# at a point to the right of the solution also meets the dashed line to its left. From there all steps go to the right.
 #
 # The projection itself is then short:
 #
@@ -235,9 +250,11 @@ figure
 # zero as a whole can be removed with all its multiplications. We call such a filter *dead*, and zeros that come in
 # whole filters **structured sparsity**. To obtain them, one uses norms that are sums over filters:
 #
-# $$ \lVert v \rVert_{1,1} = \sum_i \lVert v_i \rVert_1, \qquad
-#    \lVert v \rVert_{2,1} = \sum_i \lVert v_i \rVert_2, \qquad
-#    \lVert v \rVert_{1,\infty} = \sum_i \max_j |v_{ij}| . $$ (eq-norms)
+# $$ \begin{aligned}
+#    \lVert v \rVert_{1,1} &= \sum_i \lVert v_i \rVert_1, \\
+#    \lVert v \rVert_{2,1} &= \sum_i \lVert v_i \rVert_2, \\
+#    \lVert v \rVert_{1,\infty} &= \sum_i \max_j |v_{ij}| .
+#    \end{aligned} $$ (eq-norms)
 #
 # The norms {eq}`eq-norms` differ in what they take within a filter: $\ell_1$, $\ell_2$, or the largest magnitude.
 #
@@ -248,11 +265,21 @@ figure
 # depend on the grouping.
 #
 # The next figure shows all balls of this chapter, for three weights in two filters, $\{x_1, x_2\}$ and $\{x_3\}$. Which
-# zeros does each of them create? Two panels show *bilevel* maps, which the following sections explain. The legend calls
-# a filter a group, and a weight an entry.
+# zeros does each of them create? Two panels show *bilevel* maps, which the following sections explain.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "**The ball decides which zeros appear: single weights, whole filters, or weights of equal magnitude.** Axes: three weights, of which the first two form a filter. Dots: where 400 random points at distance 2.5 land on the unit ball. Orange: a whole filter is zero; blue: one weight of the first filter is zero. <small>Random points, drawn by this page.</small>", "name": "fig-balls"}, "image": {"alt": "Five unit balls in three dimensions. The two l1 balls are octahedra with blue and orange dots, the l2,1 ball is a double cone with a circular base, the two l1,inf balls are double pyramids with a square base; the last three have orange and grey dots only."}}
 drawings.balls(seed)
+
+# %% tags=["remove-cell"]
+start = torch.randn(400, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+share, alone = {}, {}
+for name in names:  # of the figure's points: how many lose a filter, and how many lose x3, which is one weight
+    landed = np.array([drawings.in_filters(name, 2.5 * point / point.norm()) for point in start])
+    pair, single = (landed[:, :2] == 0).all(1), landed[:, 2] == 0
+    share[name], alone[name] = 100 * (pair | single).mean(), 100 * single.mean()
+    glue(f"lost-{name}", f"{share[name]:.0f} %", display=False)
+glue("alone-l1", f"{alone['l1']:.0f} %", display=False)
+assert not at_defaults or share["bilevel_l11"] > share["l1"] > share["l1inf"] and alone["l1"] > share["l1"] / 2
 
 # %% [markdown]
 # Every ball in {numref}`fig-balls` is a double cone. Its base is the unit ball of the first filter: a diamond, a circle
@@ -260,18 +287,27 @@ drawings.balls(seed)
 #
 # - $\ell_1$ has edges for single weights and for filters alike, so both kinds of zeros appear.
 # - Bilevel $\ell_{1,1}$, the paper's Algorithm 1, ends on the same octahedron at other points. A whole filter is zero
-#   more often.
-# - $\ell_{2,1}$ has a corner or an edge only where a filter is zero. There are no blue dots {cite:p}`group_lasso`.
+#   more often ({glue:text}`lost-bilevel_l11` of the points against {glue:text}`lost-l1`).
+# - $\ell_{2,1}$ {cite:p}`group_lasso` has a corner or an edge only where a filter is zero. There are no blue dots.
 # - $\ell_{1,\infty}$ has further edges where $|x_1| = |x_2|$. They set weights equal, not to zero {cite:p}`quattoni`.
 #   Its bilevel version ends on the same ball at other points.
+#
+# Why does $\ell_1$ lose a filter more often ({glue:text}`lost-l1`) than $\ell_{1,\infty}$ ({glue:text}`lost-l1inf`),
+# although it knows no filters? There are two reasons. The filter $\{x_3\}$ has one weight, so it is a whole filter
+# whenever this single weight is zero; that is the case for {glue:text}`alone-l1` of the points of $\ell_1$. And all
+# balls have the same radius, but a radius of 1 is a stricter limit for $\ell_1$ than for $\ell_{1,\infty}$, whose ball
+# is larger. So compare the kinds of zeros between the panels, and not the percentages of different balls. The
+# experiment below compares the balls at equal sparsity, with filters of 54 weights.
 #
 # ## Algorithm 1 of Sparse CAE: bilevel $\ell_{1,1}$
 #
 # The paper wants structured zeros from the $\ell_{1,1}$ norm. Its Algorithm 1 works on two levels. It first projects
 # the vector of filter norms, and then projects each filter onto an $\ell_1$ ball of its own radius $t_i$:
 #
-# $$ t = P_{\ell_1}\bigl((\lVert v_1 \rVert_1, \dots, \lVert v_d \rVert_1); \eta\bigr), \qquad
-#    w_i = P_{\ell_1}(v_i; t_i) . $$ (eq-algorithm1)
+# $$ \begin{aligned}
+#    t &= P_{\ell_1}\bigl((\lVert v_1 \rVert_1, \dots, \lVert v_d \rVert_1); \eta\bigr), \\
+#    w_i &= P_{\ell_1}(v_i; t_i) .
+#    \end{aligned} $$ (eq-algorithm1)
 #
 # Here $d$ is the number of filters. The first level takes the same amount $\tau_1$ from every filter norm. A filter
 # with $\lVert v_i \rVert_1 \le \tau_1$ gets $t_i = 0$ and dies. The second level then thresholds each remaining filter
@@ -299,13 +335,15 @@ for title, project in (("Euclidean, l1", l1_ball), ("Algorithm 1", bilevel_l11))
 #
 # What does it minimise? The paper's equation (2) gives a convex criterion for it:
 #
-# $$ \min_{t, w}\; \sum_{i=1}^{d} \Bigl(\sum_{j=1}^{k} |v_{ij}| - t_i\Bigr)^2
-#    + \varepsilon \sum_{i=1}^{d} \sum_{j=1}^{k} (v_{ij} - w_{ij})^2
-#    \quad\text{subject to}\quad \sum_i t_i \le \eta, \;\; \sum_j |w_{ij}| \le t_i . $$ (eq-bilevel)
+# $$ \begin{aligned}
+#    \min_{t, w}\;\; & \sum_i \Bigl(\sum_j |v_{ij}| - t_i\Bigr)^2 \\
+#    & + \varepsilon \sum_{i,j} (v_{ij} - w_{ij})^2 \\
+#    \text{subject to} \;\; & \sum_i t_i \le \eta, \;\; \sum_j |w_{ij}| \le t_i .
+#    \end{aligned} $$ (eq-bilevel)
 #
-# Here $k$ is the number of weights in a filter, and $\varepsilon > 0$ weights the second sum against the first. The
-# first sum keeps the filter norms close to their old values, the second one keeps the weights close. The paper does
-# not say how large $\varepsilon$ is. Two limits are easy:
+# Here $i$ runs over the filters and $j$ over the weights of a filter, and $\varepsilon > 0$ weights the second sum
+# against the first. The first sum keeps the filter norms close to their old values, the second one keeps the weights
+# close. The paper does not say how large $\varepsilon$ is. Two limits are easy:
 #
 # - For $\varepsilon \to 0$ the first sum decides alone. It is the squared distance between the norms and $t$, so $t$ is
 #   the $\ell_1$ projection of the norms. Given $t$, the second sum is least when each $w_i$ is the projection of $v_i$
@@ -347,8 +385,10 @@ assert torch.allclose(limits[0.001], bilevel_l11(small, 4.0), atol=0.01)
 # It remains to choose the $s_i \ge 0$ with $\sum_i s_i \le \eta$ that minimise $\sum_i (\lVert v_i \rVert_2 - s_i)^2$.
 # This is again an $\ell_1$ projection, now of the filter norms:
 #
-# $$ w_i = v_i \max\Bigl(1 - \frac{\tau}{\lVert v_i \rVert_2}, 0\Bigr),
-#    \qquad \sum_i \max(\lVert v_i \rVert_2 - \tau, 0) = \eta . $$ (eq-l21)
+# $$ \begin{aligned}
+#    w_i &= v_i \max\Bigl(1 - \frac{\tau}{\lVert v_i \rVert_2}, 0\Bigr), \\
+#    \eta &= \sum_i \max(\lVert v_i \rVert_2 - \tau, 0) .
+#    \end{aligned} $$ (eq-l21)
 #
 # A filter with norm at most $\tau$ dies. Any other filter becomes shorter and keeps its direction, so none of its
 # nonzero weights becomes zero.
@@ -359,21 +399,27 @@ assert torch.allclose(limits[0.001], bilevel_l11(small, 4.0), atol=0.01)
 # nearest weights are found by clipping: $w_{ij} = \operatorname{sign}(v_{ij}) \min(|v_{ij}|, \mu_i)$. The problem in
 # the $\mu_i$ is
 #
-# $$ \min_{\mu \ge 0}\; \tfrac12 \sum_i \sum_j \max(|v_{ij}| - \mu_i, 0)^2
-#    \quad\text{subject to}\quad \sum_i \mu_i \le \eta . $$
+# $$ \begin{aligned}
+#    \min_{\mu \ge 0}\;\; & \tfrac12 \sum_{i,j} \max(|v_{ij}| - \mu_i, 0)^2 \\
+#    \text{subject to} \;\; & \sum_i \mu_i \le \eta .
+#    \end{aligned} $$
 #
 # The derivative of the objective with respect to $\mu_i$ is $-\sum_j \max(|v_{ij}| - \mu_i, 0)$, the negative sum of
 # what clipping takes from the filter. With a multiplier $\theta \ge 0$ for the constraint, the KKT conditions are
 #
-# $$ \sum_j \max(|v_{ij}| - \mu_i, 0) = \theta \quad\text{if } \lVert v_i \rVert_1 > \theta, \qquad
-#    \mu_i = 0 \quad\text{if } \lVert v_i \rVert_1 \le \theta, \qquad \sum_i \mu_i = \eta . $$ (eq-l1inf)
+# $$ \begin{aligned}
+#    & \sum_j \max(|v_{ij}| - \mu_i, 0) = \theta && \text{if } \lVert v_i \rVert_1 > \theta, \\
+#    & \mu_i = 0 && \text{if } \lVert v_i \rVert_1 \le \theta, \\
+#    & \sum_i \mu_i = \eta .
+#    \end{aligned} $$ (eq-l1inf)
 #
-# By {eq}`eq-l1inf`, every filter that stays loses the same sum $\theta$, and a filter whose whole $\ell_1$ norm is at
-# most $\theta$ dies. **Why $\mu_i$ and $\theta$ exist.** For a given $\theta$, the first condition is equation
-# {eq}`eq-soft-threshold` again, with $\mu_i$ as the threshold and $\theta$ as the radius. So each $\mu_i$ exists and is
-# unique, and `threshold` computes it. As $\theta$ grows from 0 to the largest $\lVert v_i \rVert_1$, the sum
-# $\sum_i \mu_i$ falls continuously and strictly from $\lVert v \rVert_{1,\infty}$ to 0. For
-# $0 < \eta < \lVert v \rVert_{1,\infty}$ it equals $\eta$ exactly once. The code finds this $\theta$ by bisection.
+# (In the chapters on COIN and L0onie, $\theta$ has another meaning: the weights of the network.) By {eq}`eq-l1inf`,
+# every filter that stays loses the same sum $\theta$, and a filter whose whole $\ell_1$ norm is at most $\theta$ dies.
+# **Why $\mu_i$ and $\theta$ exist.** For a given $\theta$, the first condition is equation {eq}`eq-soft-threshold`
+# again, with $\mu_i$ as the threshold and $\theta$ as the radius. So each $\mu_i$ exists and is unique, and `threshold`
+# computes it. As $\theta$ grows from 0 to the largest $\lVert v_i \rVert_1$, the sum $\sum_i \mu_i$ falls continuously
+# and strictly from $\lVert v \rVert_{1,\infty}$ to 0. For $0 < \eta < \lVert v \rVert_{1,\infty}$ it equals $\eta$
+# exactly once. The code finds this $\theta$ by bisection.
 
 
 # %%
@@ -472,17 +518,19 @@ for name, project in PROJECTIONS.items():
 #   - $\lVert v_i \rVert_1 \le \theta$
 #   - large weights are clipped
 # * - bilevel $\ell_{1,\infty}$
-#   - $\max_j |v_{ij}| \le \tau$
+#   - $\max_j |v_{ij}| \le \tau_1$
 #   - large weights are clipped
 # :::
 #
-# Each row has its own value of $\tau$. In the last three rows, all new zeros are in dead filters.
+# Each row has its own threshold. A $\tau$ is subtracted from weights ($\ell_1$) or from filter norms ($\ell_{2,1}$). A
+# $\tau_1$ is the threshold of the first level of a bilevel map: it is subtracted from the filter norms or from the
+# filters' largest magnitudes. In the last three rows, all new zeros are in dead filters.
 #
 # ## Experiment: one layer, equal sparsity
 #
 # How different are the five maps on a layer? We use a random layer of 48 filters with 54 weights. Its entries have
-# heavy tails and each filter has its own scale, as trained layers often have. Each map gets the largest radius for
-# which at least {glue:text}`asked` of the weights are zero. `radius_for_sparsity` finds it by bisection.
+# heavy tails and each filter has its own scale. Each map gets the largest radius for which at least {glue:text}`asked`
+# of the weights are zero. `radius_for_sparsity` finds it by bisection.
 
 # %%
 found = {name: radius_for_sparsity([v], sparsity, name) for name in names}
@@ -500,22 +548,22 @@ if at_defaults:
     assert dead["l1"] + 0.2 < dead["bilevel_l11"] < sparsity
     assert all(dead[name] == found[name][1] for name in ("l21", "l1inf", "bilevel_l1inf"))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal sparsity, ℓ1 leaves most filters alive, bilevel ℓ1,1 removes many and thins the others, and the last three remove whole filters only.** Rows: filters; columns: their weights. Blue is positive, orange negative, white zero; grey rows are dead filters. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-layer"}, "image": {"alt": "Six coloured matrices. The layer is dense; after l1 scattered weights are left in nearly all rows; after bilevel l1,1 many rows are grey and the others sparse; after the other three maps most rows are grey and the rest are dense."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal sparsity, ℓ1 leaves most filters alive, bilevel ℓ1,1 removes many and thins the others, and the last three remove whole filters only.** Rows: filters; columns: their weights. Blue is positive, orange negative, white zero; grey rows are dead filters. Each panel has its own colour scale. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-layer"}, "image": {"alt": "Six coloured matrices. The layer is dense; after l1 scattered weights are left in nearly all rows; after bilevel l1,1 many rows are grey and the others sparse; after the other three maps most rows are grey and the rest are dense."}}
 layers = {"the layer": v} | {names[name]: w for name, w in left.items()}
-largest = max(float(w.abs().max()) for w in layers.values())
-figure, panels = plot.panels(2, 3, size=(8.4, 5.8))
+figure, panels = plot.panels(3, 2, size=(7.6, 10.6))
 for axes, (title, w) in zip(panels.flat, layers.items(), strict=True):
     zeros, gone = (float(of.double().mean()) for of in (w == 0, (w == 0).all(1)))
-    axes.imshow(drawings.layer_picture(w, largest), interpolation="nearest")
-    axes.set_title(f"{title}\nzeros {zeros:.0%}, dead filters {gone:.0%}", fontsize=9)
+    axes.imshow(drawings.layer_picture(w, float(w.abs().max())), interpolation="nearest")
+    axes.set_title(f"{title}\nzeros {100 * zeros:.0f} %, dead filters {100 * gone:.0f} %", fontsize=11)
     axes.axis("off")
 figure
 
 # %% [markdown]
-# All five panels of {numref}`fig-layer` have about the same number of zeros. After $\ell_1$, only
-# {glue:text}`dead-l1` of the filters are dead; after Algorithm 1, {glue:text}`dead-bilevel_l11` are. So the paper is
-# right that its map creates structured sparsity and $\ell_1$ does not. This property belongs to the bilevel map, not to
-# the $\ell_{1,1}$ ball. The figure does not say which layer codes pictures best: no network was trained here.
+# The first of the six panels of {numref}`fig-layer` is the layer itself; the other five have about the same number of
+# zeros. After $\ell_1$, only {glue:text}`dead-l1` of the filters are dead; after Algorithm 1,
+# {glue:text}`dead-bilevel_l11` are. So the paper is right that its map creates structured sparsity and $\ell_1$ does
+# not. This property belongs to the bilevel map, not to the $\ell_{1,1}$ ball. The figure does not say which layer codes
+# pictures best: no network was trained here.
 #
 # ## Distance at equal radius
 #
@@ -541,9 +589,10 @@ plot.Table(rows, columns=[*columns, "Euclidean: dead", "bilevel: dead"])
 # filters and clips them to low values, the bilevel map keeps few filters and clips them less. {numref}`fig-radius`
 # shows the same comparison for all radii.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal radius, the bilevel maps (dashed) remove more filters and move further than the Euclidean projections onto the same balls.** Horizontal axis: radius as a share of the norm of the layer. Vertical axes: share of zeros, share of dead filters, distance to v divided by the norm of v. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-radius"}, "image": {"alt": "Three panels of five falling curves against the radius. In the middle panel the dashed bilevel curves lie above the solid curves of their balls."}}
-figure, panels = plot.panels(1, 3, size=(8.4, 3.4), sharey=True)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal radius, the bilevel maps (dashed) remove more filters and move further than the Euclidean projections onto the same balls.** One colour is one ball. Horizontal axis: radius as a share of the norm of the layer. Vertical axes: share of zeros, share of dead filters, distance to v divided by the norm of v. <small>One random layer of 48 × 54 weights, drawn by this page.</small>", "name": "fig-radius"}, "image": {"alt": "Three panels of five falling curves against the radius. In all panels the dashed bilevel curves lie on or above the solid curves of the same colour, most clearly in the panel of dead filters."}}
+figure, panels = plot.panels(2, 2, size=(7.6, 6.8), sharey=True)
 shares, curves = np.linspace(0.01, 1, 60), {}
+balls = {"bilevel_l11": "l1", "bilevel_l1inf": "l1inf"}  # the ball of each bilevel map
 for name, title in names.items():
     landed = [PROJECTIONS[name](v, share * ball_norm(v, name)) for share in shares]
     curves[name] = {
@@ -551,12 +600,12 @@ for name, title in names.items():
         "share of dead filters": [float((w == 0).all(1).double().mean()) for w in landed],
         "distance to v, over |v|": [float((w - v).norm() / v.norm()) for w in landed],
     }
-    look = plot.style(name, marker="", ls="--" if name.startswith("bilevel") else "-")
-    for axes, (what, course) in zip(panels, curves[name].items(), strict=True):
+    look = plot.style(balls.get(name, name), marker="", ls="--" if name in balls else "-")
+    for axes, (what, course) in zip(panels.flat, curves[name].items(), strict=False):
         axes.plot(shares, course, label=title, **look)
         axes.set(title=what, xlabel="radius, share of the norm")
-handles = panels[0].get_legend_handles_labels()
-figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+panels[1, 1].axis("off")
+panels[1, 1].legend(*panels[0, 0].get_legend_handles_labels(), loc="center", frameon=False, fontsize=11)
 figure
 
 # %% [markdown]
@@ -575,7 +624,7 @@ for name, w in left.items():
     masked = v * (w != 0)
     distance[name], lost = (float((of - v).norm() / v.norm()) for of in (w, masked))
     rows.append([names[name], f"{dead[name]:.0%}", f"{distance[name]:.3f}", f"{lost:.3f}"])
-plot.Table(rows, columns=["projection", "dead filters", "distance", "distance of v, masked"])
+plot.Table(rows, columns=["projection", "dead filters", "distance", "distance if the kept weights keep their values"])
 
 # %% [markdown]
 # At equal sparsity both bilevel maps are *nearer* to this layer than the Euclidean projections onto the same balls.
@@ -592,8 +641,8 @@ plot.Table(rows, columns=["projection", "dead filters", "distance", "distance of
 # largest magnitudes of the layer. This is **magnitude pruning**. No other mask with as many ones loses less in the
 # Euclidean distance. The table of the five maps above gives the other masks. The last three maps rank the filters:
 # $\ell_{2,1}$ by their $\ell_2$ norm, $\ell_{1,\infty}$ by their $\ell_1$ norm, and bilevel $\ell_{1,\infty}$ by their
-# largest weight. Algorithm 1 combines both kinds. It ranks filters by their $\ell_1$ norm, and then removes small
-# weights within the filters that stay. We check this:
+# largest weight. Algorithm 1 ranks filters and single weights. It ranks filters by their $\ell_1$ norm, and then
+# removes small weights within the filters that stay. We check this:
 
 # %%
 kept = int((left["l1"] != 0).sum())
@@ -621,19 +670,24 @@ glue("released-s", f"{float(theirs.replace(',', '')) / 1000:.0f} s", display=Fal
 
 # %% [markdown]
 # The released code differs from the paper in two of these maps. Its $\ell_{1,\infty}$ projection works along the other
-# dimension of the matrix: it empties columns, which are kernel positions of an input channel, instead of filters. It
-# also changes weights that are already inside the ball. Its $\ell_{2,1}$ function uses the $\ell_1$ norms of the
-# filters.
+# dimension of the matrix. It sets columns of the matrix to zero. A column is one kernel position of one input channel,
+# in all filters. The function also changes weights that are already inside the ball. Its $\ell_{2,1}$ function uses the
+# $\ell_1$ norms of the filters.
 #
 # ## Speed
 #
 # Do the exact projections cost too much time? The table gives the time for a tensor of 512 × 512 × 3 × 3 normal
 # numbers, at the radius that leaves 83 % zeros. The column "times a sort" divides it by the time of one `torch.sort` of
 # the same tensor, with the same threads and in the same run. The column "released code" shows one timing of the paper's
-# code on four cores. It comes from another run, so we show it and draw no conclusion from small differences.
+# code on four cores. It comes from another run, so we show it and draw no conclusion from small differences. The last
+# distance is divided by the distance of the Euclidean projection onto the same ball with the same radius.
 
 # %%
-plot.table(bench.projections_table(records))
+columns = {
+    "over the Euclidean one, same radius": "distance / Euclidean distance, same radius",
+    "released code, ms (shown, not counted)": "released code, ms (another run)",
+}
+plot.table(bench.projections_table(records)).rename(columns=columns)
 
 # %% [markdown]
 # Each function takes at most {glue:text}`slowest` of the time of a sort. The exact $\ell_{1,\infty}$ projection takes

@@ -32,18 +32,18 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 def front() -> Figure:
     """Where to be sparse: each paper's place on the way from a picture to a file and back. A drawing, no result."""
-    figure = Figure(figsize=(8.4, 3.7), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     thumbnail, rng = data.bundled()["astronaut"][10:202, 130:322], np.random.default_rng(0)
     rows = (
-        ("L0onie", "the picture is a network;\nmost of its weights are zero", ("network", None, None), 0),
-        ("Sparse CAE", "one network for all pictures;\nmost of its encoder is zero", ("encoder", "code", "decoder"), 0),
-        ("CAE-ADMM", "one network for all pictures;\nmost of each code is zero", ("encoder", "code", "decoder"), 1),
+        ("L0onie", "sparse network", ("network", None, None), 0),
+        ("Sparse CAE", "sparse encoder", ("encoder", "code", "decoder"), 0),
+        ("CAE-ADMM", "sparse code", ("encoder", "code", "decoder"), 1),
     )
-    for y, (name, idea, parts, sparse) in zip((2.2, 1.1, 0), rows, strict=True):
+    for y, (name, idea, parts, sparse) in zip((2.4, 1.2, 0), rows, strict=True):
         axes.imshow(thumbnail, extent=(0, 0.8, y, y + 0.8), aspect="auto", zorder=2)
-        axes.text(-0.12, y + 0.5, name, ha="right", va="center", weight="bold", fontsize=11)
-        axes.text(-0.12, y + 0.22, idea, ha="right", va="center", fontsize=8, color="#555555")
+        axes.text(-0.12, y + 0.53, name, ha="right", va="center", weight="bold", fontsize=13)
+        axes.text(-0.12, y + 0.23, idea, ha="right", va="center", fontsize=12, color="#555555")
         used = [(place, part) for place, part in enumerate(parts) if part]
         for place, part in used:
             left = 1.25 + 1.15 * (place + (1 if len(used) == 1 else 0))
@@ -53,13 +53,14 @@ def front() -> Figure:
             axes.imshow(colours, extent=(left, left + 0.75, low, high), aspect="auto", zorder=2)
             axes.plot(left + np.array([0, 0.75, 0.75, 0, 0]), [low, low, high, high, low], color=edge, lw=2)
             in_file = part in ("network", "code")
-            label = f"{part}, in the file" if in_file else part
-            axes.text(left + 0.375, y - 0.02, label, ha="center", va="top", fontsize=8)
+            label = f"{part} = file" if in_file else part
+            weight = "bold" if in_file else "normal"
+            axes.text(left + 0.375, y - 0.03, label, ha="center", va="top", fontsize=11, weight=weight)
         axes.annotate(
             "", (4.75, y + 0.4), (0.83, y + 0.4), arrowprops={"arrowstyle": "->", "color": "#888888"}, zorder=1
         )
         axes.imshow(thumbnail, extent=(4.8, 5.6, y, y + 0.8), aspect="auto", zorder=2)
-    axes.set(xlim=(-2.3, 5.7), ylim=(-0.25, 3.05), aspect="equal")
+    axes.set(xlim=(-1.75, 5.65), ylim=(-0.3, 3.25), aspect="equal")
     axes.axis("off")
     return figure
 
@@ -95,7 +96,6 @@ def duel(steps: int) -> Figure:
 # Chapter 20: projections ----------------------------------------------------------------------------------------------
 
 
-
 def seeded_layer(seed: int = 0, filters: int = 48, taps: int = 54) -> torch.Tensor:
     """Weights that no training made: Laplace entries, heavy-tailed, and a log-normal scale for each filter (row)."""
     generator = torch.Generator().manual_seed(seed)
@@ -105,45 +105,46 @@ def seeded_layer(seed: int = 0, filters: int = 48, taps: int = 54) -> torch.Tens
 
 
 def balls(seed: int = 0, points: int = 400) -> Figure:
-    """The unit balls over the groups {x1, x2} and {x3}, and where drawn points outside land when they are projected.
+    """The unit balls of the filters {x1, x2} and {x3}, and where drawn points outside land when they are projected.
 
     Every ball is the double cone over a curve in the plane of x1 and x2 (its norm is 1 there), with tips on the axis
-    of x3. A landing point is blue if one entry is zero and the group is not, orange if a whole group is.
+    of x3. A landing point is blue if one weight is zero and its filter is not, orange if a whole filter is.
     """
-    figure = Figure(figsize=(8.4, 6.0), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.0, 10.6), layout="constrained", facecolor="white")
     start = torch.randn(points, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     start *= 2.5 / start.norm(dim=1, keepdim=True)
     angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 97), np.linspace(-1, 1, 41))
     plane = np.stack([np.cos(angle), np.sin(angle)])
     orders = {"l1": 1, "bilevel_l11": 1, "l21": 2, "l1inf": np.inf, "bilevel_l1inf": np.inf}
     for place, (name, title) in enumerate(PROJECTION_NAMES.items(), 1):
-        axes = figure.add_subplot(2, 3, place, projection="3d", computed_zorder=False)
+        axes = figure.add_subplot(3, 2, place, projection="3d", computed_zorder=False)
         base = (1 - abs(height)) * plane / np.linalg.norm(plane, orders[name], axis=0)
         axes.plot_surface(*base, height, color="#cfcfcf", alpha=0.35, rstride=4, cstride=4, linewidth=0, zorder=1)
-        landed = np.array([_in_groups(name, point) for point in start])
+        landed = np.array([in_filters(name, point) for point in start])
         whole = (landed[:, :2] == 0).all(1) | (landed[:, 2] == 0)
         single = ~whole & (landed[:, :2] == 0).any(1)
         for which, colour, label in (
             (~whole & ~single, "#888888", "nothing is zero"),
-            (single, "#0072B2", "one entry of {x1, x2} is zero"),
-            (whole, "#D55E00", "a group is zero"),
+            (single, "#0072B2", "one weight of {$x_1$, $x_2$} is zero"),
+            (whole, "#D55E00", "a whole filter is zero"),
         ):
             axes.scatter(*landed[which].T, s=9, color=colour, depthshade=False, zorder=2, label=label)
-        axes.set_title(f"{title}\n{whole.mean():.0%} lose a group, {single.mean():.0%} one entry", fontsize=9)
+        share = f"{100 * whole.mean():.0f} % lose a filter, {100 * single.mean():.0f} % one weight"
+        axes.set_title(f"{title}\n{share}", fontsize=11)
         axes.view_init(22, -62)
-        axes.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1], zticks=[-1, 0, 1],
-                 xlabel="$x_1$", ylabel="$x_2$")  # fmt: skip
-        axes.set_zlabel("$x_3$", labelpad=-8)
-        axes.xaxis.labelpad = axes.yaxis.labelpad = -9
-        axes.tick_params(labelsize=6, pad=-3)
+        axes.set(**{f"{axis}lim": (-1, 1) for axis in "xyz"}, **{f"{axis}ticks": [-1, 0, 1] for axis in "xyz"})
+        axes.set_xlabel("$x_1$", labelpad=-4, fontsize=13)
+        axes.set_ylabel("$x_2$", labelpad=-4, fontsize=13)
+        axes.set_zlabel("$x_3$", labelpad=-4, fontsize=13)
+        axes.tick_params(labelsize=10, pad=-2)
         axes.set_box_aspect(None, zoom=0.95)
     drawn = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc=(0.71, 0.22), frameon=False, fontsize=9, markerscale=2)
+    figure.legend(*drawn, loc=(0.57, 0.14), frameon=False, fontsize=11, markerscale=2)
     return figure
 
 
-def _in_groups(name: str, point: torch.Tensor) -> np.ndarray:
-    """A point of three entries projected onto the unit ball, in the groups {x1, x2} and {x3}."""
+def in_filters(name: str, point: torch.Tensor) -> np.ndarray:
+    """A point of three weights projected onto the unit ball, in the filters {x1, x2} and {x3}."""
     groups = torch.stack([point[:2], torch.stack([point[2], torch.zeros_like(point[2])])])
     return PROJECTIONS[name](groups, 1.0).flatten()[:3].numpy()
 

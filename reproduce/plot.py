@@ -101,9 +101,13 @@ def zoom(axes: Axes, right: float, low: float | None = None) -> None:
 
 
 def pictures(
-    shown: Mapping[str, np.ndarray] | FigureData, *, columns: int = 3, crop: tuple[int, int, int, int] | None = None
+    shown: Mapping[str, np.ndarray] | FigureData,
+    *,
+    columns: int = 3,
+    crop: tuple[int, int, int, int] | None = None,
+    font: float = 10,
 ) -> Figure:
-    """Pictures side by side, shown pixel by pixel; ``crop`` is (top, left, height, width)."""
+    """Pictures side by side, shown pixel by pixel; ``crop`` is (top, left, height, width), ``font`` in points."""
     if isinstance(shown, FigureData):
         shown = {row["title"]: row["picture"] for row in shown.rows}
     rows = -(-len(shown) // columns)
@@ -113,7 +117,7 @@ def pictures(
             top, left, height, width = crop
             picture = picture[top : top + height, left : left + width]
         axes.imshow(picture, interpolation="nearest")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=font)
     for axes in figure.axes:
         axes.axis("off")
     return figure

@@ -319,7 +319,7 @@ def _projected(v: torch.Tensor, share: float) -> dict[str, np.ndarray]:
     for name, title in PROJECTION_NAMES.items():
         w = PROJECTIONS[name](v, share * ball_norm(v, name))
         zeros, dead = (100 * float(mask.double().mean()) for mask in (w == 0, (w == 0).all(1)))
-        below = f"zeros {zeros:.0f} %\ndead rows {dead:.0f} %\ndistance {float((w - v).norm() / v.norm()):.2f}"
+        below = f"zeros {zeros:.0f} %\ndead filters {dead:.0f} %\ndistance {float((w - v).norm() / v.norm()):.2f}"
         shown[f"{title.split(' (')[0]}\n{below}"] = layer_picture(w, largest)
     return shown
 

@@ -822,7 +822,7 @@ def family(records: Records, name: str, metric: str = "ssim", files: str = "all"
     Parameters
     ----------
     name : str
-        The models of `FAMILIES` together; or a standard codec, "jpeg" or "jpeg2000", as fairly as in chapter 00.
+        The models of `FAMILIES` together; or a standard codec, "jpeg" or "jpeg2000", as fairly as in chapter 01.
     metric : str
         A column of the rows.
     files : {"all", "code", "share"}
