@@ -72,18 +72,26 @@ face = np.ascontiguousarray(data.bundled()["astronaut"][10:202, 130:322])
 # Why should this be possible? {numref}`fig-admm-idea` shows a code that needs no training: the discrete cosine
 # transform (DCT) of blocks of 8 × 8 pixels, as in JPEG. How good is the picture if most of the code is set to zero?
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**A picture survives if {glue:text}`admm-idea-keep` of the entries of its DCT code are kept, those of largest magnitude.** Left: the picture from the whole code. Middle: the picture from the kept entries. Right: the kept entries, channel beside channel; blue is positive, orange negative, black zero. <small>The bundled astronaut, computed by this page.</small>", "name": "fig-admm-idea"}, "image": {"alt": "Two almost equal pictures of the face of an astronaut; the second is slightly less sharp. Beside them a mosaic of 192 small squares. Three squares are filled with blue, their neighbours show outlines of the face in blue and orange dots, and most of the others are nearly black."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**A picture survives if {glue:text}`admm-idea-keep` of the entries of its DCT code are kept, those of largest magnitude.** Top: the picture from the whole code, and from the kept entries. Bottom: the kept entries. Each of the 192 small squares is a channel of the code: 8 × 8 channels for red, then for green, then for blue. In each of the three, vertical frequencies grow downwards and horizontal ones to the right. Blue is positive, orange negative, black zero. <small>The bundled astronaut, computed by this page.</small>", "name": "fig-admm-idea"}, "image": {"alt": "Two almost equal pictures of the face of an astronaut; the second is slightly less sharp. Below them a mosaic of 192 small squares in three groups of eight by eight. The top left square of each group is filled with blue, its neighbours show outlines of the face in blue and orange dots, and most of the others are nearly black."}}
 dct = drawings.block_dct(face)
 sparse = top_l(dct, keep)
 from_kept = drawings.from_block_dct(sparse)
-plot.pictures({
-    f"all {dct.numel():,} entries": face,
-    f"the {kept(keep, dct.numel()):,} largest": from_kept,
-    "the code that is kept": drawings.code_map(sparse[0].round().numpy().astype(int), (384, 384)),
-})  # fmt: skip
+by_colour = sparse[0].unflatten(0, (3, 8, 8)).transpose(0, 1).flatten(0, 2)  # red, green and blue side by side
+figure = plot.Figure(figsize=(7.2, 6.6), layout="constrained")
+places = figure.subplot_mosaic("ab;cc", height_ratios=(3.4, 2.5))
+for place, title, shown in (
+    ("a", f"all {dct.numel():,} entries", face),
+    ("b", f"the {kept(keep, dct.numel()):,} largest", from_kept),
+    ("c", "the code that is kept: red, green, blue",
+     drawings.code_map(by_colour.round().numpy().astype(int), (384, 1152))),
+):  # fmt: skip
+    places[place].imshow(shown, interpolation="nearest")
+    places[place].set_title(title, fontsize=10)
+    places[place].axis("off")
+figure
 
 # %% [markdown]
-# The middle picture has a {term}`PSNR` of {glue:text}`admm-idea-psnr` dB. The DCT is a rotation. So the squared error
+# The second picture has a {term}`PSNR` of {glue:text}`admm-idea-psnr` dB. The DCT is a rotation. So the squared error
 # of the picture, up to the rounding to 8 bits, is the sum of the squares that were removed: {glue:text}`admm-idea-lost`
 # of the total. For a fixed rotation, the largest entries are therefore the best choice, and no training is needed.
 #
@@ -152,8 +160,7 @@ print(f"values {rounded.unique().tolist()}, mean {rounded.mean():.3f}, gradient 
 # $$ d(x, \hat x) = 1000\,(1 - \text{MS-SSIM}) + 1000\,(1 - \text{SSIM}) + 10^4\,\text{MSE} + (45 - \text{PSNR}) .
 #    $$ (eq-admm-distortion)
 #
-# All four compare $x$ with $\hat x$, with pixels in $[0, 1]$. The first steps use a scaled {term}`MSE` alone. The large
-# factors matter later, when we choose the weight $\rho$ of another term of the loss.
+# All four compare $x$ with $\hat x$, with pixels in $[0, 1]$. The first steps use a scaled {term}`MSE` alone.
 #
 # ## The constrained problem
 #
@@ -188,9 +195,10 @@ print(f"values {rounded.unique().tolist()}, mean {rounded.mean():.3f}, gradient 
 #
 # Here $Y$ has one entry for each entry of the code, $\langle \cdot, \cdot \rangle$ is the sum of the products of all
 # entries, $\lVert \cdot \rVert$ is the Euclidean norm of all entries (the Frobenius norm), and $\rho > 0$ is the
-# penalty weight. At a solution of {eq}`eq-admm-lagrangian` the penalty is zero, so it does not move the solution. Why
-# is it there? Without it, the minimum over $Z$ of $g(Z) - \langle Y, Z \rangle$ is $-\infty$ for every $Y \ne 0$: a
-# sparse $Z$ can still be arbitrarily large. The penalty keeps $Z$ near the code, so this minimum exists.
+# penalty weight. At a solution of the constrained problem {eq}`eq-admm-problem`, $\hat z = Z$ and the penalty is zero.
+# So it does not move the solution. Why is it there? Without it, the minimum over $Z$ of $g(Z) - \langle Y, Z \rangle$
+# is $-\infty$ for every $Y \ne 0$: a sparse $Z$ can still be arbitrarily large. The penalty keeps $Z$ near the code, so
+# this minimum exists.
 #
 # **Scaled form.** We write $U = Y / \rho$ and $r = \hat z - Z$, and complete the square:
 #
@@ -199,8 +207,9 @@ print(f"values {rounded.unique().tolist()}, mean {rounded.mean():.3f}, gradient 
 #
 # The last term contains neither the network nor $Z$. So all minimisations only need $\lVert \hat z - Z + U \rVert^2$.
 # ADMM minimises over the network, then over $Z$, and then takes a gradient step for the multiplier. The derivative of
-# $L_\rho$ with respect to $Y$ is $\hat z - Z$. With step size $\rho$, the step is $Y \leftarrow Y + \rho(\hat z - Z)$.
-# Divided by $\rho$, this gives the third of the updates (equations 8, 9 and 11 of the paper):
+# {eq}`eq-admm-lagrangian` with respect to $Y$ is $\hat z - Z$. With step size $\rho$, the step is
+# $Y \leftarrow Y + \rho(\hat z - Z)$. Divided by $\rho$, this gives the third of the updates (equations 8, 9 and 11 of
+# the paper):
 #
 # $$ E, D \leftarrow \arg\min_{E, D} \; d(x, \hat x) + \frac{\rho}{2} \lVert \hat z - Z + U \rVert^2
 #    $$ (eq-admm-first)
@@ -219,11 +228,13 @@ print(f"values {rounded.unique().tolist()}, mean {rounded.mean():.3f}, gradient 
 # - The **third update** {eq}`eq-admm-third` accumulates in $U$ the difference between the code and $Z$. An entry that
 #   stays too large in every step is therefore pulled harder in every step.
 #
-# **Why $\rho U$ is the multiplier.** Suppose that nothing changes any more. Then $\hat z = Z$ by
-# {eq}`eq-admm-third`, and the derivative of {eq}`eq-admm-first` with respect to the code is zero:
-# $\nabla d + \rho U = 0$, where $\nabla d$ is the gradient of the distortion with respect to the code. So
-# $Y = \rho U = -\nabla d$ is the force that the constraint must exert on each entry against the distortion. It does not
-# depend on the choice of $\rho$.
+# **Why $\rho U$ is the multiplier.** Suppose that nothing changes any more. Then $\hat z = Z$ by {eq}`eq-admm-third`,
+# and the derivative of {eq}`eq-admm-first` with respect to the code is zero: $\nabla d + \rho U = 0$, where $\nabla d$
+# is the gradient of the distortion with respect to the code. So $Y = \rho U = -\nabla d$ is the force that the
+# constraint must exert on each entry against the distortion. It does not depend on the choice of $\rho$. This assumes
+# that the minimum {eq}`eq-admm-first` is over the code itself, as in the plane below. A network has only its weights,
+# which all codes share, and cannot change one entry of one code alone. For a network the equation is therefore an
+# idealisation.
 #
 # ## The projection keeps the $\ell$ largest magnitudes
 #
@@ -265,13 +276,15 @@ print("equal magnitudes:", keep_largest(torch.tensor([2.0, -2.0, 1.0, 2.0]), 2).
 # :language: python
 # ```
 #
-# Here `prox` is the projection, `_stored` converts to the type of $Z$, and `history` collects two residuals that we
-# define below.
+# Here `prox` is the projection, and `_stored` converts to the type of $Z$. `history` collects two residuals, which we
+# define below, divided by the square root of the number of entries. The function `kept(keep, n)` gives $\ell$: the
+# whole number nearest to `keep` times $n$, and at least 1.
 #
 # ## ADMM in the plane: a convex set
 #
-# To see how the updates interact, we use a code with two entries, $x = (x_1, x_2)$, and no network. The distortion is a
-# quadratic function, so the first update is one linear system:
+# To see how the updates interact, we use a code with two entries and no network. There is no picture either, so in the
+# plane we write $x = (x_1, x_2)$ for the *code* $\hat z$; its entries are real numbers. The distortion is a quadratic
+# function, so the first update is one linear system:
 #
 # $$ d(x) = \tfrac12 x^\top H x - h^\top x, \qquad
 #    (H + \rho I)\, x = h + \rho\,(Z - U) . $$ (eq-admm-plane)
@@ -306,7 +319,7 @@ for rho in (0.5, 1.0, 6.0):
 # The allowed set is the $\ell_1$ ball of radius 1, a diamond. All three values of $\rho$ give the same $Z$ and the same
 # multiplier $\rho U$, as derived above. {numref}`fig-admm-diamond` shows the paths.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On a convex set, every ρ leads to the same point.** Axes: the two entries of the code. Grey lines: equal distortion. Blue: the code x in each step, which starts at the lowest distortion. Orange squares: Z, which starts at 0, on the orange set. Green arrow: U after the last step, drawn from Z. <small>60 steps of ADMM, computed by this page.</small>", "name": "fig-admm-diamond"}, "image": {"alt": "Three panels with an orange diamond and elliptic contour lines. In each panel a blue path leads from the centre of the ellipses to the same point on the upper right edge of the diamond, where a green arrow points away from the edge. The arrow is longest for the smallest rho."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On a convex set, every ρ leads to the same point.** Axes: the two entries of the code. Grey lines: equal distortion. Blue: the code x in each step, which starts at the lowest distortion. Orange squares: Z, which starts at 0, on the orange set. Green arrow: U after the last step. It starts at Z and ends at x plus the U of the step before, the point that was projected onto Z. <small>60 steps of ADMM, computed by this page.</small>", "name": "fig-admm-diamond"}, "image": {"alt": "Three panels, two above and one below, with an orange diamond and elliptic contour lines. In each panel a blue path leads from the centre of the ellipses to the same point on the upper right edge of the diamond, where a green arrow points away from the edge. The arrow is longest for the smallest rho."}}
 drawings.alternating("diamond", 60)
 
 # %% [markdown]
@@ -330,19 +343,19 @@ drawings.alternating("diamond", 60)
 # With two entries and $\ell = 1$, the set $\mathcal{S}$ is a cross: at least one entry is zero. The point $(1, 0)$ and
 # the point $(0, 1)$ are in the set, but their midpoint is not. So the set is not convex, and the theorem does not
 # apply. What happens? {numref}`fig-admm-cross` shows the ends of three runs, and {numref}`fig-admm-residuals` their
-# residuals. The slider between the figures shows each step. Watch the green arrow in its left panel from step 3 to step
-# 6.
+# residuals. The slider between the figures shows single steps. It begins at step 3; watch the green arrow of its first
+# panel from there to step 6.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On the cross, three values of ρ end in three ways: no rest, the best point, another point.** Axes: the two entries of the code. Grey lines: equal distortion. Blue: code x; orange: Z on the cross; green arrow: U after the last step. Beyond the dotted diagonals, the projection chooses the other axis. <small>60 steps of ADMM, computed by this page.</small>", "name": "fig-admm-cross"}, "image": {"alt": "Three panels with an orange cross and elliptic contour lines. For rho 0.5 the path runs back and forth between both axes. For rho 1 it ends on the vertical axis at 2.2. For rho 6 it ends on the horizontal axis at 1."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On the cross, three values of ρ end in three ways: no rest, the best point, another point.** Axes: the two entries of the code. Grey lines: equal distortion. Blue: code x; orange: Z on the cross; green arrow: U after the last step, from Z to the point that was projected. Beyond the dotted diagonals, the projection chooses the other axis. <small>60 steps of ADMM, computed by this page.</small>", "name": "fig-admm-cross"}, "image": {"alt": "Three panels, two above and one below, with an orange cross and elliptic contour lines. For rho 0.5 the path runs back and forth between both axes. For rho 1 it ends on the vertical axis at 2.2. For rho 6 it ends on the horizontal axis at 1."}}
 drawings.alternating("cross", 60)
 
 # %%
 widgets.two_sets()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On the diamond both residuals go to zero for every ρ; on the cross they do not for ρ = 0.5.** Horizontal axis: step. Vertical axis, logarithmic: primal residual (top) and dual residual (bottom). <small>Values below 10⁻⁸ are drawn at 10⁻⁸. Computed by this page.</small>", "name": "fig-admm-residuals"}, "image": {"alt": "Four panels. On the left, for the diamond, three falling curves in each panel. On the right, for the cross, the curve of rho 0.5 goes up and down for ever near 1, and the two others fall."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**On the diamond both residuals go to zero for every ρ; on the cross they do not for ρ = 0.5.** Horizontal axis: step. Vertical axis, logarithmic: primal residual (top) and dual residual (bottom). On the diamond, the first x for ρ = 6 lies inside the set, so Z is equal to it and the first primal residual is 0. <small>Values below 10⁻⁸ are drawn at 10⁻⁸. Computed by this page.</small>", "name": "fig-admm-residuals"}, "image": {"alt": "Four panels. On the left, for the diamond, three falling curves in each panel. On the right, for the cross, the curve of rho 0.5 goes up and down for ever near 1, and the two others fall."}}
 looks = {0.5: ("#D55E00", "-"), 1.0: ("#0072B2", "--"), 6.0: ("#009E73", "-.")}
 sets = {"diamond": diamond, "cross": lambda v: keep_largest(v, 1)}
-figure, panels = plot.panels(2, 2, size=(8.4, 5.0), sharex=True, sharey=True)
+figure, panels = plot.panels(2, 2, size=(7.2, 5.4), sharex=True, sharey=True)
 for column, (where, project) in zip(panels.T, sets.items(), strict=True):
     for rho, (colour, line) in looks.items():
         for axes, values in zip(column, np.array(admm(project, rho, 60)[-1]).T, strict=True):
@@ -351,19 +364,20 @@ for column, (where, project) in zip(panels.T, sets.items(), strict=True):
     column[1].set_xlabel("step")
 panels[0, 0].set_ylabel("primal residual")
 panels[1, 0].set_ylabel("dual residual")
-figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 figure
 
 # %% [markdown]
 # Compare the ends in {numref}`fig-admm-cross`. For $\rho = 1$, $Z$ rests at $(0, 2.2)$, the point of the cross with the
 # least distortion. For $\rho = 6$ it rests at $(1, 0)$, the best point of the other axis. For $\rho = 0.5$ it never
 # rests: $U$ grows until $x + U$ crosses the diagonal, the projection chooses the other axis, and $U$ starts to grow in
-# the other direction. The residuals in {numref}`fig-admm-residuals` jump each time.
+# the other direction. Step 60 is such a step: $x$, the large blue dot, is still near the vertical axis, and $Z$ has
+# just jumped to the horizontal one. The residuals in {numref}`fig-admm-residuals` jump each time.
 #
 # **Which points can be points of rest?** Suppose that ADMM rests at $Z$. Then $\rho U = -\nabla d$, and the projection
 # of $Z + U$ must give $Z$ again. The projection copies a kept entry $i$, so $Z_i + U_i = Z_i$ and $U_i = 0$. For a
 # dropped entry $j$ we have $Z_j = 0$ and $U_j = -\partial_j d / \rho$. It is dropped only if its magnitude $|U_j|$ is
-# not larger than any kept magnitude $|Z_i|$:
+# at most the smallest kept magnitude $|Z_i|$:
 #
 # $$ \rho \;\ge\; \frac{\max_{j\,\text{dropped}} |\partial_j d|}{\min_{i\,\text{kept}} |Z_i|} . $$ (eq-admm-rest)
 #
@@ -389,8 +403,7 @@ for end in ((0.0, 2.2), (1.0, 0.0)):
 #
 # ## Two remedies
 #
-# Two remedies for a bad $\rho$ are common in practice. Both are options in this project: `balance`, and `until` with
-# `then="projection"`, in the class `Pruning`.
+# Two remedies for a bad $\rho$ are common in practice.
 #
 # **Balancing.** Boyd et al. (section 3.4.1) let $\rho$ follow the residuals:
 #
@@ -437,13 +450,13 @@ for rho in (0.01, 1.0, 100.0):
 # {cite:p}`progressive_admm`. From then on, $Z$ and $U$ are not used any more, and the projection moves into the forward
 # pass. The decoder receives only the $\ell$ largest entries of the code:
 #
-# $$ c = x \odot M, \qquad M_j = \begin{cases} 1 & \text{if } |x_j| \text{ is among the } \ell
+# $$ c = \hat z \odot M, \qquad M_j = \begin{cases} 1 & \text{if } |\hat z_j| \text{ is among the } \ell
 #    \text{ largest magnitudes,} \\ 0 & \text{otherwise.} \end{cases} $$ (eq-admm-mask)
 #
-# Here $x$ is the code, $M$ is the mask of the entries that stay, $\odot$ multiplies entry by entry, and the decoder
-# receives $c$. The backward pass treats the mask {eq}`eq-admm-mask` as a constant. The gradient therefore reaches the
-# kept entries unchanged, and it does not reach the others. The network is fine-tuned in this way, and the constraint
-# holds exactly in every step.
+# Here $\hat z$ is the code (in the plane $x$), $M$ is the mask of the entries that stay, $\odot$ multiplies entry by
+# entry, and the decoder receives $c$. The backward pass treats the mask {eq}`eq-admm-mask` as a constant. The gradient
+# therefore reaches the kept entries unchanged, and it does not reach the others. The network is fine-tuned in this way,
+# and the constraint holds exactly in every step.
 
 
 # %%
@@ -463,29 +476,26 @@ for steps in (6, 20):
     print(f"after {steps} steps of ADMM with rho = 0.5: from {x.numpy().round(2)} to "
           f"{then_project(x, 60)[-1].numpy().round(2)}")  # fmt: skip
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Balancing for 30 steps, or a projection after ADMM, ends the oscillation; balancing without end does not.** The cross, first ρ = 0.5. Left: ρ over the steps; above the dotted line, the point (0, 2.2) can be a point of rest. Middle and right, logarithmic: distance of Z, or of the projected code, from (0, 2.2). <small>Computed by this page.</small>", "name": "fig-admm-remedies"}, "image": {"alt": "Left: rho alternates between 0.5 and 2 if it is balanced without end, and stays at 2 if balancing stops after 30 steps. Middle: the distance falls to zero only if balancing stops. Right: with ADMM alone the distance goes up and down, with a projection from step 20 on it falls to zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Balancing for 30 steps, or a projection after ADMM, ends the oscillation; balancing without end does not.** The cross, first ρ = 0.5. Top: ρ over the steps; above the dotted line, the point (0, 2.2) can be a point of rest. Middle and bottom, logarithmic: distance of Z, or of the projected code, from (0, 2.2); values below 10⁻⁸ are drawn at 10⁻⁸. <small>Computed by this page.</small>", "name": "fig-admm-remedies"}, "image": {"alt": "Top: rho alternates between 0.5 and 2 if it is balanced without end, and stays at 2 if balancing stops after 30 steps. Middle: the distance falls to zero only if balancing stops. Bottom: with ADMM alone the distance goes up and down, with a projection from step 21 on it falls to zero."}}
 ways = {
     "fixed": (balanced(sets["cross"], 0.5, 0, 80)[1], "#777777", "-"),
     "balanced without end": (balanced(sets["cross"], 0.5, 80, 80)[1], "#D55E00", "-"),
     "balanced for 30 steps": (balanced(sets["cross"], 0.5, 30, 80)[1], "#0072B2", "--"),
 }
-figure, (left, middle, right) = plot.panels(1, 3, size=(9.0, 3.6))
+figure, (top, middle, bottom) = plot.panels(3, 1, size=(7.2, 7.4), sharex=True)
 for name, (course, colour, line) in ways.items():
-    left.plot(range(1, 81), course[:, 0], line, color=colour, lw=1.6, label=name)
+    top.plot(range(1, 81), course[:, 0], line, color=colour, lw=1.6, label=name)
     middle.semilogy(range(1, 81), course[:, 2].clip(1e-8), line, color=colour, lw=1.6)
-left.axhline(limit[0.0, 2.2], color="#000000", ls=":", lw=1, label="limit of a point of rest")
+top.axhline(limit[0.0, 2.2], color="#000000", ls=":", lw=1, label="limit of a point of rest")
 tuned = (then_project(admm(sets["cross"], 0.5, 20)[0], 60) - best).norm(dim=1)
-right.semilogy(range(1, 81), ways["fixed"][0][:, 2].clip(1e-8), color="#777777", lw=1.6)
-right.semilogy(range(21, 81), tuned.clip(1e-8), "-.", color="#009E73", lw=1.6, label="projection from step 21 on")
-left.set_ylim(0, 2.3)
-left.set_title("penalty weight ρ", fontsize=10)
-middle.set_title("distance, balanced", fontsize=10)
-right.set_title("distance, then projected", fontsize=10)
-for axes in (left, middle, right):
-    axes.set_xlabel("step")
-middle.sharey(right)
-found = [sum(two, []) for two in zip(left.get_legend_handles_labels(), right.get_legend_handles_labels(), strict=True)]
-figure.legend(*found, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+bottom.semilogy(range(1, 81), ways["fixed"][0][:, 2].clip(1e-8), color="#777777", lw=1.6)
+bottom.semilogy(range(21, 81), tuned.clip(1e-8), "-.", color="#009E73", lw=1.6, label="projection from step 21 on")
+top.set(ylim=(0, 2.3), ylabel="penalty weight ρ")
+middle.set_ylabel("distance from (0, 2.2),\nbalanced")
+bottom.set(xlabel="step", ylabel="distance from (0, 2.2),\nthen projected")
+middle.sharey(bottom)
+found = [sum(two, []) for two in zip(top.get_legend_handles_labels(), bottom.get_legend_handles_labels(), strict=True)]
+figure.legend(*found, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
 figure
 
 # %% tags=["remove-cell"]
@@ -550,8 +560,9 @@ assert (balanced(diamond, 0.01, 0, 3000)[1][:, 1] > 1e-6).sum() > 2000
 # then nothing is guaranteed.
 #
 # The projection ends at the best point of the axis that it starts on (green curve). But it does not choose the axis.
-# After 6 steps of ADMM it goes to $(1, 0)$, after 20 steps to $(0, 2.2)$. ADMM has chosen the support before. What the
-# two remedies bring for real networks is measured in [CAE-ADMM: results](32_cae_admm).
+# After 6 steps of ADMM it goes to $(1, 0)$, after 20 steps to $(0, 2.2)$. The axis, and thus the support, is the one
+# that ADMM has when it ends. What the two remedies bring for real networks is measured in
+# [CAE-ADMM: results](32_cae_admm).
 #
 # ## The training loop
 #
@@ -611,7 +622,7 @@ def train(rho, keep, steps=120, interval=5):
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "**After 120 steps, {glue:text}`admm-loop-last` of the entries are nonzero with ADMM and {glue:text}`admm-loop-plain` without; ADMM has not come to rest.** Horizontal axes: step of gradient descent. Left: share of nonzero entries; the dotted line is `keep`. Right: residuals of the run with ADMM, divided by the square root of the number of entries. <small>The tiny network of this page on 12 crops.</small>", "name": "fig-admm-loop"}, "image": {"alt": "Left: both shares of nonzero entries rise at first. Then the share with ADMM falls in a zigzag, and the one without pruning stays about constant. A dotted line far below marks keep. Right: the primal residual rises at first and then falls slowly, the dual residual is much smaller and falls slowly; neither reaches zero."}}
 trained = {"not pruned, ρ = 0": train(0.0, keep), "ADMM, ρ = 0.1": train(0.1, keep)}
-figure, (left, right) = plot.panels(1, 2, size=(8.4, 3.6))
+figure, (left, right) = plot.panels(1, 2, size=(7.2, 3.6))
 for (name, (_, course)), colour, line in zip(trained.items(), ("#777777", "#0072B2"), ("-", "--"), strict=True):
     left.plot(course[:, 0], course[:, 1], line, color=colour, lw=1.8, label=name)
 left.axhline(keep, color="#000000", ls=":", lw=1, label="keep")
@@ -630,12 +641,23 @@ figure
 # We compare the PSNR of both networks. If the decoder receives the whole code, ADMM changes it by
 # {glue:text}`admm-loop-psnr` dB. If the decoder receives only the largest entries, the share `keep`, ADMM changes it by
 # {glue:text}`admm-loop-kept` dB. At the default settings, the pruned network is thus worse with the whole code and
-# better with a sparse one. In {numref}`fig-admm-loop` the residuals are far from zero, and the share stays above
-# `keep`. The first update takes only five steps of gradient descent here, and one encoder must serve all crops. A run
-# of 120 steps on 12 crops says nothing about the end of a real training.
+# better with a sparse one. In {numref}`fig-admm-loop` the primal residual ends at {glue:text}`admm-loop-residual`. This
+# is far from zero: the root mean square of the entries of the codes is {glue:text}`admm-loop-rms`. The share stays
+# above `keep`. The first update takes only five steps of gradient descent here, and one encoder must serve all crops. A
+# run of 120 steps on 12 crops says nothing about the end of a real training.
 #
 # The library's `CodeTraining` adds what a real training needs: the distortion {eq}`eq-admm-distortion`, its warm-up by
-# an MSE, other optimisers, {term}`checkpoints <checkpoint>`, and the two remedies. One step of it is:
+# an MSE, other optimisers, {term}`checkpoints <checkpoint>`, and the two remedies. The box shows one step of it.
+# Compare it with `loss_of` and `train` above:
+#
+# - `drawn` are the crops of the batch, and `places` says which $Z$ and $U$ belong to them (`which` in our loop);
+# - `encode`, `stochastic_round` and `decode` are the network and its rounding, `mix` is the distortion, and `_penalty`
+#   is the term with $\rho$, absent in the first `mse_steps` steps;
+# - `rests` is true when $Z$ and $U$ no longer change, and `projects` is true when the projection has replaced ADMM;
+# - `_prune` makes the second and third update, every `interval` steps;
+# - `prior` is used by another training of this book, which estimates the {term}`entropy` in place of pruning;
+# - `settle` is the step from which the batch normalisations are fixed, `sound` is false if a gradient is not finite,
+#   and `plateau` is one of the schedules of the learning rate.
 #
 # :::{admonition} `CodeTraining.step`
 # :class: dropdown
@@ -669,8 +691,10 @@ for name, pruning in (("not pruned", None), ("pruned", replace(chosen.pruning, k
 # So random crops cannot be pruned by these equations: $Z$ and $U$ of a crop would be written once and almost never be
 # read. This project therefore draws the crops once, flips included, and gives them numbers. This is what `which` does
 # in our loop. The price is a training set of fixed size. The library has a second way, `crops="fresh"`. It keeps $Z$
-# and $U$ for the codes of whole pictures. A fresh crop that starts at a multiple of 8 pixels and is not flipped then
-# uses its part of them. What the released code does is the subject of [the next chapter](31_released_code).
+# and $U$ for the codes of whole pictures. In this mode every crop is new, but it starts at a multiple of 8 pixels and
+# is never flipped. A code has one place for 8 × 8 pixels, so the code of such a crop corresponds to a part of the code
+# of its picture, and it uses this part of $Z$ and $U$. What the released code does is the subject of
+# [the next chapter](31_released_code).
 #
 # ## The file: what a sparse code costs
 #
@@ -710,13 +734,15 @@ names = ["keep", "nonzero", "positions, B", "values, B", "both by channel, B", "
 plot.Table(rows, columns=names)
 
 # %% [markdown]
-# Read the first row. It is the code as the encoder makes it. By {eq}`eq-admm-positions` its positions need
-# {glue:text}`admm-file-places` bytes, more than the values ({glue:text}`admm-file-values` bytes). The file has
-# {glue:text}`admm-file-bytes` bytes, which is *less* than the sum. The reason is that the channels differ: the emptiest
-# channel has {glue:text}`admm-channel-least` nonzero entries and the fullest {glue:text}`admm-channel-most`, and one
-# table per channel exploits this. The entropies by channel add up to {glue:text}`admm-file-channel` bytes, but they
-# assume that the receiver knows the exact tables of this picture. The columns with entropies are estimates; only the
-# file is measured.
+# The first row, with `keep` 1.0, is the code as the encoder makes it; nothing was set to zero afterwards. ADMM trained
+# this model with a `keep` of 10 %, but {glue:text}`admm-file-nonzero` of the entries are nonzero. The training pulls
+# codes towards $Z$ and does not force them to be sparse, and this picture is not one of its crops. By
+# {eq}`eq-admm-positions` the positions of this code need {glue:text}`admm-file-places` bytes, more than the values
+# ({glue:text}`admm-file-values` bytes). The file has {glue:text}`admm-file-bytes` bytes, which is *less* than the sum.
+# The reason is that the channels differ: the emptiest channel has {glue:text}`admm-channel-least` nonzero entries and
+# the fullest {glue:text}`admm-channel-most`, and one table per channel exploits this. The entropies by channel add up
+# to {glue:text}`admm-file-channel` bytes, but they assume that the receiver knows the exact tables of this picture. The
+# columns with entropies are estimates; only the file is measured.
 #
 # In the last row, {glue:text}`admm-half-nonzero` as many entries are nonzero as in the first, and the file still has
 # {glue:text}`admm-half-bytes` of its bytes. So the number of nonzero entries is not a rate. It does not say where the
@@ -741,6 +767,8 @@ def psnr(model, codes):
 pruned, plain = trained["ADMM, ρ = 0.1"], trained["not pruned, ρ = 0"]
 say("admm-loop-last", pruned[1][-1, 1], ".0%")
 say("admm-loop-plain", plain[1][-1, 1], ".0%")
+say("admm-loop-residual", pruned[1][-1, 2] / root, ".1f")
+say("admm-loop-rms", float(codes_of(pruned[0]).square().mean().sqrt()), ".1f")
 say("admm-loop-psnr", psnr(pruned[0], codes_of(pruned[0])) - psnr(plain[0], codes_of(plain[0])), "+.1f")
 reached = [psnr(model, top_l(codes_of(model), keep)) for model, _ in (pruned, plain)]
 say("admm-loop-kept", reached[0] - reached[1], "+.1f")
@@ -757,6 +785,7 @@ assert again < 0.002
 say("admm-crops", variants, ",")
 whole_code = measured[1.0]
 say("admm-file-places", whole_code[1], ",.0f")
+say("admm-file-nonzero", whole_code[0], ".1%")
 say("admm-file-values", whole_code[2], ",.0f")
 say("admm-file-channel", whole_code[3], ",.0f")
 full = (whole_code[6] != 0).mean((1, 2))
@@ -847,8 +876,8 @@ widgets.code_shares()
 #
 # ## Exercises
 #
-# 1. Let $d(x) = \frac12 (x - 3)^2$ with one variable, and let the set be $x \le 1$. Compute two steps of ADMM with
-#    $\rho = 1$ by hand, and the values of $x$, $Z$ and $U$ at rest.
+# 1. As in the plane, $x$ is the code. Let $d(x) = \frac12 (x - 3)^2$ with one variable, and let the set be $x \le 1$.
+#    Compute two steps of ADMM with $\rho = 1$ by hand, and the values of $x$, $Z$ and $U$ at rest.
 # 2. A code of two entries has the distortion $d(x) = \frac12 (x_1 - 2)^2 + \frac12 (x_2 - 1)^2$. At which points of the
 #    cross can ADMM rest, and from which $\rho$ on?
 # 3. (Code) A limit on the count can be replaced by a price: $g(Z) = \mu \operatorname{card}(Z)$. Write the second

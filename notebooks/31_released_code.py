@@ -14,8 +14,10 @@
 # %% [markdown]
 # # What the released code of CAE-ADMM computes
 #
-# The paper on CAE-ADMM {cite:p}`cae_admm` came with code, which makes its results testable. This chapter compares the
-# code with the paper's equations, and shows with one small experiment per difference what follows.
+# The paper on CAE-ADMM {cite:p}`cae_admm` came with software, which makes its results testable. This chapter compares
+# this software with the paper's equations, and shows with one small experiment per difference what follows. To avoid
+# confusion, we call the software *the program*. *The code* is the array $\hat z$ that the encoder makes; in some
+# experiments random numbers take its place.
 #
 # **You will learn**
 #
@@ -62,19 +64,19 @@ MODEL = "code-keep-10-seed-0-laptop"  # a network of this project, pruned to 10 
 
 # %% [markdown]
 # We read the repository [haimengzhao/CAE-ADMM](https://github.com/haimengzhao/CAE-ADMM) and wrote functions of our own
-# that do the same. The numbers of this chapter come from these functions. Such differences are common in research code,
-# and most of them are easy to overlook. They matter here because the paper's numbers were presumably computed with this
-# code.
+# that do the same. The numbers of this chapter come from these functions. Such differences are common in research
+# software, and most of them are easy to overlook. They matter here because the paper's numbers were presumably computed
+# with this program.
 #
 # ## Places, not ranks
 #
 # **The equation.** The second update {eq}`eq-admm-second` keeps the $\ell$ entries of $\hat z + U$ with the largest
 # magnitudes.
 #
-# **The code** sorts the entries with `argsort` and keeps entry $i$ if the $i$-th number of the answer is below $\ell$.
-# The $i$-th number of `argsort` is a *place*: it says where the $i$-th smallest entry is. It says nothing about entry
-# $i$ itself. The rank of entry $i$ would be `argsort` of `argsort`. In addition, the order is ascending and uses the
-# sign. In six entries, of which two are kept:
+# **The program** sorts the entries with `argsort` and keeps entry $i$ if the $i$-th number of the answer is below
+# $\ell$. The $i$-th number of `argsort` is a *place*: it says where the $i$-th smallest entry is. It says nothing about
+# entry $i$ itself. The rank of entry $i$ would be `argsort` of `argsort`. In addition, the order is ascending and uses
+# the sign. An example with six entries, of which two are kept:
 
 
 # %%
@@ -87,21 +89,21 @@ v = torch.tensor([5.0, -1.0, 0.5, 3.0, -4.0, 2.0])
 print("entries          ", v.tolist())
 print("argsort          ", v.argsort().tolist())
 print("ranks            ", v.argsort().argsort().tolist())
-print("the code keeps   ", released_choice(v, 2).tolist())
+print("the program keeps", released_choice(v, 2).tolist())
 print("the equation     ", top_l(v[None], 2 / 6)[0].tolist())
 
 # %% [markdown]
-# Whether entry $i$ stays depends on the position of another entry. For positions without any order, this is a random
-# choice. It should keep the $\ell$ largest of $n$ entries as often as any others, in $\ell / n$ of the cases:
+# Whether entry $i$ stays depends on the position of another entry. If the entries are in no particular order, this is a
+# random choice of $\ell$ of the $n$ entries. Then each of the largest entries is kept with probability $\ell / n$:
 
 # %%
 codes = torch.randn(400, 4096, generator=generator)
 largest = top_l(codes, keep) != 0
 chosen = torch.stack([released_choice(code, kept(keep, 4096)) != 0 for code in codes])
 share = float((chosen & largest).sum() / largest.sum())
-print(f"of the largest {keep:.0%} of the entries, the code keeps {share:.1%}")
+print(f"of the largest {keep:.0%} of the entries, the program keeps {share:.1%}")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**With equally many entries, the released choice leaves about as much of the picture as a random choice.** The face from its DCT code, of which {glue:text}`released-keep` of the entries are kept: the largest magnitudes, the choice of the released code, and entries drawn at random. <small>The bundled astronaut, computed by this page.</small>", "name": "fig-released-choice"}, "image": {"alt": "Three pictures of a face. The first is clear. The second and third are mostly black with scattered blocks in red, green and blue; no face can be seen."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**With equally many entries, the released choice leaves about as much of the picture ({glue:text}`released-released` dB) as a random choice ({glue:text}`released-random` dB, one draw).** The face from its DCT code, of which {glue:text}`released-keep` of the entries are kept: the largest magnitudes ({glue:text}`released-largest` dB), the choice of the released program, and entries drawn at random. <small>The bundled astronaut, computed by this page.</small>", "name": "fig-released-choice"}, "image": {"alt": "Three pictures of a face. The first is clear. The second and third are mostly black with scattered blocks in red, green and blue; no face can be seen."}}
 dct = drawings.block_dct(face)
 anywhere = torch.rand(dct.numel(), generator=generator).argsort().argsort().view_as(dct) < kept(keep, dct.numel())
 left = {"largest magnitudes": top_l(dct, keep), "released choice": released(dct, keep), "random": dct * anywhere}
@@ -127,15 +129,16 @@ if at_defaults:
 # %% [markdown]
 # The largest entries give {glue:text}`released-largest` dB, the released choice {glue:text}`released-released` dB, and
 # a random choice {glue:text}`released-random` dB in {numref}`fig-released-choice`. No one decodes $Z$ itself, so no
-# decoded picture of the released code looks like this. But $Z$ is the target of the training. **What follows:** the
+# decoded picture of the program looks like this. But $Z$ is the target of the training. **What follows:** the
 # codes are pulled towards a random part of their entries, not towards the large ones.
 #
 # ## One $Z$ and one $U$ for all codes
 #
-# **The equations** {eq}`eq-admm-first` to {eq}`eq-admm-third` have a $Z$ and a $U$ for each code. **The code** has one
-# pair for the whole data set. It updates them with the mean of all codes, divided by 20. A mean of sparse codes is not
-# sparse, and a code that is already sparse must still pay for being different from it. In this experiment every code
-# has $\ell$ nonzero entries at places of its own:
+# **The equations** {eq}`eq-admm-first` to {eq}`eq-admm-third` have a $Z$ and a $U$ for each code. **The program** has
+# one pair for the whole data set. It updates them with the mean of all codes, divided by 20; the paper does not mention
+# the division, and we know no reason for it. A mean of sparse codes is not sparse. So a code that is already sparse
+# must still pay for being different from this mean. In this experiment every code has $\ell$ nonzero entries at places
+# of its own, and $Z$ and $U$ are updated once:
 
 # %%
 places = torch.rand(400, 4096, generator=generator).argsort(dim=1) < kept(keep, 4096)
@@ -143,21 +146,32 @@ codes = torch.randn(400, 4096, generator=generator) * places
 mean = codes.mean(0, keepdim=True)
 own, shared = (Admm((n, 4096), 0.1, lambda v: top_l(v, keep)) for n in (400, 1))
 own.update(codes)
-shared.update(mean)
+shared.update(mean / RELEASED_DIVISOR)  # 20
 paid = own.penalty(codes).mean(), shared.penalty(codes, torch.zeros(400, dtype=torch.long)).mean()
 print(f"nonzero entries: {(codes != 0).float().mean():.0%} in each code, {(mean != 0).float().mean():.0%} in the mean")
 print(f"penalty of these sparse codes: {paid[0]:.2f} with own Z and U, {paid[1]:.2f} with shared ones")
 
 # %% [markdown]
-# Codes that satisfy the constraint pay nothing under the equations. With shared variables they pay, because they are
-# different codes. The division by 20 makes the target $Z - U$ small as well. After 15 updates, as many as the paper's
-# training has, its root mean square here is {glue:text}`released-target` of that of the codes. **What follows:** the
+# After this update, codes that satisfy the constraint pay nothing under the equations. With shared variables they pay,
+# because they are different codes. The division by 20 makes the target $Z - U$ small as well. How small is it at the
+# end of a training? The paper trains for 300 epochs and updates $Z$ and $U$ every 20 epochs, which gives 15 updates. We
+# make them with the released choice and the same codes:
+
+# %%
+target = Admm((1, 4096), 0.1, lambda v: released(v, keep))
+for _ in range(300 // 20):
+    target.update(mean / RELEASED_DIVISOR)
+size = float((target.z - target.u).square().mean().sqrt() / codes.square().mean().sqrt())
+print(f"root mean square of the target: {size:.1%} of that of the codes")
+
+# %% [markdown]
+# The root mean square of the target $Z - U$ is {glue:text}`released-target` of that of the codes. **What follows:** the
 # term pulls all codes towards nearly zero. This is a price on the *size* of the entries, not a limit on their *number*.
 #
 # ## The norm in place of its square
 #
-# **The equation** {eq}`eq-admm-first` has the square of the norm, for each code. **The code** has the norm itself, of
-# the whole batch: $\frac{\rho}{2} \lVert \hat z - Z + U \rVert$. How hard does each of them pull a code that is far
+# **The equation** {eq}`eq-admm-first` has the square of the norm, for each code. **The program** has the norm itself,
+# of the whole batch: $\frac{\rho}{2} \lVert \hat z - Z + U \rVert$. How hard does each of them pull a code that is far
 # from, or near to, its target?
 
 # %%
@@ -174,14 +188,14 @@ for distance in (0.5, 1.0, 10.0, 100.0):
 
 # %% [markdown]
 # The pull is the norm of the gradient. The square pulls with $\rho$ times the distance, the norm always with
-# $\rho / 2$. **What follows:** the released $\rho = 0.1$ has another meaning in the equations. At a distance of 100 the
+# $\rho / 2$. **What follows:** the released $\rho = 0.1$ cannot be copied into the equation. At a distance of 100 the
 # two pulls differ by a factor of 200. Also, the third update does not fit the norm: its derivation
 # {eq}`eq-admm-square` completes a square.
 #
 # ## Rounding at random in tests
 #
 # **The paper** defines the random quantiser {eq}`eq-admm-rounding`. It does not say whether tests use it as well. **The
-# code** rounds at random in tests, too. Our {term}`codec` can do both, with a trained model of this project:
+# program** rounds at random in tests, too. Our {term}`codec` can do both, with a trained model of this project:
 
 # %%
 rows = []
@@ -196,10 +210,6 @@ plot.Table(shown, columns=["rounded", "nonzero", "file, B", "SSIM", "PSNR in dB"
 
 # %% tags=["remove-cell"]
 assert paid[0] == 0 < paid[1] and (mean != 0).float().mean() > 0.99
-target = Admm((1, 4096), 0.1, lambda v: released(v, keep))
-for _ in range(15):  # as many updates as the paper's training has
-    target.update(mean / RELEASED_DIVISOR)
-size = float((target.z - target.u).square().mean().sqrt() / codes.square().mean().sqrt())
 say("released-target", size, ".1%")
 assert size < 0.1
 say("released-more-bytes", rows[1][2] / rows[0][2] - 1, "+.0%")
@@ -215,15 +225,14 @@ assert all(row[1] > rows[0][1] and row[2] > 1.2 * rows[0][2] for row in rows[1:]
 #
 # ## Nats that are called bits per pixel
 #
-# **The paper** gives rates in {term}`bits per pixel` ({term}`bpp`). **The code** writes no file. It computes the
-# {term}`entropy` of the symbols of each patch of 128 × 128 pixels, all channels in one table, with the natural
-# logarithm. The result is in nats. One nat is $1 / \ln 2 \approx 1.44$ bits (see {eq}`eq-entropy` for the entropy in
-# bits).
+# **The paper** gives rates in {term}`bits per pixel` ({term}`bpp`). **The program** writes no file. It computes the
+# {term}`entropy` of the code of each patch of 128 × 128 pixels, all channels in one table, with the natural logarithm.
+# The result is in nats. One nat is $1 / \ln 2 \approx 1.44$ bits (see {eq}`eq-entropy` for the entropy in bits).
 
 
 # %%
 def patch_entropy(code, side=16):
-    """Nats per pixel as in the released code; a patch of 128 x 128 pixels has 16 x 16 places of the code."""
+    """Nats per pixel as in the released program; a patch of 128 x 128 pixels has 16 x 16 places of the code."""
     channels, height, width = code.shape
     nats = 0.0
     for top in range(0, height, side):
@@ -247,17 +256,18 @@ for row in published("cae_admm", metric="bpp"):
 plot.Table(rows, columns=["in the paper", "row", "bpp as printed", "bpp if the printed numbers are nats"])
 
 # %% [markdown]
-# For our model and this picture, the file is {glue:text}`released-file-over-nats` longer than the number that the code
-# would print. It is shorter than the same entropy in bits, because a table for each channel is better than one table
-# for all channels of a patch. The table above assumes that the paper's numbers were made with this code. Then the model
-# of Table 2 has {glue:text}`released-table-2` bpp, and its comparison with JPEG at about 0.6 bpp is not at equal rates.
-# **What follows:** we report the lengths of files, and show the paper's points twice, as printed and in bits.
+# For our model and this picture, the file is {glue:text}`released-file-over-nats` longer than the number that the
+# program would print. But the file is shorter than this entropy in bits, because a table for each channel is better
+# than one table for all channels of a patch. The table above assumes that the paper's numbers were made with this
+# program. Then the model of Table 2 has {glue:text}`released-table-2` bpp, and its comparison with JPEG at about 0.6
+# bpp is not at equal rates. **What follows:** we report the lengths of files, and show the paper's points twice, as
+# printed and in bits.
 #
 # ## Quality as a mean over patches
 #
-# **The paper** reports {term}`SSIM` and {term}`MS-SSIM` on the Kodak pictures. **The code** computes them for patches
-# of 128 × 128 pixels and takes the mean. SSIM averages over small windows. By patches, no window crosses a border
-# between patches. We compute both for the {term}`reconstruction` above:
+# **The paper** reports {term}`SSIM` and {term}`MS-SSIM` on the Kodak pictures. **The program** computes them for
+# patches of 128 × 128 pixels and takes the mean. SSIM averages over small windows. By patches, no window crosses a
+# border between patches. We compute both for the {term}`reconstruction` above:
 
 # %%
 decoded, scores = codecs.decode(measured.data), []
@@ -286,15 +296,15 @@ say("released-l-over-rho", penalty / 0.1, ",.0f")
 # ## A misprint in Algorithm 1
 #
 # Equation 8 of the paper has the factor $\frac{\rho}{2}$, as {eq}`eq-admm-first`. Algorithm 1 prints $\frac{\ell}{2}$
-# in the same place. The released code uses $\rho$. A code of a patch has 32 × 16 × 16 entries, so $\ell$ is
+# in the same place. The program uses $\rho$. A code of a patch has 32 × 16 × 16 entries, so $\ell$ is
 # {glue:text}`released-l` at 10 %, and $\ell / \rho$ is {glue:text}`released-l-over-rho` with the released $\rho = 0.1$.
 # **What follows:** if you implement the paper, use equation 8.
 #
-# :::{admonition} What the paper says and what the released code does
+# :::{admonition} What the paper says and what the released program does
 # ```{list-table}
 # :header-rows: 1
 # * - the paper says
-#   - the released code does
+#   - the program does
 #   - what follows
 # * - keep the $\ell$ largest entries
 #   - keeps entries by `argsort`, about a random choice
@@ -322,7 +332,7 @@ say("released-l-over-rho", penalty / 0.1, ",.0f")
 #
 # Each experiment above changes one thing. What all choices together do to a trained network is measured in
 # [CAE-ADMM: results](32_cae_admm). This book trains with the equations; one training there uses the choices of the
-# released code.
+# program.
 #
 # ## In short
 #
@@ -338,7 +348,8 @@ say("released-l-over-rho", penalty / 0.1, ",.0f")
 # 1. Let $v = (3, -5, 1, 4)$ and $\ell = 2$. Which entries does {eq}`eq-admm-second` keep, and which does the released
 #    choice keep?
 # 2. (Code) Repair the released choice with ranks, in one line and without `topk` or `scatter`.
-# 3. A latent entry is 0.2. Compare both ways of rounding: the expected squared error, and the entropy of the symbol.
+# 3. A latent entry is 0.2. Compare both ways of rounding: the expected squared error, and the entropy of the rounded
+#    number.
 # 4. (Code) Write a test with a single assertion that finds the error of the released choice for most random vectors,
 #    but that does not contain a correct implementation.
 #
@@ -352,7 +363,7 @@ say("released-l-over-rho", penalty / 0.1, ",.0f")
 #    def repaired_choice(v, ell):
 #        return torch.where(v.abs().argsort(descending=True).argsort() < ell, v, torch.zeros_like(v))
 #    ```
-# 3. To the nearest: the symbol is 0, the squared error is 0.04, and the entropy is 0. At random: the symbol is 1 with
+# 3. To the nearest: the rounded number is 0, the squared error is 0.04, and the entropy is 0. At random: it is 1 with
 #    probability 0.2, the expected squared error is $0.8 \cdot 0.04 + 0.2 \cdot 0.64 = 0.16$, and the entropy is
 #    $h(0.2) = 0.72$ bits.
 # 4. No dropped entry may be larger than a kept one. A test of a property needs no second implementation:

@@ -322,12 +322,15 @@ def alternating(where: str, steps: int, rhos: Sequence[float] = RHOS) -> Figure:
     The green arrow is the U with which the step ended: it stands on Z, and its tip x + U (with the U before the step)
     is what was projected. On the cross a tip beyond the dotted diagonals would be projected onto the other axis.
     """
-    figure = Figure(figsize=(8.4, 3.5), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.2, 7.4), layout="constrained", facecolor="white")
     limits = (-0.5 if where == "cross" else -1.1, 3.5)
     grid = np.stack(np.meshgrid(np.linspace(*limits, 81), np.linspace(*limits, 81)))
     depth = np.einsum("iyx,ij,jyx->yx", grid, HESSIAN.numpy() / 2, grid) - np.einsum("i,iyx->yx", SLOPE.numpy(), grid)
     depth -= depth.min()
-    for axes, rho in zip(figure.subplots(1, len(rhos), sharey=True, squeeze=False)[0], rhos, strict=True):
+    places = figure.subplots(-(-len(rhos) // 2), 2, squeeze=False).flatten()
+    for axes in places[len(rhos) :]:
+        axes.axis("off")
+    for axes, rho in zip(places, rhos, strict=False):
         x, z, u = alternate(where, rho, steps)[1].transpose(1, 0, 2)
         axes.contour(*grid, depth, levels=[0.1, 0.5, 1.2, 2.2, 3.5, 5, 7, 10], colors="#cccccc", linewidths=0.7)
         if where == "cross":
@@ -344,14 +347,18 @@ def alternating(where: str, steps: int, rhos: Sequence[float] = RHOS) -> Figure:
             axes.annotate("", z[-1] + u[-1], z[-1], arrowprops={"arrowstyle": "->", "color": GREEN, "lw": 1.4})
         axes.plot(*x[-1], "o", color=BLUE, ms=7, label="x")
         axes.plot(*z[-1], "s", color=ORANGE, ms=6, label="Z, on the set")
-        axes.plot([], [], color=GREEN, lw=1.4, label="U, from Z to what was projected")
-        axes.set_title(f"ρ = {rho:g}, {steps} steps\nZ = ({z[-1, 0]:.2f}, {z[-1, 1]:.2f})", fontsize=9)
+        arrow = "U: from Z to x + U of the step before,\nthe point that was projected onto Z"
+        axes.plot([], [], color=GREEN, lw=1.4, label=arrow)
+        count = f"{steps} step" if steps == 1 else f"{steps} steps"
+        axes.set_title(f"ρ = {rho:g}, {count}\nZ = ({z[-1, 0]:.2f}, {z[-1, 1]:.2f})", fontsize=10)
         ticks = range(int(limits[0]), 4)
-        axes.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks, xlabel="$x_1$")
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks, xlabel="$x_1$", ylabel="$x_2$")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("$x_2$")
     drawn = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    if len(rhos) % 2:
+        places[-1].legend(*drawn, loc="center", frameon=False, fontsize=10, labelspacing=1.2)
+    else:
+        figure.legend(*drawn, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
     return figure
 
 

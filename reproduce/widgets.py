@@ -478,7 +478,7 @@ def two_sets() -> ipywidgets.VBox:
     """ADMM in the plane, on a valley and a cross, after so many updates; one frame a step."""
     pictures = [alternating("cross", steps)._repr_png_() for steps in UPDATES]
     frames = [ipywidgets.Image(value=png, format="png", layout={"max_width": "100%"}) for png in pictures]
-    return sliding("updates", [str(steps) for steps in UPDATES], frames, index=len(UPDATES) - 1)
+    return sliding("updates", [str(steps) for steps in UPDATES], frames, index=UPDATES.index(3))
 
 
 KEPT = (1.0, 0.4, 0.2, 0.1, 0.05, 0.02)

@@ -67,7 +67,7 @@ class Multipliers:
 
     @torch.no_grad()
     def ascend(self, violation: torch.Tensor) -> None:
-        """One step of dual ascent with the measured ``g (B,)`` of every fit; at most 0 means that it holds."""
+        """Take one step of dual ascent. ``violation``, shape (fits,), is rate less budget: at most 0 if it holds."""
         self.value.add_(self.lr * violation).clamp_(min=0)
         if self.restarts:
             self.value.masked_fill_(violation <= 0, 0.0)
