@@ -65,10 +65,10 @@ picture, records = data.bundled()["astronaut"], Records(preset="laptop")
 # costs more than 1 dB and that the best one is found by trying. L0onie {cite:p}`l0onie` starts from a network that is
 # too large for the budget and gives every weight a gate. A constraint closes gates during the training until the bits
 # of the remaining weights are within the budget. The training thus decides which weights stay. L0onie was published in
-# 2022 as a paper and as a poster. Our equations and quotations are those of the poster, and the settings are those of
-# the released code. {numref}`fig-loonie-idea` shows a result.
+# 2022 as a paper and as a poster. Our equations and quotations are those of the poster. What we call the paper's
+# settings are those of the released code. {numref}`fig-loonie-idea` shows a result.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**L0onie keeps {glue:text}`loonie-idea-alive` of the weights of a network with twice the budget.** The bundled astronaut; its reconstruction from a file, whose PSNR is of the whole picture; and the nine hidden matrices of the network, row by row from the first to the last layer. A blue dot is a weight, white is a closed gate. <small>Records: gallery.</small>", "name": "fig-loonie-idea"}, "image": {"alt": "Left the face of the astronaut, in the middle a blurred reconstruction of it, right a mosaic of nine square matrices of blue and white dots; the first three are mostly blue, the last three mostly white."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**L0onie keeps {glue:text}`loonie-idea-alive` of the weights of a network with twice the budget.** The bundled astronaut; its reconstruction from a file, with the PSNR of the whole picture (the budget of 0.3 bpp does not count positions, the file stores them); and the nine hidden matrices of the network, row by row from the first to the last layer. A blue dot is a weight, white is a closed gate. <small>Records: gallery.</small>", "name": "fig-loonie-idea"}, "image": {"alt": "Left the face of the astronaut, in the middle a blurred reconstruction of it, right a mosaic of nine square matrices of blue and white dots; the first three are mostly blue, the last three mostly white."}}
 kept = widgets.kept_file("astronaut-loonie-nonzeros-0.3.spc")
 top, left, height, width = widgets.NARROW
 crop = np.s_[top : top + height, left : left + width]
@@ -96,7 +96,7 @@ assert float((hidden[0] != 0).float().mean()) > float((hidden[-1] != 0).float().
 # Without gates, at 16 bits per weight, the paper's four start networks need {glue:text}`loonie-start-0.07`,
 # {glue:text}`loonie-start-0.15`, {glue:text}`loonie-start-0.3` and {glue:text}`loonie-start-0.6` times their budgets.
 # These networks are 5x30 (5 layers of 30 units) for 0.07 {term}`bpp`, 10x28 for 0.15, 10x40 for 0.3 and 13x40 for 0.6.
-# So the last one is only a little too large.
+# So the last one must lose the smallest share of its weights.
 #
 # **Symbols.** In this chapter $z$ is a gate, $D$ is the distortion, and $R$ is the count of bits in
 # {eq}`eq-loonie-problem`. In the chapters on {term}`autoencoders <autoencoder>` $z$ is the {term}`latent` and $D$ the
@@ -196,8 +196,8 @@ figure
 #
 # This argument needs no convexity, and $R$ may be a count. But it needs the maximum *inside* the minimum, and the
 # method below takes turns, as if the order did not matter. With a nonconvex $D$ and whole-number counts the order does
-# matter in general. So no theorem says that the method finds a solution of {eq}`eq-loonie-problem`; only experiments
-# can.
+# matter in general. So we know no theorem that the method finds a solution of {eq}`eq-loonie-problem`; what it finds
+# must be measured.
 #
 # **Dual ascent** alternates two steps. Gradient descent on $D + \lambda R$ moves the weights and gates. The gradient of
 # {eq}`eq-loonie-game` with respect to $\lambda$ is $R - \tau$. So projected gradient ascent is

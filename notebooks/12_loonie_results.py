@@ -214,7 +214,7 @@ figure
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "**The size of the start hardly matters (at most {glue:text}`loonie-size` dB), its depth does (up to {glue:text}`loonie-depth` dB).** PSNR over depth, means of three photographs, 5,000 steps, one seed; rates as counted. <small>Records: loonie_starts.</small>", "name": "fig-loonie-starts"}, "image": {"alt": "Two panels, budgets 0.15 and 0.3. The two L0onie curves nearly coincide, rise steeply from depth 3 to 7 and are flat from there. COIN's curve lies below, has a maximum at depth 7 to 10 and falls again."}}
 shown = loonie.start_curves(records)
-figure, both = plot.panels(1, 2, size=(8.4, 3.6), sharey=True)
+figure, both = plot.panels(1, 2, size=(7.2, 3.6), sharey=True)
 for axes, bpp_ in zip(both, (0.15, 0.3), strict=True):
     for row in shown.rows:
         if row["bpp"] == bpp_:

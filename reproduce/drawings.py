@@ -73,7 +73,7 @@ def duel(steps: int) -> Figure:
 
     The answer, x = 1 and lambda = 4, is where the lines cross. Left without, right with dual restarts.
     """
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained", facecolor="white")
     for axes, restarts in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
         x, path, game = torch.tensor([3.0]), [], Multipliers(1, lr=0.6, restarts=restarts)
         for _ in range(steps + 1):
@@ -87,7 +87,7 @@ def duel(steps: int) -> Figure:
         axes.plot(*path[-1], "o", color="#0072B2")
         axes.set(xlim=(-1.2, 3.2), ylim=(-0.5, 9), xlabel="x (allowed left of the dashed line)")
         how = "with" if restarts else "without"
-        axes.set_title(f"{how} restarts: x = {path[-1][0]:.2f}, λ = {path[-1][1]:.2f}", fontsize=10)
+        axes.set_title(f"{how} restarts:\nx = {path[-1][0]:.2f}, λ = {path[-1][1]:.2f}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("multiplier λ")
     return figure
