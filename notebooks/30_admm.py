@@ -90,6 +90,11 @@ for place, title, shown in (
     places[place].axis("off")
 figure
 
+# %% tags=["remove-cell"]
+say("admm-idea-keep", keep, ".0%")
+say("admm-idea-psnr", metrics.psnr(reference=face, reconstruction=from_kept), ".1f")
+say("admm-idea-lost", float((sparse - dct).square().sum() / dct.square().sum()), ".2%")
+
 # %% [markdown]
 # The second picture has a {term}`PSNR` of {glue:text}`admm-idea-psnr` dB. The DCT is a rotation. So the squared error
 # of the picture, up to the rounding to 8 bits, is the sum of the squares that were removed: {glue:text}`admm-idea-lost`
@@ -125,6 +130,12 @@ sides = ["1" if row[2] == 1 else f"1/{row[2]}" for row in rows]
 shown = [[*row[:2], side, part] for row, side, part in zip(rows, sides, share, strict=True)]
 plot.Table(shown, columns=["network", "layer", "side of its output", "share of the MACs"])
 
+# %% tags=["remove-cell"]
+blocks = sum(row[-1] for row in rows if "residual" in row[1])
+say("admm-blocks", blocks / total, ".0%")
+say("admm-macs", sum(row[-1] for row in rows if row[0] == "encoder") / 1000, ",.0f")
+assert blocks > 0.95 * total and math.isclose(sum(r[-1] for r in rows if r[0] == "encoder"), 721_680, rel_tol=0.01)
+
 # %% [markdown]
 # The residual blocks take {glue:text}`admm-blocks` of the computation, and the encoder needs {glue:text}`admm-macs`
 # thousand multiply-accumulates ({term}`MACs <MAC>`) per pixel. The decoder enlarges the picture with sub-pixel
@@ -153,6 +164,10 @@ rounded = t + (torch.floor(t + uniform) - t).detach()  # detach: no gradient thr
 rounded.sum().backward()
 rounded = rounded.detach()
 print(f"values {rounded.unique().tolist()}, mean {rounded.mean():.3f}, gradient {t.grad.unique().tolist()}")
+
+# %% tags=["remove-cell"]
+assert torch.equal(rounded, stochastic_round(t, uniform).detach()) and bool((t.grad == 1).all())
+assert set(rounded.tolist()) <= {-2.0, -1.0} and abs(float(rounded.mean()) + 1.3) < 0.02
 
 # %% [markdown]
 # **The distortion.** The paper combines four measures. The released code weights them as follows:
@@ -262,6 +277,13 @@ print(f"{len(supports)} supports, distances from {distances.min():.4f} to {dista
 print(f"largest magnitudes: distance {(keep_largest(v, 3) - v).norm():.4f}")
 print("equal magnitudes:", keep_largest(torch.tensor([2.0, -2.0, 1.0, 2.0]), 2).tolist())
 
+# %% tags=["remove-cell"]
+assert torch.equal(keep_largest(v, 3), points[distances.argmin()])
+assert keep_largest(torch.tensor([2.0, -2.0, 1.0, 2.0]), 2).tolist() == [2, -2, 0, 0]
+check = torch.Generator().manual_seed(1)
+batch = torch.randn(5, 4, 6, generator=check).round()  # whole numbers have many equal magnitudes
+assert torch.equal(keep_largest(batch.flatten(1), kept(keep, 24)).view_as(batch), top_l(batch, keep))
+
 # %% [markdown]
 # Equal magnitudes are frequent in a real training. The codes are whole numbers and $U$ starts at zero, so $Z$ and $U$
 # stay whole numbers as long as $\rho$ does not change. Any choice among equal magnitudes is a projection; ours keeps
@@ -321,6 +343,19 @@ for rho in (0.5, 1.0, 6.0):
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "**On a convex set, every ρ leads to the same point.** Axes: the two entries of the code. Grey lines: equal distortion. Blue: the code x in each step, which starts at the lowest distortion. Orange squares: Z, which starts at 0, on the orange set. Green arrow: U after the last step. It starts at Z and ends at x plus the U of the step before, the point that was projected onto Z. <small>60 steps of ADMM, computed by this page.</small>", "name": "fig-admm-diamond"}, "image": {"alt": "Three panels, two above and one below, with an orange diamond and elliptic contour lines. In each panel a blue path leads from the centre of the ellipses to the same point on the upper right edge of the diamond, where a green arrow points away from the edge. The arrow is longest for the smallest rho."}}
 drawings.alternating("diamond", 60)
+
+# %% tags=["remove-cell"]
+for where, project in (("diamond", diamond), ("cross", lambda v: keep_largest(v, 1))):
+    for rho in (0.5, 1.0, 6.0):
+        theirs, places = drawings.alternate(where, rho, 60)
+        x, z, u, course = admm(project, rho, 60)
+        assert np.allclose(places[-1], torch.stack([x, z, u]).numpy(), atol=1e-9)
+        assert np.allclose(np.array(theirs.history) * math.sqrt(2), course, atol=1e-9)
+gradient = H @ torch.tensor([3.0, 4.0]).double() / 7 - h
+for rho in (0.5, 1.0, 6.0):
+    x, z, u, _ = admm(diamond, rho, 200)
+    assert torch.allclose(z, torch.tensor([3.0, 4.0]).double() / 7, atol=1e-4)
+    assert torch.allclose(rho * u, -gradient, atol=1e-3)
 
 # %% [markdown]
 # Look at the green arrows. $U$ is perpendicular to the edge of the set, because $Z$ is the projection of $Z + U$. A
@@ -395,6 +430,14 @@ for end in ((0.0, 2.2), (1.0, 0.0)):
     stays = torch.allclose(admm(sets["cross"], 6.0, 200, start=end)[1], point, atol=1e-6)
     print(f"{end}: distortion {point @ H @ point / 2 - h @ point:.2f}, can rest from rho = {limit[end]:.2f}; "
           f"rho = 6 stays there: {stays}")  # fmt: skip
+
+# %% tags=["remove-cell"]
+assert 0.5 < limit[0.0, 2.2] < 1 < limit[1.0, 0.0] < 6
+ends = [admm(sets["cross"], rho, 400)[1].numpy() for rho in (0.5, 1.0, 6.0)]
+courses = [admm(sets["cross"], rho, 400)[-1] for rho in (0.5, 1.0, 6.0)]
+assert max(courses[0][-1]) > 0.1 and np.allclose(ends[1], [0, 2.2]) and np.allclose(ends[2], [1, 0])
+for end in limit:
+    assert np.allclose(admm(sets["cross"], 6.0, 200, start=end)[1], end, atol=1e-6)
 
 # %% [markdown]
 # This explains the three endings: 0.5 is below both limits, 1 is between them, and 6 is above both. Boyd et al.
@@ -499,36 +542,6 @@ figure.legend(*found, loc="outside lower center", ncols=2, frameon=False, fontsi
 figure
 
 # %% tags=["remove-cell"]
-say("admm-idea-keep", keep, ".0%")
-say("admm-idea-psnr", metrics.psnr(reference=face, reconstruction=from_kept), ".1f")
-say("admm-idea-lost", float((sparse - dct).square().sum() / dct.square().sum()), ".2%")
-blocks = sum(row[-1] for row in rows if "residual" in row[1])
-say("admm-blocks", blocks / total, ".0%")
-say("admm-macs", sum(row[-1] for row in rows if row[0] == "encoder") / 1000, ",.0f")
-assert blocks > 0.95 * total and math.isclose(sum(r[-1] for r in rows if r[0] == "encoder"), 721_680, rel_tol=0.01)
-assert torch.equal(rounded, stochastic_round(t, uniform).detach()) and bool((t.grad == 1).all())
-assert set(rounded.tolist()) <= {-2.0, -1.0} and abs(float(rounded.mean()) + 1.3) < 0.02
-assert torch.equal(keep_largest(v, 3), points[distances.argmin()])
-assert keep_largest(torch.tensor([2.0, -2.0, 1.0, 2.0]), 2).tolist() == [2, -2, 0, 0]
-batch = torch.randn(5, 4, 6, generator=generator).round()  # whole numbers have many equal magnitudes
-assert torch.equal(keep_largest(batch.flatten(1), kept(keep, 24)).view_as(batch), top_l(batch, keep))
-for where, project in (("diamond", diamond), ("cross", lambda v: keep_largest(v, 1))):
-    for rho in (0.5, 1.0, 6.0):
-        theirs, places = drawings.alternate(where, rho, 60)
-        x, z, u, course = admm(project, rho, 60)
-        assert np.allclose(places[-1], torch.stack([x, z, u]).numpy(), atol=1e-9)
-        assert np.allclose(np.array(theirs.history) * math.sqrt(2), course, atol=1e-9)
-gradient = H @ torch.tensor([3.0, 4.0]).double() / 7 - h
-for rho in (0.5, 1.0, 6.0):
-    x, z, u, _ = admm(diamond, rho, 200)
-    assert torch.allclose(z, torch.tensor([3.0, 4.0]).double() / 7, atol=1e-4)
-    assert torch.allclose(rho * u, -gradient, atol=1e-3)
-assert 0.5 < limit[0.0, 2.2] < 1 < limit[1.0, 0.0] < 6
-ends = [admm(sets["cross"], rho, 400)[1].numpy() for rho in (0.5, 1.0, 6.0)]
-courses = [admm(sets["cross"], rho, 400)[-1] for rho in (0.5, 1.0, 6.0)]
-assert max(courses[0][-1]) > 0.1 and np.allclose(ends[1], [0, 2.2]) and np.allclose(ends[2], [1, 0])
-for end in limit:
-    assert np.allclose(admm(sets["cross"], 6.0, 200, start=end)[1], end, atol=1e-6)
 without_end, stopped = (ways[name][0] for name in ("balanced without end", "balanced for 30 steps"))
 assert without_end[60:, 1].max() > 0.1 and stopped[-1, 2] < 1e-6 and stopped[-1, 0] > limit[0.0, 2.2]
 assert balanced(sets["cross"], 0.5, 20, 300)[1][-20:, 1].max() > 0.1  # it stops below the limit
@@ -539,6 +552,10 @@ say("admm-rho-stopped-20", balanced(sets["cross"], 0.5, 20, 21)[1][-1, 0], "g")
 for steps, end in ((6, [1, 0]), (20, [0, 2.2])):
     x = admm(sets["cross"], 0.5, steps)[0]
     assert np.allclose(then_project(x, 200)[-1], end, atol=1e-6)
+assert (balanced(diamond, 0.01, 3000, 3000)[1][:, 1] > 1e-6).sum() < 60 < 2000
+assert (balanced(diamond, 0.01, 0, 3000)[1][:, 1] > 1e-6).sum() > 2000
+
+# %% tags=["remove-cell"]
 split = Admm((1, 2), 0.5, lambda v: top_l(v, 0.5))
 rho, u, z = 0.5, torch.zeros(2), torch.zeros(2)
 split.update(torch.tensor([[1.0, 2.0]]))
@@ -548,8 +565,6 @@ assert torch.equal(split.rho * split.u, before) and split.rho == 1
 own = torch.tensor([[1.0, -3.0, 2.0]], requires_grad=True)
 (grad,) = torch.autograd.grad(projected(own, 0.34).sum(), own)
 assert grad.tolist() == [[0, 1, 0]]
-assert (balanced(diamond, 0.01, 3000, 3000)[1][:, 1] > 1e-6).sum() < 60 < 2000
-assert (balanced(diamond, 0.01, 0, 3000)[1][:, 1] > 1e-6).sum() > 2000
 
 # %% [markdown]
 # The orange curve is a surprise: $\rho$ alternates between {glue:text}`admm-rho-low` and {glue:text}`admm-rho-high`,
@@ -603,7 +618,7 @@ def updates(codes, u, keep):
 
 
 # %%
-def train(rho, keep, steps=120, interval=5):
+def train(rho, keep, steps=200, interval=20):
     model = CaeAdmm(Shape(width=16, latent=16, depth=0, outer=64), seed, start="dct")
     calibrate(model, crops)  # fixes the batch normalisations to these crops
     draw, adam = torch.Generator().manual_seed(seed), torch.optim.Adam(model.eval().parameters(), lr=5e-4)
@@ -620,7 +635,7 @@ def train(rho, keep, steps=120, interval=5):
     return model, np.array(course)
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**After 120 steps, {glue:text}`admm-loop-last` of the entries are nonzero with ADMM and {glue:text}`admm-loop-plain` without; ADMM has not come to rest.** Horizontal axes: step of gradient descent. Left: share of nonzero entries; the dotted line is `keep`. Right: residuals of the run with ADMM, divided by the square root of the number of entries. <small>The tiny network of this page on 12 crops.</small>", "name": "fig-admm-loop"}, "image": {"alt": "Left: both shares of nonzero entries rise at first. Then the share with ADMM falls in a zigzag, and the one without pruning stays about constant. A dotted line far below marks keep. Right: the primal residual rises at first and then falls slowly, the dual residual is much smaller and falls slowly; neither reaches zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**After 200 steps, {glue:text}`admm-loop-last` of the entries are nonzero with ADMM and {glue:text}`admm-loop-plain` without; ADMM has not come to rest.** Horizontal axes: step of gradient descent. Left: share of nonzero entries; the dotted line is `keep`. Right: residuals of the run with ADMM, divided by the square root of the number of entries. <small>The tiny network of this page on 12 crops.</small>", "name": "fig-admm-loop"}, "image": {"alt": "Left: both shares of nonzero entries rise at first. Then the share with ADMM falls, and the one without pruning stays about constant. A dotted line far below marks keep. Right: the primal residual rises at first and then falls slowly, the dual residual is much smaller and falls slowly; neither reaches zero."}}
 trained = {"not pruned, ρ = 0": train(0.0, keep), "ADMM, ρ = 0.1": train(0.1, keep)}
 figure, (left, right) = plot.panels(1, 2, size=(7.2, 3.6))
 for (name, (_, course)), colour, line in zip(trained.items(), ("#777777", "#0072B2"), ("-", "--"), strict=True):
@@ -637,14 +652,32 @@ for axes in (left, right):
     axes.legend(frameon=False, fontsize=9)
 figure
 
+# %% tags=["remove-cell"]
+def psnr(model, codes):
+    with torch.no_grad():
+        return -10 * math.log10((model.decoder(codes) - crops).square().mean())
+
+
+pruned, plain = trained["ADMM, ρ = 0.1"], trained["not pruned, ρ = 0"]
+say("admm-loop-last", pruned[1][-1, 1], ".0%")
+say("admm-loop-plain", plain[1][-1, 1], ".0%")
+say("admm-loop-residual", pruned[1][-1, 2] / root, ".1f")
+say("admm-loop-rms", float(codes_of(pruned[0]).square().mean().sqrt()), ".1f")
+say("admm-loop-psnr", psnr(pruned[0], codes_of(pruned[0])) - psnr(plain[0], codes_of(plain[0])), "+.1f")
+reached = [psnr(model, top_l(codes_of(model), keep)) for model, _ in (pruned, plain)]
+say("admm-loop-kept", reached[0] - reached[1], "+.1f")
+if at_defaults:
+    assert pruned[1][-1, 1] < 0.5 < plain[1][-1, 1] and pruned[1][-1, 2] / root > 1 and reached[0] > reached[1]
+    assert psnr(pruned[0], codes_of(pruned[0])) < psnr(plain[0], codes_of(plain[0]))
+
 # %% [markdown]
 # We compare the PSNR of both networks. If the decoder receives the whole code, ADMM changes it by
 # {glue:text}`admm-loop-psnr` dB. If the decoder receives only the largest entries, the share `keep`, ADMM changes it by
 # {glue:text}`admm-loop-kept` dB. At the default settings, the pruned network is thus worse with the whole code and
 # better with a sparse one. In {numref}`fig-admm-loop` the primal residual ends at {glue:text}`admm-loop-residual`. This
 # is far from zero: the root mean square of the entries of the codes is {glue:text}`admm-loop-rms`. The share stays
-# above `keep`. The first update takes only five steps of gradient descent here, and one encoder must serve all crops. A
-# run of 120 steps on 12 crops says nothing about the end of a real training.
+# above `keep`. The first update takes only 20 steps of gradient descent here, and one encoder must serve all crops. A
+# run of 200 steps on 12 crops says nothing about the end of a real training.
 #
 # The library's `CodeTraining` adds what a real training needs: the distortion {eq}`eq-admm-distortion`, its warm-up by
 # an MSE, other optimisers, {term}`checkpoints <checkpoint>`, and the two remedies. The box shows one step of it.
@@ -679,6 +712,10 @@ for name, pruning in (("not pruned", None), ("pruned", replace(chosen.pruning, k
     zeros[name] = run(training).history[-1]["zeros"]
     print(f"{name:11s}{zeros[name]:.0%} zeros after {chosen.descent.steps} steps")
 
+# %% tags=["remove-cell"]
+if at_defaults:
+    assert zeros["pruned"] > zeros["not pruned"]
+
 # %% [markdown]
 # ## Codes to return to
 #
@@ -696,6 +733,14 @@ for name, pruning in (("not pruned", None), ("pruned", replace(chosen.pruning, k
 # of its picture, and it uses this part of $Z$ and $U$. What the released code does is the subject of
 # [the next chapter](31_released_code).
 #
+# %% tags=["remove-cell"]
+positions = (481 - 128 + 1) * (321 - 128 + 1)  # of the crop in a picture of the training set
+variants = 4 * positions  # flipped or not, along both axes
+again = 1 - (1 - 1 / variants) ** 299
+say("admm-again", again, ".1%")
+assert again < 0.002
+say("admm-crops", variants, ",")
+
 # ## The file: what a sparse code costs
 #
 # The method says nothing about bytes. Our file format stores the code with a {term}`range coder`. For each channel, a
@@ -733,6 +778,29 @@ rows = [[share, f"{100 * m[0]:.1f} %", *(f"{n:,.0f}" for n in m[1:5]), f"{m[5]:.
 names = ["keep", "nonzero", "positions, B", "values, B", "both by channel, B", "file, B", "SSIM"]
 plot.Table(rows, columns=names)
 
+# %% tags=["remove-cell"]
+whole_code = measured[1.0]
+say("admm-file-places", whole_code[1], ",.0f")
+say("admm-file-nonzero", whole_code[0], ".1%")
+say("admm-file-values", whole_code[2], ",.0f")
+say("admm-file-channel", whole_code[3], ",.0f")
+full = (whole_code[6] != 0).mean((1, 2))
+say("admm-channel-least", full.min(), ".0%")
+say("admm-channel-most", full.max(), ".0%")
+say("admm-file-bytes", whole_code[4], ",.0f")
+bpp = 8 * whole_code[4] / 192**2
+say("admm-file-bpp", bpp)
+half = measured[keep / 2]
+say("admm-half-nonzero", half[0] / whole_code[0], ".0%")
+say("admm-half-bytes", half[4] / whole_code[4], ".0%")
+share = whole_code[0]
+binary = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
+assert math.isclose(whole_code[1] * 8, code.size * binary, rel_tol=1e-9)
+for _, places, values, by_channel, size, *_ in measured.values():
+    assert by_channel < places + values and size > 0.9 * by_channel
+if at_defaults:
+    assert whole_code[1] > whole_code[2] and whole_code[4] < whole_code[1] + whole_code[2]
+
 # %% [markdown]
 # The first row, with `keep` 1.0, is the code as the encoder makes it; nothing was set to zero afterwards. ADMM trained
 # this model with a `keep` of 10 %, but {glue:text}`admm-file-nonzero` of the entries are nonzero. The training pulls
@@ -759,51 +827,6 @@ plot.Table(rows, columns=names)
 
 
 # %% tags=["remove-cell"]
-def psnr(model, codes):
-    with torch.no_grad():
-        return -10 * math.log10((model.decoder(codes) - crops).square().mean())
-
-
-pruned, plain = trained["ADMM, ρ = 0.1"], trained["not pruned, ρ = 0"]
-say("admm-loop-last", pruned[1][-1, 1], ".0%")
-say("admm-loop-plain", plain[1][-1, 1], ".0%")
-say("admm-loop-residual", pruned[1][-1, 2] / root, ".1f")
-say("admm-loop-rms", float(codes_of(pruned[0]).square().mean().sqrt()), ".1f")
-say("admm-loop-psnr", psnr(pruned[0], codes_of(pruned[0])) - psnr(plain[0], codes_of(plain[0])), "+.1f")
-reached = [psnr(model, top_l(codes_of(model), keep)) for model, _ in (pruned, plain)]
-say("admm-loop-kept", reached[0] - reached[1], "+.1f")
-if at_defaults:
-    assert pruned[1][-1, 1] < 0.5 < plain[1][-1, 1] and pruned[1][-1, 2] / root > 1 and reached[0] > reached[1]
-    assert psnr(pruned[0], codes_of(pruned[0])) < psnr(plain[0], codes_of(plain[0]))
-if at_defaults:
-    assert zeros["pruned"] > zeros["not pruned"]
-positions = (481 - 128 + 1) * (321 - 128 + 1)  # of the crop in a picture of the training set
-variants = 4 * positions  # flipped or not, along both axes
-again = 1 - (1 - 1 / variants) ** 299
-say("admm-again", again, ".1%")
-assert again < 0.002
-say("admm-crops", variants, ",")
-whole_code = measured[1.0]
-say("admm-file-places", whole_code[1], ",.0f")
-say("admm-file-nonzero", whole_code[0], ".1%")
-say("admm-file-values", whole_code[2], ",.0f")
-say("admm-file-channel", whole_code[3], ",.0f")
-full = (whole_code[6] != 0).mean((1, 2))
-say("admm-channel-least", full.min(), ".0%")
-say("admm-channel-most", full.max(), ".0%")
-say("admm-file-bytes", whole_code[4], ",.0f")
-bpp = 8 * whole_code[4] / 192**2
-say("admm-file-bpp", bpp)
-half = measured[keep / 2]
-say("admm-half-nonzero", half[0] / whole_code[0], ".0%")
-say("admm-half-bytes", half[4] / whole_code[4], ".0%")
-share = whole_code[0]
-binary = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
-assert math.isclose(whole_code[1] * 8, code.size * binary, rel_tol=1e-9)
-for _, places, values, by_channel, size, *_ in measured.values():
-    assert by_channel < places + values and size > 0.9 * by_channel
-if at_defaults:
-    assert whole_code[1] > whole_code[2] and whole_code[4] < whole_code[1] + whole_code[2]
 codec = codecs.get_codec("cae-admm", model="code-keep-10-seed-0-laptop")
 within = codecs.evaluate(codec, face, 0.3)
 code = read_symbols(unpack(within.data))[1]
@@ -811,7 +834,8 @@ assert within.bpp <= 0.3 and within.bpp > 0.28
 say("admm-within", within.bpp, ".4f")
 say("admm-within-nonzero", (code != 0).mean(), ".1%")
 
-
+# %% tags=["remove-cell"]
+check = torch.Generator().manual_seed(2)
 def hard_threshold(v, mu, rho):
     return v * (v.abs() > math.sqrt(2 * mu / rho))
 
@@ -825,7 +849,7 @@ masks = torch.tensor(list(itertools.product([0.0, 1.0], repeat=9)))
 for mu, rho in ((0.5, 1.0), (0.1, 3.0), (2.0, 1.0)):
     cost = mu * masks.sum(1) + rho / 2 * (masks * v - v).square().sum(1)
     assert torch.equal(hard_threshold(v, mu, rho), masks[cost.argmin()] * v)
-code = torch.randn(3, 4, 5, 5, generator=generator)
+code = torch.randn(3, 4, 5, 5, generator=check)
 theirs, ours = top_l(code, keep), keep_per_channel(code, keep)
 assert bool(((ours != 0).sum((2, 3)) == kept(keep, 25)).all())
 if kept(keep, 100) >= 4 * kept(keep, 25):

@@ -481,7 +481,7 @@ def two_sets() -> ipywidgets.VBox:
     return sliding("updates", [str(steps) for steps in UPDATES], frames, index=UPDATES.index(3))
 
 
-KEPT = (1.0, 0.4, 0.2, 0.1, 0.05, 0.02)
+KEPT = (1.0, 0.1, 0.07, 0.05, 0.03, 0.02)
 TRAINED = {
     "pruned, 10 %": "code-keep-10-seed-0-laptop",
     "not pruned": "code-unpruned-seed-0-laptop",
