@@ -715,6 +715,12 @@ for name, pruning in (("not pruned", None), ("pruned", replace(chosen.pruning, k
 # %% tags=["remove-cell"]
 if at_defaults:
     assert zeros["pruned"] > zeros["not pruned"]
+positions = (481 - 128 + 1) * (321 - 128 + 1)  # of the crop in a picture of the training set
+variants = 4 * positions  # flipped or not, along both axes
+again = 1 - (1 - 1 / variants) ** 299
+say("admm-again", again, ".1%")
+assert again < 0.002
+say("admm-crops", variants, ",")
 
 # %% [markdown]
 # ## Codes to return to
@@ -733,14 +739,6 @@ if at_defaults:
 # of its picture, and it uses this part of $Z$ and $U$. What the released code does is the subject of
 # [the next chapter](31_released_code).
 #
-# %% tags=["remove-cell"]
-positions = (481 - 128 + 1) * (321 - 128 + 1)  # of the crop in a picture of the training set
-variants = 4 * positions  # flipped or not, along both axes
-again = 1 - (1 - 1 / variants) ** 299
-say("admm-again", again, ".1%")
-assert again < 0.002
-say("admm-crops", variants, ",")
-
 # ## The file: what a sparse code costs
 #
 # The method says nothing about bytes. Our file format stores the code with a {term}`range coder`. For each channel, a
