@@ -324,6 +324,8 @@ say("loonie-panel-ours", float(titles[0][2]), ".1f")
 say("loonie-panel-jpeg", float(titles[3][2]), ".1f")
 say("loonie-panel-coin", at_equal_rate(("10x20", "10x28"), panel_rates[0]), ".1f")
 say("loonie-panel-gates", at_equal_rate(("loonie-nonzeros-0.2", "loonie-nonzeros-0.3"), panel_rates[0]), ".1f")
+
+# %% tags=["remove-cell"]
 found, gated = loonie.loonie(records, "file"), loonie.loonie(records, "nonzeros")
 say("loonie-lambda-file", np.mean([row["course"]["lambda"][-1] for row in found.rows]) * 1e4, ".1f")
 say("loonie-lambda-gates", max(max(row["course"]["lambda"]) for row in gated.rows), ".1f")
