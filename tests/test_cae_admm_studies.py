@@ -26,7 +26,7 @@ from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import Pruning
 from sparsecomp.training.latent_pruning import CodeTraining
 
-LABELS = ("unpruned", "keep 10", "lambda 400", "released")
+LABELS = ("unpruned", "tuned", "keep 10", "lambda 400", "released")
 ROWS = ("unpruned", "keep 10", "cae-admm near 0.6", "cae-theis near 0.6", "jpeg", "jpeg2000", "jpeg2000 no transform")
 
 
@@ -36,6 +36,7 @@ def own(made) -> Made:
 
 
 def trained_as(own: Made, label: str) -> RunRecord:
+    label = "tuned" if label == "unpruned" else label  # what is compared has been trained for as many steps
     (record,) = [record for record in own.records(*study.TRAININGS) if record.config["label"] == label]
     return record
 
@@ -109,6 +110,15 @@ def test_rows_say_what_became_of_their_codes(own):
             assert row["bytes"] == len(content) and row["zeros"] == pytest.approx((symbols == 0).mean(), abs=1e-5)
             assert row["nats"] == pytest.approx(study.released_bpp(symbols), abs=1e-5)
             assert row["ssim_patches"] == pytest.approx(study.patch_ssim(image, shown), abs=1e-5)
+
+
+def test_unpruned_model_of_a_comparison_has_as_many_steps_as_the_others(own):
+    before, after = (next(record for record in own.records("cae_admm_mixed") if record.config["label"] == label)
+                     for label in ("unpruned", "keep 10"))  # fmt: skip
+    tuned, pruned = own.labelled("cae_admm", "tuned"), own.labelled("cae_admm", "keep 10")
+    assert [r.config["options"]["model"] for r in (before, after)] == [r.result["model"] for r in (tuned, pruned)]
+    assert tuned.config["first"] == pruned.config["first"] and tuned.config["descent"] == pruned.config["descent"]
+    assert tuned.config["pruning"] is None and tuned.config["lam"] == 0
 
 
 def test_results_and_tables_are_those_of_the_stored_model(own):
@@ -196,7 +206,7 @@ def test_mixed_plans_take_the_best_of_the_models_near_that_rate(small, tmp_path)
 
 
 def test_tables_need_all_models_that_they_show_and_no_other(own, small, tmp_path):
-    few = put_models(own, tmp_path / "few", "bundled", labels=("unpruned", "keep 10"))
+    few = put_models(own, tmp_path / "few", "bundled", labels=LABELS[:3])
     with pytest.raises(ValueError, match="^there is no model code-lambda-400-seed-0-bundled-smoke: make it first"):
         plans("cae_admm_mixed", few)
     enough = put_models(own, tmp_path / "enough", "bundled", labels=LABELS[:-1])

@@ -51,7 +51,7 @@ TINY = {
     cae_admm: replace(
         cae_admm.PRESETS["smoke"], descent=replace(CODE, start="dct"), width=8, pictures=2, mixed=2,
         pruning=Pruning(interval=1, balance=True, until=3, then="projection"),
-        tuning=replace(CODE, mse_steps=0, settle=0),
+        tuning=replace(CODE, mse_steps=0, settle=0), labels=("unpruned", "tuned", "keep 10", "lambda 400", "released"),
     ),
 }  # fmt: skip
 FEW = {label: sparse_cae.SPARSE[label] for label in sparse_cae.HEADLINE}

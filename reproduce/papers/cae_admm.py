@@ -53,7 +53,8 @@ from sparsecomp.training.loop import run
 # What is trained, by label: Zhao & Liao's pruning at several shares, Theis et al.'s estimate at several prices. Beside
 # them what the released code makes of pruning, and nothing at all, with all channels and with half of them. Each sees
 # the same crops in the same order, and begins with the same first values, but for the one with half the channels.
-BEFORE, AFTER = "unpruned", "keep 10"  # of Table 1
+# Where models are fine-tuned from the unpruned one, it is compared with them after as many steps more: "tuned".
+BEFORE, TUNED, AFTER = "unpruned", "tuned", "keep 10"  # BEFORE and AFTER of Table 1
 PRUNED = {"keep 40": 0.4, "keep 20": 0.2, "keep 10": 0.1, "keep 5": 0.05}
 ESTIMATED = {"lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambda 1000": 1000.0}
 # Beside the released code's rho of 0.1 and updates every 100 steps, at the paper's share. 256 steps are an epoch.
@@ -61,6 +62,7 @@ VARIED: dict[str, dict] = {"rho 0.03": {"rho": 0.03}, "rho 0.3": {"rho": 0.3}, "
 RELEASED = Pruning(z_update="released", state="data_set", penalty="norm")
 NAMES = {  # of all that is trained
     BEFORE: "neither pruned nor estimated",
+    TUNED: "neither, fine-tuned as long",
     **{label: f"pruned to {100 * keep:g} %" for label, keep in PRUNED.items()},
     "rho 0.03": "pruned to 10 %, ρ = 0.03",
     "rho 0.3": "pruned to 10 %, ρ = 0.3",
@@ -69,7 +71,7 @@ NAMES = {  # of all that is trained
     "released": "pruned as the released code does",
     "16 channels": "neither, 16 channels in place of 32",
 }
-LABELS = tuple(NAMES)
+LABELS = tuple(label for label in NAMES if label != TUNED)
 # The released code's other choices, at the paper's share: a new crop of each picture in every epoch; and how residual
 # blocks pad, with the slope that PReLUs begin with.
 VARIANTS = {
@@ -173,7 +175,7 @@ PRESETS = {
         width=64,
         depth=2,
         outer=128,
-        labels=(*WHOLE, *PRUNED, *ESTIMATED, "released"),
+        labels=(*WHOLE, TUNED, *PRUNED, *ESTIMATED, "released"),
         seeds=3,
         arithmetic=Arithmetic("bfloat16"),
     ),
@@ -325,6 +327,7 @@ def plans(request: Request) -> list[CodePlan]:
     base = preset.pruning
     changes: dict[str, dict] = {
         BEFORE: {},
+        TUNED: {},
         **{label: {"pruning": replace(base, keep=keep), "search": preset.search} for label, keep in PRUNED.items()},
         **{label: {"lam": lam, "search": preset.search} for label, lam in ESTIMATED.items()},
         **{label: {"pruning": replace(base, **of)} for label, of in VARIED.items()},
@@ -414,7 +417,7 @@ def variant_plans(request: Request) -> list[CodePlan]:
 
 def _shares(label: str, pruning: Pruning | None, first: bool) -> tuple[float, ...]:
     """All of the unpruned model and of the headline's first seed; else the code as it is, and at its own share."""
-    if first and label in (BEFORE, *HEADLINE):
+    if first and label in (BEFORE, TUNED, *HEADLINE):
         return SHARES
     return (1.0, pruning.keep) if first and pruning and label in PRUNED else (1.0,)
 
@@ -504,11 +507,7 @@ def mixed_plans(request: Request) -> list[MixedPlan]:
 def _table_rows(request: Request) -> dict[str, tuple[str, dict]]:
     """For each row of the two tables a codec and its options."""
     needed = (BEFORE, *PRUNED, *ESTIMATED)
-    plain = {
-        plan.label: kept(plan.model_file)
-        for plan in (*unpruned_plans(request), *plans(request))
-        if plan.seed == request.seed and plan.label in needed
-    }
+    plain = {label: kept(plan.model_file) for label, plan in _compared(request).items() if label in needed}
     if absent := [path.stem for path in plain.values() if not path.exists()]:
         raise InputError(f"there is no model {absent[0]}: make it first, with `python -m reproduce study cae_admm`")
     scored = list(pictures(sets(request)["validate_on"], VALIDATION).values())
@@ -521,6 +520,12 @@ def _table_rows(request: Request) -> dict[str, tuple[str, dict]]:
     rows["jpeg2000"] = "jpeg2000", {"rate": NEAR}
     rows["jpeg2000 no transform"] = "jpeg2000", {"rate": NEAR, "colour_transform": False}
     return rows
+
+
+def _compared(request: Request) -> dict[str, CodePlan]:
+    """The first seed's trainings by label; `BEFORE` is the one that was trained for as many steps as the others."""
+    found = {plan.label: plan for plan in (*unpruned_plans(request), *plans(request)) if plan.seed == request.seed}
+    return found | ({BEFORE: found[TUNED]} if TUNED in found else {})
 
 
 def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
@@ -597,16 +602,16 @@ class RoundingPlan(PicturePlan):
 def rounding_plans(request: Request) -> list[RoundingPlan]:
     """The unpruned model and the one pruned to the paper's share; one record each."""
     found = []
-    for plan in (*unpruned_plans(request), *plans(request)):
-        if plan.seed != request.seed or plan.label not in (BEFORE, AFTER):
+    for label, plan in _compared(request).items():
+        if label not in (BEFORE, AFTER):
             continue
         path = kept(plan.model_file)
         if not path.exists():
             raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study cae_admm`")
         found.append(RoundingPlan(
-            study="cae_admm_rounding", name=f"rounding-{plan.label}-{request.preset}".replace(" ", "-"),
+            study="cae_admm_rounding", name=f"rounding-{label}-{request.preset}".replace(" ", "-"),
             preset=request.preset, seed=request.seed, device=request.device, pictures_of=plan.pictures_of,
-            count=plan.count, label=plan.label, model=path, key=pretrained.load(path).key,
+            count=plan.count, label=label, model=path, key=pretrained.load(path).key,
         ))  # fmt: skip
     return found
 
@@ -691,6 +696,16 @@ def training(records: Records, label: str, seed: int = 0, files: str = "all") ->
         raise LookupError(f"{record.name} was not pruned in training, so it aimed at no share of a code")
     share = record.config["pruning"]["keep"] if files == "share" else 1.0
     return replace(record, rows=[row for row in record.rows if row["setting"] == share])
+
+
+def unpruned(records: Records) -> str:
+    """The label of the unpruned model that others are compared with: trained for as many steps as they."""
+    return TUNED if made(records, label=TUNED) else BEFORE
+
+
+def members(records: Records, family: str) -> tuple[str, ...]:
+    """The labels of one of `FAMILIES`."""
+    return (unpruned(records),) if family == "unpruned" else FAMILIES[family]
 
 
 def mixed(records: Records, label: str) -> RunRecord:
@@ -835,7 +850,7 @@ def family(records: Records, name: str, metric: str = "ssim", files: str = "all"
 
 
 def _curves(records: Records, name: str, metric: str, files: str, seed: int = 0) -> list[Curve]:
-    return [training(records, label, seed, files).curve(metric) for label in FAMILIES[name]]
+    return [training(records, label, seed, files).curve(metric) for label in members(records, name)]
 
 
 def pair(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> tuple[Curve, Curve]:
@@ -984,12 +999,14 @@ def families_at(records: Records, of: str, over: str, bpp: float) -> float:
 
 def released_rate(records: Records) -> float:
     """Per cent that pruning as released takes off the rate of files on Kodak."""
-    return saved(*(training(records, label, files="code").mean("bpp") for label in (BEFORE, "released")))
+    labels = (unpruned(records), "released")
+    return saved(*(training(records, label, files="code").mean("bpp") for label in labels))
 
 
 def released_zeros(records: Records) -> float:
     """Points by which pruning as released raises the share of zeros on Kodak."""
-    before, after = (training(records, label, files="code").mean("zeros") for label in (BEFORE, "released"))
+    labels = (unpruned(records), "released")
+    before, after = (training(records, label, files="code").mean("zeros") for label in labels)
     return 100 * (after - before)
 
 
@@ -1049,7 +1066,7 @@ def rate_distortion(records: Records, metric: str = "ssim") -> FigureData:
                  for how, bits in (("as printed", False), ("nats in bits", True))]  # fmt: skip
     rows += [line(name, f"{name}, in the paper", zip(*curve, strict=True), kind="compared")
              for name in COMPARED if (curve := comparator(name, metric)).rates]  # fmt: skip
-    used = [training(records, label) for name in FAMILIES for label in FAMILIES[name]]
+    used = [training(records, label) for name in FAMILIES for label in members(records, name)]
     return FigureData(rows, used + [record for codec in standard for record in baselines.baselines(records, codec)])
 
 
@@ -1105,21 +1122,37 @@ def details(records: Records, bpp: float = 0.3, side: int = 208, models: Models 
 def codes(records: Records, models: Models | None = None) -> FigureData:
     """Figure 4: a picture's code before and after pruning, and of the latter the share that its training aimed at."""
     name, original = _shown()
-    before, after = (latent_of(_stored(records, label, models or default_models()), original)
-                     for label in (BEFORE, AFTER))  # fmt: skip
+    labels = (unpruned(records), AFTER)
+    before, after = (latent_of(_stored(records, label, models or default_models()), original) for label in labels)
     shown = {"before pruning": before, "after pruning, as the encoder makes it": after}
     shown[f"after pruning, {100 * PRUNED[AFTER]:g} % kept"] = pruned(after, PRUNED[AFTER])
     rows = [{"title": f"{name}, {title}: {100 * (code == 0).mean():.1f} % zeros", "of": name, "code": code}
             for title, code in shown.items()]  # fmt: skip
-    return FigureData(rows, [training(records, label) for label in (BEFORE, AFTER)])
+    return FigureData(rows, [training(records, label) for label in labels])
 
 
 def residuals(records: Records) -> FigureData:
     """ADMM's residuals and the share of zeros in all crops' codes, over the steps of every training that was pruned."""
-    used = [training(records, label) for label in (*PRUNED, *VARIED, "released")]
-    rows = [{"series": record.config["label"], "name": NAMES[record.config["label"]], **record.result["admm"]}
+    used = [training(records, label) for label in (*PRUNED, *VARIED, "released") if seeds_of(records, label)]
+    return _residuals(used, NAMES)
+
+
+def schedule_residuals(records: Records) -> FigureData:
+    """The same of one share by the schedules of `schedules_table` that have a Z and a U."""
+    labels = [label for label, (_, of) in SCHEDULES.items() if of.get("until") != 0]
+    used = [training(records, label) for label in (AFTER, *labels)]
+    return _residuals(used, _schedules())
+
+
+def _residuals(used: list[RunRecord], names: dict[str, str]) -> FigureData:
+    rows = [{"series": record.config["label"], "name": names[record.config["label"]], **record.result["admm"]}
             for record in used]  # fmt: skip
     return FigureData(rows, used)
+
+
+def _schedules() -> dict[str, str]:
+    """The names of all schedules at one share, by label."""
+    return {AFTER: "ρ balanced, then the projection"} | {label: name for label, (name, _) in SCHEDULES.items()}
 
 
 def _with(of: Iterable[float], digits: int) -> str:
@@ -1213,8 +1246,8 @@ def fair_table(records: Records) -> FigureData:
     for metric, (title, digits) in QUALITIES.items():
         row[title] = _cell(f"{{0[0]:+.{digits}f}} ± {{0[1]:.{digits}f}}", headline, records, metric)
     rows.append(row | {"bytes at equal SSIM": "–", "over bpp": "at its own rate"})
-    families = (*FAMILIES["pruned"], *FAMILIES["estimated"], *FAMILIES["unpruned"])
-    used = [training(records, label, seed) for label in families for seed in seeds_of(records, label)]
+    labels = [label for name in ("pruned", "estimated", "unpruned") for label in members(records, name)]
+    used = [training(records, label, seed) for label in labels for seed in seeds_of(records, label)]
     return FigureData(rows, used + [r for codec in ("jpeg", "jpeg2000") for r in baselines.baselines(records, codec)])
 
 
@@ -1255,8 +1288,7 @@ def schedules_table(records: Records) -> FigureData:
     bytes: how far the codes lie above the curve of the estimated models.
     """
     rows, used = [], []
-    names = {AFTER: "ρ balanced, then the projection", **{label: name for label, (name, _) in SCHEDULES.items()}}
-    for label, name in names.items():
+    for label, name in _schedules().items():
         record = training(records, label, files="code")
         primal = record.result["admm"]["primal"] if record.config["pruning"].get("until") != 0 else []
         used.append(record)
