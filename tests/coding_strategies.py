@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reproduce import sparse_weights
 from sparsecomp import network_weights
-from sparsecomp.coding import integer_latents, latents, quantize
+from sparsecomp.coding import contexts, integer_latents, latents, quantize
 from sparsecomp.coding.container import SECTIONS, Container, pack, unpack
 from sparsecomp.coding.latents import CELLS, LEAST
 from sparsecomp.coding.range_coder import TOTAL
@@ -77,6 +77,15 @@ def codes(draw) -> tuple[np.ndarray, np.ndarray, int]:
     found = draw(symbols(shape, integer_latents.MOST))
     found[np.abs(found) < threshold] = 0
     return found, np.stack([draw(counts) for _ in range(shape[0])]), threshold
+
+
+@st.composite
+def in_context(draw) -> tuple[np.ndarray, contexts.Contexts]:
+    """Symbols, and a context model that was fitted to others of as many channels, or knows nothing."""
+    shape = draw(shapes)
+    seen = np.random.default_rng(draw(st.integers(0, 999)))
+    others = seen.laplace(0, draw(st.sampled_from([0.1, 2, 90])), (2, shape[0], 40, 37)).cumsum(2).round()
+    return draw(symbols(shape, contexts.MOST)), contexts.Contexts.fit(others.clip(-300, 300).astype(np.int32))
 
 
 # Networks and tensors -------------------------------------------------------------------------------------------------
@@ -231,6 +240,7 @@ CODERS = {
     ),
     "latents": Coder(step_latents(), **_of_symbols(latents)),
     "codes": Coder(codes(), **_of_symbols(integer_latents)),
+    "contexts": Coder(in_context(), **_of_symbols(contexts)),
     "networks": Coder(
         networks(),
         network_weights.encode, lambda case, parts: network_weights.decode(parts), canonical, canonical,

@@ -34,7 +34,10 @@ VARIANTS: dict[str, list[dict]] = {
             "sparsity": Sparsity("file", gates="median", structured=True, log_alpha=-1.55),
         },
     ],
-    "cae": [{"model": "one"}, {"model": "one", "step": 64}, {"model": "two", "step": 40_000}],  # the last: no code
+    "cae": [
+        {"model": "one"}, {"model": "one", "step": 64}, {"model": "two", "step": 40_000},  # the last: no code
+        {"model": "three"}, {"model": "three", "step": 64},
+    ],
     "cae-admm": [{"model": "plain"}, {"model": "plain", "keep": 0.2}, {"model": "escapes"}],
     "cae-theis": [{"model": "theis"}, {"model": "theis", "keep": 0.05}],
 }  # fmt: skip
@@ -44,6 +47,7 @@ def write_models(folder: Path) -> Models:
     """Untrained models of both families, for all trained codecs."""
     tiny_cae.write(folder, "one")
     tiny_cae.write(folder, "two", seed=1, latent=2)
+    tiny_cae.write(folder, "three", seed=2, coded="contexts")
     tiny_cae_admm.write(folder, "plain")
     tiny_cae_admm.write(folder, "escapes", seed=1, spread=500.0)
     tiny_cae_admm.write(folder, "theis", seed=2, latent=2, codec="cae-theis")

@@ -82,6 +82,32 @@ def test_load_gives_what_was_saved_as_fp16(tmp_path, kind, codec, scale, about):
         assert torch.equal(stored.model.encoder(x), made.eval().encoder(x)), "what is rounded is what is stored"
 
 
+def test_contexts_are_a_part_of_the_model(tmp_path, written):
+    """Of its file, of its key, and of what a file of it is coded with; they are whole or missing, and of its shape."""
+    made, path = tiny_cae.model(), tmp_path / "a.safetensors"
+    contexts = tiny_cae.contexts(made)
+    pretrained.save(path, made, tiny_cae.counts(made), tiny_cae.ABOUT, contexts)
+    stored, plain = load(path), load(rewritten(tmp_path / "b.safetensors", written["sparse_cae"], lambda *of: None))
+    assert plain.contexts is None and stored.key != plain.key
+    assert np.array_equal(stored.contexts.weights, contexts.weights)
+    assert np.array_equal(stored.contexts.tables, contexts.tables)
+    content = path.read_bytes()
+    for change, message in (
+        (lambda tensors, said: tensors.pop("context_tables"), "its tensors are not those of"),
+        (lambda tensors, said: tensors.update(context_weights=torch.zeros(3, 2, 6).int()), "its tensors are not"),
+        (lambda tensors, said: tensors["context_tables"][0, :2].add_(1), "tables must be"),
+        (lambda tensors, said: tensors["context_weights"][0, 0, 4].add_(1), "no d of a channel that is coded later"),
+    ):
+        assert_cannot_be_read(rewritten(tmp_path / "c.safetensors", content, change), message)
+    other = tiny_cae_admm.model()
+    for model, counts, about in (
+        (tiny_cae.model(latent=2), tiny_cae.counts(tiny_cae.model(latent=2)), tiny_cae.ABOUT),
+        (other, tiny_cae_admm.counts(other), tiny_cae_admm.ABOUT),
+    ):
+        with pytest.raises(ValueError, match="^contexts must be a context model of"):
+            pretrained.save(path, model, counts, about, contexts)
+
+
 def test_rounding_keeps_variances_above_zero(tmp_path):
     made, path = tiny_cae_admm.model(), tmp_path / "a.safetensors"
     variances = made.encoder[0][1].running_var

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from sparsecomp.coding import latents, priors
+from sparsecomp.coding.contexts import Contexts
 from sparsecomp.data import bundled
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import to_input
@@ -36,10 +37,18 @@ def counts(of: SparseCAE) -> torch.Tensor:
     return latents.counts_of(priors.FactorizedPrior(of.shape.latent), histogram)
 
 
-def write(folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 3, **about: object) -> Path:
+@torch.no_grad()
+def contexts(of: SparseCAE) -> Contexts:
+    z = of.encoder(to_input(bundled()["coffee"][:200, :200], SCALE))[0]
+    return Contexts.fit([latents.quantise(z, step).numpy() for step in (256, 1024)])
+
+
+def write(
+    folder: Path, name: str, seed: int = 0, width: int = 8, latent: int = 3, coded: str = "tables", **about: object
+) -> Path:
     made = model(seed, width, latent)
     path = folder / f"{name}.safetensors"
-    pretrained.save(path, made, counts(made), ABOUT | about)
+    pretrained.save(path, made, counts(made), ABOUT | about, contexts(made) if coded == "contexts" else None)
     return path
 
 

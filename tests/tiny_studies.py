@@ -47,7 +47,9 @@ TINY = {
         rates=(0.6,),
         **dict.fromkeys(("fit", "file", "gates", "magnitude", "parts", "search"), QUICK),
     ),
-    sparse_cae: replace(sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024)),
+    sparse_cae: replace(
+        sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024), coder="contexts"
+    ),
     cae_admm: replace(
         cae_admm.PRESETS["smoke"], descent=replace(CODE, start="dct"), width=8, pictures=2, mixed=2,
         pruning=Pruning(interval=1, balance=True, until=3, then="projection"),

@@ -7,6 +7,7 @@ the model of a first one, so the study `cae` comes before the others.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from reproduce.runner import Plan, Request, Work
 from sparsecomp import complexity, data, metrics
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import decode, evaluate
-from sparsecomp.codecs.trained import Cae
+from sparsecomp.codecs.trained import Cae, coder_of
 from sparsecomp.coding import latents
+from sparsecomp.coding.contexts import Contexts
 from sparsecomp.metrics import BD
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
@@ -70,6 +72,8 @@ class Preset:
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
     arithmetic : Arithmetic
         In which networks are trained.
+    coder : {"tables", "contexts"}
+        How files are coded: with one table for each channel, or with contexts (`coding.contexts`).
     grid : tuple of float
         Shares of zeros that are projected to, for Figure 2.
     """
@@ -83,9 +87,11 @@ class Preset:
     models: tuple[str, ...] | None = None
     steps: tuple[int, ...] | None = None
     arithmetic: Arithmetic = FLOAT32
+    coder: str = "tables"
     grid: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
 
 
+FITTED = 32  # training pictures, at most, that a context model is fitted to
 STEPS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # 1/256 .. 1/5
 # Chosen on astronaut, coffee, chelsea and the validation pictures of BSDS500, at width 48, in trials that were not
 # kept: of the rates 0.001, 0.003 and 0.01 for Muon the last was best after 1,000 steps, and Adam, at the best of four,
@@ -103,7 +109,7 @@ PRESETS = {
         grid=(0.5, 0.83),
     ),
     "laptop": Preset(descent=DESCENT, width=48),
-    "desktop": Preset(descent=replace(DESCENT, steps=12_000), width=64),
+    "desktop": Preset(descent=replace(DESCENT, steps=12_000), width=64, coder="contexts"),
     "paper-fast": Preset(descent=replace(DESCENT, steps=60_000)),
     # Adam, its rate, batch, crop and decay are the released code's; its 100 epochs are 605,000 steps with its split of
     # the 473 pictures, 757,000 on all. As released, first values are PyTorch's, nothing stands in for rounding, and no
@@ -188,6 +194,8 @@ class DescentPlan(ModelPlan):
     first_key : str, optional
         Its key.
     constraint : Constraint, optional
+    coder : {"tables", "contexts"}
+        How files are coded.
     """
 
     descent: Descent
@@ -196,13 +204,14 @@ class DescentPlan(ModelPlan):
     first: Path | None = None
     first_key: str | None = None
     constraint: Constraint | None = None
+    coder: str = "tables"
 
     def config(self) -> dict:
         """What it adds to the configuration."""
         return super().config() | {
             "codec": "cae", "descent": as_dict(self.descent), "shape": as_dict(self.shape),
             "constraint": as_dict(self.constraint) if self.constraint else None, "first": self.first_key,
-        }  # fmt: skip
+        } | ({"coder": self.coder} if self.coder != "tables" else {})  # fmt: skip
 
     def cost(self) -> Cost:
         """Encoder, decoder and their optimiser."""
@@ -235,7 +244,7 @@ class DescentPlan(ModelPlan):
             "lam": self.descent.lam, "steps": self.descent.steps, "sparsity": found.get("sparsity", 0.0),
             "search": self.search, "profile": self.preset,
         }  # fmt: skip
-        pretrained.save(self.model_file, model.cpu(), counts, about)
+        pretrained.save(self.model_file, model.cpu(), counts, about, self._contexts(training))
         stored = pretrained.load(self.model_file)
         model = _network(stored)
         weights = dict(model.encoder.state_dict())
@@ -248,6 +257,17 @@ class DescentPlan(ModelPlan):
             **({"macs_paper_decoder": _decoder_macs(model, paper=True)} if self.prunes_decoder else {}),
             "history": history_of(training),
         }  # fmt: skip
+
+    def _contexts(self, training: CaeTraining) -> Contexts | None:
+        """A context model of some training pictures at three steps, if files are coded with contexts."""
+        if self.coder != "contexts":
+            return None
+        low, high = (latents.UNIT * delta for delta in (self.descent.finest, self.descent.coarsest))
+        steps = (round(low), round(math.sqrt(low * high)), round(high))
+        chosen = training.pictures[:: -(-len(training.pictures) // FITTED)]
+        with torch.no_grad():
+            made = [training.model.encoder(to_input(picture.cpu().numpy(), SCALE, self.device)) for picture in chosen]
+        return Contexts.fit(latents.quantise(z, step)[0].cpu().numpy() for z in made for step in steps)
 
     @property
     def prunes_decoder(self) -> bool:
@@ -266,7 +286,8 @@ class DescentPlan(ModelPlan):
         for step in self.steps:
             measured = evaluate(Cae(model=str(self.model_file), models=models, step=step), picture)
             symbols = latents.quantise(z, step)[0].numpy()
-            row = row_of(measured, round(latents.bits(symbols, stored.counts, step)))
+            coder, tables = coder_of(stored, step)
+            row = row_of(measured, round(coder.bits(symbols, *tables)))
             rows.append({"picture": piece, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
         return rows
 
@@ -321,7 +342,7 @@ def _dense(request: Request, label: str, seed: int) -> DescentPlan:
         seed=seed, device=request.device, arithmetic=request.trained_in(preset.arithmetic),
         pictures_of=request.pictures_of or "kodak", count=preset.pictures,
         label=label, out=request.out, search=preset.search and seed == request.seed and not released,
-        scored=preset.scored, descent=descent,
+        scored=preset.scored, descent=descent, coder=preset.coder,
         shape=Shape(preset.width), steps=steps_of(preset, descent, every=seed == request.seed), **chosen,
     )  # fmt: skip
 

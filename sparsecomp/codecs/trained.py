@@ -34,7 +34,7 @@ from sparsecomp.codecs.base import (
     memory_for,
     register,
 )
-from sparsecomp.coding import integer_latents, latents
+from sparsecomp.coding import contexts, integer_latents, latents
 from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify.admm import kept, top_l
@@ -73,7 +73,7 @@ class Trained(Codec):
 
     note: ClassVar[str] = "trained before on other pictures; the model is not in the file"
     study: ClassVar[str]  # that makes models
-    coder: ClassVar[ModuleType]  # from symbols to bytes and back
+    coder: ClassVar[ModuleType]  # from symbols to bytes and back, by the model's counts
     check: ClassVar[Any]  # refuses a number that no file can hold (`ValueError`)
 
     def __post_init__(self) -> None:
@@ -261,10 +261,11 @@ class Cae(Trained):
 
     @classmethod
     def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
-        """The model, its shape, and the step."""
-        step = read_network(container, models)[1]
+        """The model, its shape, the step, and whether symbols are coded with contexts."""
+        stored, step = read_network(container, models)
         text = f"{step} / {latents.UNIT} = {step / latents.UNIT:.5f}"
-        return [*super().describe(container, models), ("step", text)]
+        coded = [("coded", "with contexts")] if stored.contexts else []
+        return [*super().describe(container, models), ("step", text), *coded]
 
 
 @register
@@ -384,13 +385,21 @@ def _codec_of_model(stored: Stored) -> type[Trained]:
     return codec
 
 
+def coder_of(stored: Stored, number: int) -> tuple[ModuleType, tuple]:
+    """What turns symbols into bytes, and what its functions take beside them: contexts, or counts and the number."""
+    if stored.contexts is not None:
+        return contexts, (stored.contexts,)
+    return _codec_of_model(stored).coder, (stored.counts, number)
+
+
 def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int) -> tuple[np.ndarray, bytes]:
     """The symbols of a latent at a setting, and their file."""
     codec = _codec_of_model(stored)
     symbols = codec.symbols(latent, setting)
     number = codec.number_of(symbols, setting)
     network = _NETWORK.pack(bytes.fromhex(stored.key), number)
-    values = codec.coder.encode(symbols, stored.counts, number).ljust(_least(stored, height, width), b"\0")
+    coder, tables = coder_of(stored, number)
+    values = coder.encode(symbols, *tables).ljust(_least(stored, height, width), b"\0")
     sections = {"network": network, "values": values}
     return symbols, pack(Container(codec.number, height, width, sections))
 
@@ -411,8 +420,8 @@ def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -
     def fits(setting: int, estimated: bool) -> bool:
         if estimated:
             symbols = codec.symbols(latent, setting)
-            bits = codec.coder.bits(symbols, stored.counts, codec.number_of(symbols, setting))
-            estimate = rest + bits / 8
+            coder, tables = coder_of(stored, codec.number_of(symbols, setting))
+            estimate = rest + coder.bits(symbols, *tables) / 8
             if abs(estimate - budget) > 16 + estimate / 256:
                 return estimate < budget
         return len(_write(stored, latent, setting, height, width)[1]) <= budget
@@ -464,7 +473,8 @@ def read_symbols(container: Container, models: Models | None = None) -> tuple[St
         raise BitstreamError(f"values of {len(values)} bytes: at least {needed}, and no zeros behind more, are needed")
     # The coder's own zeros at the end are left out by `range_coder.words`, so that all that is here is padding.
     shape = (stored.model.shape.latent, *stored.places(*size))
-    symbols = codec.coder.decode(values.rstrip(b"\0"), shape, stored.counts, number)
+    coder, tables = coder_of(stored, number)
+    symbols = coder.decode(values.rstrip(b"\0"), shape, *tables)
     if codec.number_of(symbols, number) != number:
         raise BitstreamError(f"threshold {number}: it is {codec.number_of(symbols, number)} of these symbols")
     return stored, symbols, number

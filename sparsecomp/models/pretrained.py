@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from sparsecomp.checks import InputError, in_range, one_of, refuse
 from sparsecomp.coding import latents
+from sparsecomp.coding.contexts import CLASSES, ESCAPE, Contexts
 from sparsecomp.complexity import count_macs
 from sparsecomp.files import atomic_path
 from sparsecomp.models import cae_admm, sparse_cae
@@ -40,6 +41,7 @@ MOST_BYTES = 2**27
 SUFFIX = ".safetensors"
 WEIGHTS = Path(__file__).parents[1] / "weights"  # the models that codecs choose by themselves; they are in the wheel
 FINEST = latents.FINEST / latents.UNIT
+CONTEXTS = {"context_weights", "context_tables"}  # names in a model's file
 LEAST_VARIANCE = 2.0**-24  # the smallest fp16 number above 0
 
 
@@ -60,6 +62,8 @@ class Stored:
         `Models`: copy it before you change it.
     counts : int64 (C, 512)
         Of the tables (`coding.latents`; `coding.integer_latents` for cae_admm).
+    contexts : Contexts, optional
+        Of a model of sparse_cae whose files are coded with contexts, in place of tables from the counts.
     about : dict
         Plain values that its maker wrote. ``search`` is true where a codec may choose the model by itself.
 
@@ -75,6 +79,7 @@ class Stored:
     model: SparseCAE | CaeAdmm
     counts: np.ndarray
     about: dict
+    contexts: Contexts | None = None
 
     @property
     def codec(self) -> str:
@@ -129,7 +134,13 @@ class Stored:
         return min(latents.COARSEST, max(latents.FINEST, round(delta * latents.UNIT)))
 
 
-def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tensor, about: dict) -> None:
+def save(
+    path: Path,
+    model: SparseCAE | CaeAdmm,
+    counts: np.ndarray | torch.Tensor,
+    about: dict,
+    contexts: Contexts | None = None,
+) -> None:
     """Write a model, whole or not at all.
 
     Parameters
@@ -143,6 +154,8 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
     about : dict
         Plain values (text, numbers, true or false) under any names. ``finest`` and ``coarsest`` are needed for
         sparse_cae, ``codec`` for cae_admm.
+    contexts : Contexts, optional
+        Of sparse_cae: what its files are coded with, in place of the counts.
 
     Raises
     ------
@@ -154,10 +167,13 @@ def save(path: Path, model: SparseCAE | CaeAdmm, counts: np.ndarray | torch.Tens
         refuse("path", "a name that ends in .safetensors", str(path))
     counts = torch.as_tensor(counts)
     kind = _kind(model)
-    _check(kind, model.shape, counts, about)
+    _check(kind, model.shape, counts, about, contexts)
     tensors = rounded(model)
     _check_values(tensors)
     tensors["counts"] = counts.cpu().to(torch.int32).contiguous()
+    if contexts is not None:
+        own = {"context_weights": contexts.weights, "context_tables": contexts.tables}
+        tensors |= {name: torch.from_numpy(array).contiguous() for name, array in own.items()}
     said = {"kind": kind, "shape": as_dict(model.shape), "about": about}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > MOST_BYTES - 2**17:  # room for the header
@@ -209,16 +225,21 @@ def _load(path: Path) -> Stored:
         expected = {name: ("F16", list(t.shape)) for name, t in model.state_dict().items()}
         expected["counts"] = ("I32", [shape.latent, latents.CELLS])
         there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if CONTEXTS & set(there):
+            expected["context_weights"] = ("I32", [shape.latent, 3, shape.latent + 3])
+            expected["context_tables"] = ("I32", [CLASSES, ESCAPE + 1])
         if {name: (t.get_dtype(), t.get_shape()) for name, t in there.items()} != expected:
             raise InputError(f"its tensors are not those of {shape}")
         tensors = {name: file.get_tensor(name) for name in sorted(expected)}
     key = _key(kind, shape, tensors)
-    counts = tensors.pop("counts").long()
-    _check(kind, shape, counts, said["about"])
+    counts, contexts = tensors.pop("counts").long(), None
+    if CONTEXTS <= set(tensors):
+        contexts = Contexts(tensors.pop("context_weights").numpy(), tensors.pop("context_tables").numpy())
+    _check(kind, shape, counts, said["about"], contexts)
     _check_values(tensors)
     # The names are those expected. (A strict load would miss the count of batches, which no batch normalisation keeps.)
     model.load_state_dict({name: t.float() for name, t in tensors.items()}, assign=True, strict=False)
-    return Stored(path.stem, key, kind, model.eval().requires_grad_(False), counts.numpy(), said["about"])
+    return Stored(path.stem, key, kind, model.eval().requires_grad_(False), counts.numpy(), said["about"], contexts)
 
 
 def _kind(model: object) -> str:
@@ -236,8 +257,16 @@ def _key(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, tensors: dict[str,
     return digest.hexdigest()[:16]
 
 
-def _check(kind: str, shape: sparse_cae.Shape | cae_admm.Shape, counts: torch.Tensor, about: dict) -> None:
+def _check(
+    kind: str,
+    shape: sparse_cae.Shape | cae_admm.Shape,
+    counts: torch.Tensor,
+    about: dict,
+    contexts: Contexts | None,
+) -> None:
     latents.check_counts(counts, shape.latent)
+    if contexts is not None and (kind != "sparse_cae" or len(contexts.weights) != shape.latent):
+        refuse("contexts", f"a context model of {shape.latent} channels, of sparse_cae alone", len(contexts.weights))
     if not isinstance(about, dict) or not all(
         isinstance(name, str) and isinstance(value, str | int | float | None) for name, value in about.items()
     ):

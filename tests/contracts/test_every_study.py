@@ -99,8 +99,10 @@ def test_study_writes_records_that_verify(study, made):
                 assert row["bpp"] == pytest.approx(8 * row["bytes"] / (HEIGHT * WIDTH), abs=1e-5)
                 assert row["encode_seconds"] > 0 and row["decode_seconds"] > 0 and row["psnr"] > 0
                 assert 0 < row["estimated_bits"] and 0 < row["ssim"] <= 1
-                # A repair that takes most weights leaves neurons dead, and files leave those out.
-                assert study == "first_values" or row["estimated_bits"] <= 1.05 * 8 * row["bytes"]
+                # A repair that takes most weights leaves neurons dead, and files leave those out. A latent of nothing
+                # but zeros has a file of 37 bytes: the zeros at the end of a code are left out.
+                shorter = study == "first_values" or row["bytes"] < 40
+                assert shorter or row["estimated_bits"] <= 1.05 * 8 * row["bytes"]
     assert {path.suffix for path in (own.out / study / ".partial").iterdir()} == {".lock"}
 
 
