@@ -68,4 +68,4 @@ if __name__ == "__main__":
     readme, png = ROOT / "README.md", ROOT / "results" / "figures" / "rate-distortion.png"
     readme.write_text(filled(readme.read_text()))
     png.parent.mkdir(exist_ok=True)
-    png.write_bytes(picture()._repr_png_())
+    png.write_bytes(picture().png())

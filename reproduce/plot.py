@@ -67,10 +67,14 @@ def printed(colour: str = "#000000", marker: str = "o", **more: object) -> dict[
 class Figure(matplotlib_figure.Figure):
     """A matplotlib figure that a notebook shows without pyplot, and so without any global state."""
 
-    def _repr_png_(self) -> bytes:
+    def png(self, *, transparent: bool = False) -> bytes:
+        """Return the figure as a PNG file, on white or on whatever it is laid on."""
         file = io.BytesIO()
-        self.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        self.savefig(file, format="png", dpi=150, bbox_inches="tight", transparent=transparent)
         return file.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png(transparent=True)  # the page has the paper: white, or light grey in dark mode
 
 
 def panels(
@@ -81,7 +85,7 @@ def panels(
     found = figure.subplots(rows, columns, **share)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e4e4e4", lw=0.6)
+        axes.grid(color="#d9d9d9", lw=0.6)
         axes.set_axisbelow(True)
     return figure, found
 

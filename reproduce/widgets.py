@@ -220,7 +220,7 @@ LOONIE_BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 def two_players() -> ipywidgets.VBox:
     """The game of `sparsify.lagrangian` on a problem that can be drawn, step by step, with and without restarts."""
     moments = (0, 5, 10, 20, 40, 80, 160)
-    frames = [ipywidgets.Image(value=duel(steps)._repr_png_(), format="png", layout={"max_width": "100%"})
+    frames = [ipywidgets.Image(value=duel(steps).png(), format="png", layout={"max_width": "100%"})
               for steps in moments]  # fmt: skip
     return sliding("steps", [str(steps) for steps in moments], frames, index=3)
 
@@ -476,7 +476,7 @@ UPDATES = (0, 1, 2, 3, 4, 5, 6, 7, 10, 20, 60)
 
 def two_sets() -> ipywidgets.VBox:
     """ADMM in the plane, on a valley and a cross, after so many updates; one frame a step."""
-    pictures = [alternating("cross", steps)._repr_png_() for steps in UPDATES]
+    pictures = [alternating("cross", steps).png() for steps in UPDATES]
     frames = [ipywidgets.Image(value=png, format="png", layout={"max_width": "100%"}) for png in pictures]
     return sliding("updates", [str(steps) for steps in UPDATES], frames, index=UPDATES.index(3))
 
