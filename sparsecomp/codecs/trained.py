@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import struct
 from abc import abstractmethod
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
@@ -248,8 +249,7 @@ class Cae(Trained):
 
     @staticmethod
     def ladder(latent: Latent) -> list[int]:
-        # Coarser steps make smaller files, but for a few bytes here and there, and not where few levels are left: so
-        # three an octave are tried.
+        # Three an octave.
         return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(31)]
 
     @staticmethod
@@ -407,8 +407,8 @@ def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int
 def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -> tuple[np.ndarray, int, bytes]:
     """Symbols, number and file of the best setting whose file is not over ``bpp``; `BudgetError`.
 
-    The ladder's settings are tried in order, and bisection ends the search. Files are written where the estimate alone
-    cannot say whether they fit, and the last one always; where the estimate was far off, every one.
+    Bisection finds it: along the ladder files become smaller, but for a few bytes. Files are written where the estimate
+    alone cannot say whether they fit, and the last one always; where the estimate was far off, every one.
     """
     codec, budget = _codec_of_model(stored), bpp * height * width / 8
     ladder = codec.ladder(latent)
@@ -427,11 +427,9 @@ def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -
         return len(_write(stored, latent, setting, height, width)[1]) <= budget
 
     for estimated in (True, False):
-        bad, good = None, ladder[-1]
-        for good in ladder:
-            if good == ladder[-1] or fits(good, estimated):
-                break
-            bad = good
+        # First among the settings of the ladder, then between two of them; the last one fits.
+        first = bisect_left(ladder, True, hi=len(ladder) - 1, key=lambda setting: fits(setting, estimated))
+        good, bad = ladder[first], ladder[first - 1] if first else None
         while bad is not None and abs(good - bad) > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if fits(middle, estimated) else (good, middle)

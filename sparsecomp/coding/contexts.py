@@ -64,14 +64,14 @@ class Pass:
         step = self.stride if self.kind == FIRST else 2 * self.stride
         return slice(self.top, None, step), slice(self.left, None, step)
 
-    def neighbours(self, plane: np.ndarray) -> np.ndarray:
-        """The four known neighbours int64 ``(4, n, m)``; beyond a border the one opposite, or else 0."""
-        stride, places = self.stride, self.places
-        (rows, columns), found = (np.arange(size)[of] for size, of in zip(plane.shape, places, strict=True)), []
+    def neighbours(self, planes: np.ndarray) -> np.ndarray:
+        """The four known neighbours int64 ``(4, ..., n, m)``; beyond a border the one opposite, or else 0."""
+        stride, size, found = self.stride, planes.shape[-2:], []
+        rows, columns = (np.arange(n)[of] for n, of in zip(size, self.places, strict=True))
         for down, right in DIAGONAL if self.kind == B else DIRECT:
-            row, by_row = _inside(rows, down * stride, plane.shape[0])
-            column, by_column = _inside(columns, right * stride, plane.shape[1])
-            found.append(plane[np.ix_(row, column)] * np.outer(by_row, by_column))
+            row, by_row = _inside(rows, down * stride, size[0])
+            column, by_column = _inside(columns, right * stride, size[1])
+            found.append(planes[..., row[:, None], column] * np.outer(by_row, by_column))
         return np.stack(found).astype(np.int64)
 
 
@@ -121,32 +121,35 @@ class Contexts:
 
     # What a symbol's surroundings say ---------------------------------------------------------------------------------
 
-    def around(self, symbols: np.ndarray, channel: int, of: Pass) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction mu and class of sigma, both ``(n, m)``, from what was coded before the places of a pass."""
-        a, b, c, *d = (int(weight) for weight in self.weights[channel, of.kind])
-        sigma = np.full(symbols[channel][of.places].shape, b, np.int64)
-        mu = np.zeros_like(sigma)
+    def around(self, symbols: np.ndarray, channels: slice, of: Pass) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction mu and class of sigma, both ``(k, n, m)``, of the places of a pass in k channels.
+
+        Of these channels what earlier passes wrote is taken, and of those before them what this pass wrote, too.
+        """
+        own, at = symbols[channels], (slice(channels.stop), *of.places)
+        a, b, c = self.weights[channels, of.kind, :3, None, None].swapaxes(0, 1).astype(np.int64)
+        d = self.weights[channels, of.kind, 3 : 3 + channels.stop]
+        # Whole numbers below 2^53, so that float64 adds them up exactly, in whatever order.
+        sigma = b + np.tensordot(d.astype(float), np.abs(symbols[at]).astype(float), 1)
+        mu = np.zeros(sigma.shape, np.int64)
         if of.kind != FIRST:
-            near = of.neighbours(symbols[channel])
+            near = of.neighbours(own)
             mu = (a * near.sum(0) + 2 * ONE) // (4 * ONE)
             sigma += c * np.abs(near - mu).sum(0)
-        for other, weight in enumerate(d):
-            if weight:
-                sigma += weight * np.abs(symbols[other][of.places])
         return mu, np.searchsorted(EDGES, sigma, side="right")
 
     def residuals(self, symbols: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Residuals and classes of each pass of each channel, both flat, in the order of the file."""
-        for channel in range(len(symbols)):
-            for of in passes(*symbols.shape[1:]):
-                mu, classes = self.around(symbols, channel, of)
-                yield (symbols[channel][of.places] - mu).ravel(), classes.ravel()
+        """Residuals and classes of each pass, both ``(C, n m)``, in the order of the file."""
+        for of in passes(*symbols.shape[1:]):
+            mu, classes = self.around(symbols, slice(0, len(symbols)), of)
+            yield (symbols[:, *of.places] - mu).reshape(len(symbols), -1), classes.reshape(len(symbols), -1)
 
     def seen(self, symbols: np.ndarray) -> np.ndarray:
         """How often each class has each magnitude, int64 (44, 65); the last column is the escape's."""
         found = np.zeros(CLASSES * (ESCAPE + 1), np.int64)
         for residuals, classes in self.residuals(symbols):
-            found += np.bincount((ESCAPE + 1) * classes + np.minimum(np.abs(residuals), ESCAPE), minlength=len(found))
+            both = (ESCAPE + 1) * classes + np.minimum(np.abs(residuals), ESCAPE)
+            found += np.bincount(both.ravel(), minlength=len(found))
         return found.reshape(CLASSES, ESCAPE + 1)
 
     @classmethod
@@ -187,20 +190,21 @@ def bits(symbols: np.ndarray, model: Contexts) -> float:
 
 
 def encode(symbols: np.ndarray, model: Contexts) -> bytes:
-    """Symbols int32 ``(C, h, w)``, at most 32767 in size, as bytes: channel after channel, pass after pass.
+    """Symbols int32 ``(C, h, w)``, at most 32767 in size, as bytes: pass after pass, channel after channel.
 
-    Of each pass the magnitudes of the residuals, class by class; then the signs of those that are not 0; then what
-    the tables do not reach.
+    Of each channel's part of a pass the magnitudes of the residuals, class by class; then the signs of those that are
+    not 0; then what the tables do not reach.
     """
     _check(symbols, model)
     encoder = constriction.stream.queue.RangeEncoder()
     models = [categorical(table) for table in model.tables]
-    for residuals, classes in model.residuals(symbols):
-        magnitudes = np.abs(residuals).astype(np.int32)
-        for one in np.unique(classes):
-            encoder.encode(np.minimum(magnitudes[classes == one], ESCAPE), models[one])
-        encoder.encode((residuals[residuals != 0] < 0).astype(np.int32), EVEN)
-        encoder.encode(magnitudes[magnitudes >= ESCAPE] - ESCAPE, UNIFORM)
+    for of_pass in model.residuals(symbols):
+        for residuals, classes in zip(*of_pass, strict=True):
+            magnitudes = np.abs(residuals).astype(np.int32)
+            for one in np.unique(classes):
+                encoder.encode(np.minimum(magnitudes[classes == one], ESCAPE), models[one])
+            encoder.encode((residuals[residuals != 0] < 0).astype(np.int32), EVEN)
+            encoder.encode(magnitudes[magnitudes >= ESCAPE] - ESCAPE, UNIFORM)
     return words(encoder)
 
 
@@ -210,9 +214,9 @@ def decode(data: bytes, shape: tuple[int, int, int], model: Contexts) -> np.ndar
 
     def read() -> np.ndarray:
         symbols = np.zeros(shape, np.int32)
-        for channel in range(shape[0]):
-            for of in passes(*shape[1:]):
-                mu, classes = model.around(symbols, channel, of)
+        for of in passes(*shape[1:]):
+            for channel in range(shape[0]):
+                mu, classes = model.around(symbols, slice(channel, channel + 1), of)
                 residuals = np.zeros(classes.shape, np.int64)
                 for one in np.unique(classes):
                     there = classes == one
@@ -221,7 +225,7 @@ def decode(data: bytes, shape: tuple[int, int, int], model: Contexts) -> np.ndar
                 signs = 1 - 2 * decoder.decode(EVEN, int(signed.sum())).astype(np.int64)
                 residuals[beyond] += decoder.decode(UNIFORM, int(beyond.sum()))
                 residuals[signed] *= signs
-                symbols[channel][of.places] = (mu + residuals).clip(-MOST, MOST)  # no encoder needs the clipping
+                symbols[channel, *of.places] = (mu + residuals)[0].clip(-MOST, MOST)  # no encoder needs the clipping
         return symbols
 
     return checked(read, lambda symbols: encode(symbols, model), data)
