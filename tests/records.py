@@ -147,7 +147,7 @@ def training(label: str, seed: int = 0, *, rate: float | None = None, shift: flo
              train: str = "bsds500/train") -> RunRecord:  # fmt: skip
     """Of two pictures, 0.01 of SSIM below and above the line; variants and schedules at the rate of "keep 10"."""
     rate = RATES.get(label, RATES["keep 10"]) if rate is None else rate
-    shares = {share: rate * share for share in SHARES} if label == "unpruned" else {1.0: rate}
+    shares = {share: rate * share for share in SHARES} if label in ("unpruned", "tuned") else {1.0: rate}
     if label in PRUNED or label == "lambda 400":
         shares[PRUNED.get(label, 0.1)] = OF_SHARE * rate
     pruned = label in (*PRUNED, *VARIED, "released", *cae_admm.VARIANTS, *SCHEDULES)

@@ -207,6 +207,23 @@ def test_schedules_are_shown_with_their_residuals_and_against_the_estimated_mode
         assert row["SSIM at equal bytes"] == f"{shifts.get(label, 0.0):+.4f}" and row["bpp of the file"] == "0.400"
 
 
+def test_residuals_are_of_the_schedules_that_have_a_z_and_a_u(kept):
+    shown = cae_admm.schedule_residuals(kept(*made.trainings(), *map(training, cae_admm.SCHEDULES)))
+    assert [row["series"] for row in shown.rows] == ["keep 10", "plain", "balanced", "rests", "then projected"]
+    assert shown.rows[1]["name"] == "ADMM to the end, fixed ρ" and shown.rows[0]["step"]
+
+
+def test_pruning_is_compared_with_an_unpruned_model_of_as_many_steps(kept):
+    """Of a preset that fine-tunes; else with the unpruned one."""
+    records = kept(*made.trainings())
+    assert cae_admm.unpruned(records) == "unpruned"
+    over = cae_admm.difference(records, "pruned", "unpruned").value
+    records = kept(training("tuned", rate=made.RATES["unpruned"], shift=0.02))
+    assert cae_admm.unpruned(records) == "tuned" and cae_admm.members(records, "unpruned") == ("tuned",)
+    assert len(cae_admm.members(records, "pruned")) == 4
+    assert cae_admm.difference(records, "pruned", "unpruned").value == pytest.approx(over - 0.02, abs=1e-9)
+
+
 def test_seeds_are_those_that_were_trained_on_bsds500(world):
     assert cae_admm.seeds_of(world, "keep 20") == [0] and sparse_cae.seeds_of(world, "l1") == [0, 1]
 

@@ -1,9 +1,9 @@
 """Whole numbers on a grid, coded with contexts: what is known around a symbol says how large it will be.
 
-A table for each channel takes symbols as independent. Neighbours are not: where a latent is large, the latents around
-it are large, too. JPEG 2000 uses this (its coder EBCOT), and so do learned codecs with a context model.
+With one table for each channel, symbols are coded as if they were independent. They are not: where a latent is large,
+the latents around it are large, too. The coder of JPEG 2000 (EBCOT) uses this, and so do learned context models.
 
-Symbols of a channel are written in passes, from a coarse grid to the finest (as interlaced pictures are)::
+Symbols are written in passes, from a coarse grid to the finest, as those of interlaced pictures are::
 
     first    every 32nd row and column
     B        with stride s = 16, 8, 4, 2, 1: places between four that are known, the diagonal neighbours at distance s
@@ -17,10 +17,11 @@ same place. Its prediction and the expected size of what is left are ::
 
 with a, b, c, d >= 0 of the channel and kind of pass, fitted on training pictures (`Contexts.fit`). The residual q - mu
 has the table of the class that sigma falls into, three eighths of an octave wide; the classes are common to all
-channels. The scheme is that of Chrysafis & Ortega (1997), the order of passes that of interlaced formats. (A learned
-context model of such an order: He et al. 2021, "checkerboard".)
+channels. Chrysafis & Ortega (1997) chose classes by such a sum. He et al. (2021) learn a context model with two passes,
+the squares of a checkerboard.
 
-All is computed in integers, so that every machine has the same classes: a, b, c and d are multiples of 1/1024.
+a, b, c and d are multiples of 1/1024, and all numbers that a class depends on are whole numbers of that unit. So every
+machine finds the same classes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ BITS = 16
 UNIFORM = constriction.stream.model.Uniform(2**BITS)
 MOST = 2**15 - 1  # the largest magnitude of a symbol
 PSEUDO = 32  # symbols that a class has seen before it sees any
+AT_ONCE = 2**18  # places of a pass, in some channels, that are computed together: a bound on memory
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Contexts:
     Parameters
     ----------
     weights : int32 (C, 3, C + 3)
-        For each channel and kind of pass a, b, c and d, in 1/1024, 0 .. 2^20; d of the channels from its own on is 0.
+        For each channel and kind of pass a, b, c and d, in 1/1024, 0 .. 2^20; a at most 1; d of the channels
+        from its own on is 0.
     tables : int32 (44, 65)
         For each class counts of the magnitudes 0 .. 63 and of the escape, at least 1, in sum 2^24.
 
@@ -114,6 +117,8 @@ class Contexts:
         channels = len(weights) if weights.ndim else 0
         legal = weights.shape == (channels, 3, channels + 3) and weights.min() >= 0 and weights.max() <= 2**20
         require(legal, "weights", "(C, 3, C + 3) whole numbers from 0 to 2^20", weights.shape)
+        # A prediction is then never larger than a symbol, and `BITS` reach any residual.
+        require(weights[:, :, 0].max() <= ONE, "weights", "an a of at most 1", int(weights[:, :, 0].max()) / ONE)
         known = all(not weights[channel, :, 3 + channel :].any() for channel in range(channels))
         require(known, "weights", "no d of a channel that is coded later", "another")
         legal = tables.shape == (CLASSES, ESCAPE + 1) and tables.min() >= 1 and bool((tables.sum(1) == TOTAL).all())
@@ -139,10 +144,14 @@ class Contexts:
         return mu, np.searchsorted(EDGES, sigma, side="right")
 
     def residuals(self, symbols: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Residuals and classes of each pass, both ``(C, n m)``, in the order of the file."""
+        """Residuals and classes of some channels of a pass, both ``(k, n m)``, in the order of the file."""
         for of in passes(*symbols.shape[1:]):
-            mu, classes = self.around(symbols, slice(0, len(symbols)), of)
-            yield (symbols[:, *of.places] - mu).reshape(len(symbols), -1), classes.reshape(len(symbols), -1)
+            some = max(1, AT_ONCE // symbols[0, *of.places].size)
+            for first in range(0, len(symbols), some):
+                channels = slice(first, min(first + some, len(symbols)))
+                mu, classes = self.around(symbols, channels, of)
+                left = symbols[channels, *of.places] - mu
+                yield left.reshape(len(left), -1), classes.reshape(len(left), -1)
 
     def seen(self, symbols: np.ndarray) -> np.ndarray:
         """How often each class has each magnitude, int64 (44, 65); the last column is the escape's."""
@@ -198,8 +207,8 @@ def encode(symbols: np.ndarray, model: Contexts) -> bytes:
     _check(symbols, model)
     encoder = constriction.stream.queue.RangeEncoder()
     models = [categorical(table) for table in model.tables]
-    for of_pass in model.residuals(symbols):
-        for residuals, classes in zip(*of_pass, strict=True):
+    for of_channels in model.residuals(symbols):
+        for residuals, classes in zip(*of_channels, strict=True):
             magnitudes = np.abs(residuals).astype(np.int32)
             for one in np.unique(classes):
                 encoder.encode(np.minimum(magnitudes[classes == one], ESCAPE), models[one])
