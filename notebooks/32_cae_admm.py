@@ -480,7 +480,7 @@ from reproduce.runner import Request
 from reproduce.runner import run as make
 
 request = Request(preset, Path(out or tempfile.mkdtemp()).resolve(), device, seed, pictures)
-make([plan for plan in numbers.plans(request) if plan.label in wanted and plan.seed == seed], request.out)
+make([plan for plan in numbers.code_plans(request) if plan.label in wanted and plan.seed == seed], request.out)
 made = Records(request.out, preset=preset).find("cae_admm", data=pictures)
 values = values_of(made)  # for a sweep
 

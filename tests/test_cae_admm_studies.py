@@ -15,6 +15,7 @@ from tiny_studies import CODE, PICTURES, Made, other, plans, request, tiny
 
 from reproduce import models
 from reproduce.papers import cae_admm as study
+from reproduce.papers.cae_admm import plans as study_plans
 from reproduce.records import RunRecord
 from reproduce.runner import Request, Work
 from sparsecomp import metrics
@@ -147,7 +148,7 @@ def test_what_is_pruned_is_trained_on_from_the_unpruned_model(own, small, tmp_pa
         assert {name for name in record.config if record.config[name] != base.config[name]} == {"label", "pruning"}
     started = CaeAdmm(cae_admm.Shape(**first.config["shape"]))
     taken = []
-    small.setattr(study, "run", lambda training, **options: taken.append(training) or 1 / 0)
+    small.setattr(study_plans, "run", lambda training, **options: taken.append(training) or 1 / 0)
     shutil.copytree(own.out / "models", tmp_path / "models")
     plan = plans("cae_admm", tmp_path)[0]
     with pytest.raises(ZeroDivisionError):
@@ -163,13 +164,13 @@ def test_mixed_settings_are_chosen_on_validation_pictures_alone(own, small, tmp_
     """What is measured is Kodak and the test pictures; before that no codec has seen one of them."""
     seen: list[np.ndarray] = []
     for name in ("latent_of", "_mean_bpp"):
-        real = getattr(study, name)
+        real = getattr(study_plans, name)
 
         def note(*of, real=real):
             seen.extend(of[2] if len(of) > 2 else [of[1]])
             return real(*of)
 
-        small.setattr(study, name, note)
+        small.setattr(study_plans, name, note)
     planned = plans("cae_admm_mixed", put_models(own, tmp_path, "kodak"), None)
     assert {picture.tobytes() for picture in seen} == {picture.tobytes() for picture in other("val").values()}
     names = [f"kodak/kodak{i}" for i in (0, 1)] + [f"bsds500/test/test{i}" for i in (0, 1)]
@@ -188,8 +189,8 @@ def test_mixed_plans_take_the_best_of_the_models_near_that_rate(small, tmp_path)
         asked.append(Path(model).stem.removeprefix("code-").removesuffix("-seed-0-laptop"))
         return ssim.get(asked[-1], 0.0), {"model": model, "keep": 0.3}
 
-    small.setattr(study, "_near", near)
-    small.setattr(study, "_mean_bpp", lambda codec, options, scored: options["quality"] / 100)
+    small.setattr(study_plans, "_near", near)
+    small.setattr(study_plans, "_mean_bpp", lambda codec, options, scored: options["quality"] / 100)
     planned = {plan.label: plan for plan in plans("cae_admm_mixed", tmp_path, None, "laptop")}
     assert list(planned) == list(ROWS) and {plan.count for plan in planned.values()} == {None}
     chosen = {label: (plan.codec, Path(plan.options.pop("model", "")).stem, plan.options)
@@ -245,13 +246,14 @@ def test_patch_ssim_is_the_mean_over_whole_patches(height, width):
 
 def test_preset_trains_in_its_own_precision_unless_another_is_asked_for(tmp_path):
     asked = Request("desktop", tmp_path, planned=True)
-    assert {plan.arithmetic for plan in study.plans(asked)} == {Arithmetic("bfloat16")}
-    assert {plan.arithmetic for plan in study.plans(replace(asked, arithmetic=FLOAT32))} == {FLOAT32}
-    assert {plan.arithmetic for plan in study.plans(replace(asked, preset="laptop"))} == {FLOAT32}
-    assert {plan.arithmetic for plan in study.plans(replace(asked, compiled=True))} == {Arithmetic("bfloat16", True)}
+    assert {plan.arithmetic for plan in study.code_plans(asked)} == {Arithmetic("bfloat16")}
+    assert {plan.arithmetic for plan in study.code_plans(replace(asked, arithmetic=FLOAT32))} == {FLOAT32}
+    assert {plan.arithmetic for plan in study.code_plans(replace(asked, preset="laptop"))} == {FLOAT32}
+    compiled = study.code_plans(replace(asked, compiled=True))
+    assert {plan.arithmetic for plan in compiled} == {Arithmetic("bfloat16", True)}
 
 
 def test_plan_that_begins_with_a_model_says_how_to_make_it(tmp_path):
-    plan = next(plan for plan in study.plans(Request("desktop", tmp_path, planned=True)) if plan.seed == 2)
+    plan = next(plan for plan in study.code_plans(Request("desktop", tmp_path, planned=True)) if plan.seed == 2)
     with pytest.raises(ValueError, match="^there is no model code-unpruned-seed-2-desktop-bfloat16: make it first"):
         plan.train(Work(tmp_path, tmp_path))

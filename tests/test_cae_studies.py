@@ -9,7 +9,9 @@ import pytest
 import torch
 from tiny_studies import CAE, FEW, HEIGHT, PICTURES, VARIANTS, WIDTH, Made, plans, request, run, tiny
 
+from reproduce import bench
 from reproduce.papers import sparse_cae as study
+from reproduce.runner import Work
 from sparsecomp import complexity, metrics
 from sparsecomp.coding import latents, priors, range_coder
 from sparsecomp.models.inference import to_input
@@ -104,11 +106,11 @@ def test_speed_is_dense_over_pruned_of_every_sparse_model(own, small, tmp_path):
     def latency(a, b, **options):
         assert torch.is_inference_mode_enabled()
         calls.append((a(), b()))
-        return study.bench.Quartiles(1.0, 2.0, 3.0)
+        return bench.Quartiles(1.0, 2.0, 3.0)
 
-    small.setattr(study.bench, "relative_latency", latency)
+    small.setattr(bench, "relative_latency", latency)
     (plan,) = plans("cae_speed", own.out)
-    rows = plan.measure(study.Work(tmp_path, tmp_path), "astronaut")
+    rows = plan.measure(Work(tmp_path, tmp_path), "astronaut")
     assert [(row["label"], row["lower"], row["speedup"], row["upper"]) for row in rows] == [
         (label, 1.0, 2.0, 3.0) for label in record.config["models"]
     ]
@@ -120,7 +122,7 @@ def test_speed_is_dense_over_pruned_of_every_sparse_model(own, small, tmp_path):
     (label, (_, key)), (_, (another, other_key)), *_ = plan.models.items()
     swapped = replace(plan, models={label: (another, key)})
     with pytest.raises(ValueError, match=f"^model {another.stem} is not the one of its record: {other_key}, {key}$"):
-        swapped.measure(study.Work(tmp_path, tmp_path), "astronaut")
+        swapped.measure(Work(tmp_path, tmp_path), "astronaut")
 
 
 def test_plans_are_there_without_the_first_model_if_its_record_is(own, small, tmp_path):

@@ -118,7 +118,7 @@ def test_plan_that_fails_is_reported_and_the_next_begins(small, tmp_path):
     def fit(*of, **options):
         raise RuntimeError("CUDA out\nof memory")
 
-    small.setattr("reproduce.papers.loonie.fit", fit)
+    small.setattr("reproduce.papers.loonie.plans.fit", fit)
     lines: list[str] = []
     found = queue.run(request(tmp_path), 9, report=lines.append)
     assert f"coin {first.name}: failed, RuntimeError: CUDA out of memory" in lines
@@ -128,7 +128,7 @@ def test_plan_that_fails_is_reported_and_the_next_begins(small, tmp_path):
 def test_whatever_ends_a_training_all_is_packed(small, tmp_path):
     entries = queue.Entry("paper", "coin"), queue.Entry("paper", "cae", ("cae-high", "cae-low"))
     small.setattr(queue, "ENTRIES", entries)
-    small.setattr("reproduce.papers.loonie.fit", lambda *of, **options: {}["key"])
+    small.setattr("reproduce.papers.loonie.plans.fit", lambda *of, **options: {}["key"])
     real = sparse_cae.CaeTraining.step
 
     def step(training):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from PIL import Image
 from tiny_studies import HEIGHT, PICTURES, SHOWN, WIDTH, forget, plans, run, tiny
 
 from reproduce.papers import baselines, loonie
+from reproduce.papers.loonie import plans as loonie_plans
 from reproduce.pictures import pictures, spread
 from reproduce.runner import Request, Work
 from reproduce.studies import STUDIES
@@ -31,7 +34,7 @@ def test_fit_plans_on_a_gpu_have_a_batch_for_each_size(small, tmp_path):
     """One piece is all pictures of one number of pixels, upright ones too: they train, and pause, together."""
     a, b = PICTURES["astronaut"], PICTURES["coffee"][:100]
     small.setattr(data, "bundled", lambda: {"a": a, "b": b, "c": a.transpose(1, 0, 2).copy(), "d": b})
-    small.setitem(loonie.PRESETS, "smoke", loonie.replace(loonie.PRESETS["smoke"], pictures=4))
+    small.setitem(loonie.PRESETS, "smoke", replace(loonie.PRESETS["smoke"], pictures=4))
     forget()
     (plan, _), asked = plans("coin", tmp_path, device="cuda"), []
     assert plan.pieces() == ("a", "b") and plans("coin", tmp_path)[0].pieces() == ("a", "b", "c", "d")
@@ -40,7 +43,7 @@ def test_fit_plans_on_a_gpu_have_a_batch_for_each_size(small, tmp_path):
         asked.append(device)
         return fit(images, *of, **how)
 
-    small.setattr(loonie, "fit", on_cpu)
+    small.setattr(loonie_plans, "fit", on_cpu)
     rows = plan.measure(Work(tmp_path, tmp_path), "a")
     assert [row["picture"] for row in rows] == ["a", "c"] and asked == ["cuda"]
 

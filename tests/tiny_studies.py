@@ -88,9 +88,12 @@ def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
         for paper, preset in TINY.items():
             patch.setitem(paper.PRESETS, "smoke", preset)
         patch.setitem(baselines.PICTURES, "smoke", 2)
-        patch.setattr(sparse_cae, "SPARSE", FEW)
-        patch.setattr(sparse_cae, "VARIANTS", VARIANTS)
-        patch.setattr(sparse_cae, "MODELS", DENSE)
+        for part, (name, few) in itertools.product(
+            (sparse_cae, sparse_cae.plans, sparse_cae.measures, sparse_cae.figures),
+            {"SPARSE": FEW, "VARIANTS": VARIANTS, "MODELS": DENSE}.items(),
+        ):
+            if hasattr(part, name):
+                patch.setattr(part, name, few)
         patch.setattr(models, "WEIGHTS", Path("no such folder"))
         forget()
         yield patch

@@ -33,6 +33,7 @@ from tiny_studies import (
 
 from reproduce import records, runner
 from reproduce.papers import cae_admm, loonie, sparse_cae
+from reproduce.papers.cae_admm import plans as cae_admm_plans
 from reproduce.records import Records, RunRecord
 from reproduce.runner import Request
 from reproduce.studies import OWN_PICTURES, STUDIES
@@ -259,11 +260,11 @@ def test_study_finds_its_committed_records(study, monkeypatch):
     configs = {path: json.loads(path.read_text())["config"] for path in (out / study).glob("*.json")}
     chosen = {config["options"].get("model") for config in configs.values() if "near" in config.get("label", "")}
 
-    def near(model, scored, real=cae_admm._near):
+    def near(model, scored, real=cae_admm_plans._near):
         """The search takes seconds a model: those that were not chosen are left out."""
         return real(model, scored) if pretrained.load(Path(model)).key in chosen else (0.0, {})
 
-    monkeypatch.setattr(cae_admm, "_near", near)
+    monkeypatch.setattr(cae_admm_plans, "_near", near)
     for preset in {config["profile"] for config in configs.values()} | {"laptop"}:
         report = said.append if preset == "laptop" else lambda line: None
         found.update(runner.run(STUDIES[study](Request(preset, out)), out, dry_run=True, report=report))

@@ -1,0 +1,9 @@
+"""Sparse CAE (Gille et al. 2022): presets, plans, measures of claims, and the data of its figures and tables.
+
+Every training is one record, and one model in ``models/`` beside the folder of records. A second descent begins from
+the model of a first one, so the study `cae` comes before the others.
+"""
+
+from reproduce.papers.sparse_cae.figures import *  # noqa: F403
+from reproduce.papers.sparse_cae.measures import *  # noqa: F403
+from reproduce.papers.sparse_cae.plans import *  # noqa: F403
