@@ -200,17 +200,17 @@ def test_schedules_are_shown_with_their_residuals_and_against_the_estimated_mode
     every = [training(label, shift=shift) for label, shift in shifts.items()]
     shown = cae_admm.schedules_table(kept(*made.trainings(), *every))
     of = dict(zip(("keep 10", *cae_admm.SCHEDULES), shown.rows, strict=True))
-    assert len(shown.records) == 8 and of["keep 10"]["schedule"] == "ρ balanced, then the projection"
+    assert len(shown.records) == 5 and of["keep 10"]["schedule"] == "ADMM, then the projection"
     for label, row in of.items():
-        none = label in ("projected at once", "price on the square", "price on the norm")
+        none = label in ("projected at once", "price on the norm")
         assert row["primal residual, lowest"] == ("–" if none else "0.000")
         assert row["SSIM at equal bytes"] == f"{shifts.get(label, 0.0):+.4f}" and row["bpp of the file"] == "0.400"
 
 
 def test_residuals_are_of_the_schedules_that_have_a_z_and_a_u(kept):
     shown = cae_admm.schedule_residuals(kept(*made.trainings(), *map(training, cae_admm.SCHEDULES)))
-    assert [row["series"] for row in shown.rows] == ["keep 10", "plain", "balanced", "rests", "then projected"]
-    assert shown.rows[1]["name"] == "ADMM to the end, fixed ρ" and shown.rows[0]["step"]
+    assert [row["series"] for row in shown.rows] == ["keep 10", "plain", "rests"]
+    assert shown.rows[1]["name"] == "ADMM to the end" and shown.rows[0]["step"]
 
 
 def test_pruning_is_compared_with_an_unpruned_model_of_as_many_steps(kept):

@@ -247,10 +247,10 @@ def test_models_are_compared_on_tiles_and_the_picture_is_encoded_once(models, mo
     assert sorted(seen) == sorted([(chosen, (192, 192)), (other, (192, 192)), (chosen, (210, 200))])
     real = trained._best
 
-    def best(stored, latent, bpp, height, width):
-        if stored.name == chosen and (height, width) == (210, 200):
+    def best(stored, latent, bpp, size):
+        if stored.name == chosen and size == (210, 200):
             raise BudgetError(name, bpp, 2.0)
-        return real(stored, latent, bpp, height, width)
+        return real(stored, latent, bpp, size)
 
     monkeypatch.setattr(trained, "_best", best)
     assert model_of(codec_of(models, name).at_bpp(image, 1.0), models).name == other

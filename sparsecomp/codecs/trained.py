@@ -16,6 +16,7 @@ import math
 import struct
 from abc import abstractmethod
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ from sparsecomp.codecs.base import (
     register,
 )
 from sparsecomp.coding import contexts, integer_latents, latents
-from sparsecomp.coding.container import BitstreamError, Container, pack, unpack
+from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify.admm import kept, top_l
 
@@ -139,7 +140,7 @@ class Trained(Codec):
         check_image(image, codec=self.name)
         stored = min(self._candidates(), key=lambda m: self.order(m.about))
         latent = self._latent(stored, image)
-        return _write(stored, latent, self._setting(stored, latent), *image.shape[:2])[1]
+        return _write(stored, latent, self._setting(stored, latent), image.shape[:2])
 
     def at_bpp(self, image: np.ndarray, bpp: float) -> bytes:
         """The best file of at most ``bpp``: a model at the best setting that fits.
@@ -160,19 +161,23 @@ class Trained(Codec):
             candidates = sorted(candidates, key=lambda stored: self._quality_at(stored, some, bpp), reverse=True)
         for stored in candidates:
             try:
-                return _best(stored, self._latent(stored, image), bpp, *image.shape[:2])[-1]
+                return _best(stored, self._latent(stored, image), bpp, image.shape[:2])
             except BudgetError as error:
                 refused.append(error)
         raise min(refused, key=lambda error: error.smallest)
 
     def _quality_at(self, stored: Stored, image: np.ndarray, bpp: float) -> float:
-        """Quality at the best setting of a model; below all others where none fits."""
+        """Quality at the best setting of a model, by the estimate of its files; below all others where none fits."""
         size = image.shape[:2]
-        try:
-            symbols, number, _ = _best(stored, self._latent(stored, image), bpp, *size)
-        except BudgetError:
+        latent = self._latent(stored, image)
+        budget = bpp * size[0] * size[1] / 8 - len(_file(stored, 0, size, b""))
+        ladder = self.ladder(latent)
+        if _estimate(stored, latent, ladder[-1]) > budget:
             return -math.inf
-        return self.quality(image, stored.decode(symbols, *size, unit=self.unit(number), device=self.device))
+        setting = _first(ladder, lambda setting: _estimate(stored, latent, setting) <= budget)
+        symbols = self.symbols(latent, setting)
+        unit = self.unit(self.number_of(symbols, setting))
+        return self.quality(image, stored.decode(symbols, *size, unit=unit, device=self.device))
 
     def _candidates(self) -> list[Stored]:
         """The models that the codec may use: the one that is named, or all that may be chosen without."""
@@ -392,51 +397,68 @@ def coder_of(stored: Stored, number: int) -> tuple[ModuleType, tuple]:
     return _codec_of_model(stored).coder, (stored.counts, number)
 
 
-def _write(stored: Stored, latent: Latent, setting: int, height: int, width: int) -> tuple[np.ndarray, bytes]:
-    """The symbols of a latent at a setting, and their file."""
+def _file(stored: Stored, number: int, size: tuple[int, ...], values: bytes) -> bytes:
+    """A file with these values, which are the coded symbols of a latent."""
+    network = _NETWORK.pack(bytes.fromhex(stored.key), number)
+    return pack(Container(_codec_of_model(stored).number, size[0], size[1], {"network": network, "values": values}))
+
+
+def _write(stored: Stored, latent: Latent, setting: int, size: tuple[int, ...]) -> bytes:
+    """The file of a latent at a setting."""
     codec = _codec_of_model(stored)
     symbols = codec.symbols(latent, setting)
     number = codec.number_of(symbols, setting)
-    network = _NETWORK.pack(bytes.fromhex(stored.key), number)
     coder, tables = coder_of(stored, number)
-    values = coder.encode(symbols, *tables).ljust(_least(stored, height, width), b"\0")
-    sections = {"network": network, "values": values}
-    return symbols, pack(Container(codec.number, height, width, sections))
+    return _file(stored, number, size, coder.encode(symbols, *tables).ljust(_least(stored, *size), b"\0"))
 
 
-def _best(stored: Stored, latent: Latent, bpp: float, height: int, width: int) -> tuple[np.ndarray, int, bytes]:
-    """Symbols, number and file of the best setting whose file is not over ``bpp``; `BudgetError`.
+def _estimate(stored: Stored, latent: Latent, setting: int) -> float:
+    """About how many bytes the coded symbols of a latent take at a setting."""
+    codec = _codec_of_model(stored)
+    symbols = codec.symbols(latent, setting)
+    coder, tables = coder_of(stored, codec.number_of(symbols, setting))
+    return coder.bits(symbols, *tables) / 8
 
-    Bisection finds it: along the ladder files become smaller, but for a few bytes. Files are written where the estimate
-    alone cannot say whether they fit, and the last one always; where the estimate was far off, every one.
+
+def _first(ladder: list[int], fits: Callable[[int], bool]) -> int:
+    """The best setting that fits, by bisection: first among those of the ladder, then between two of them.
+
+    The last one of the ladder fits. Along the ladder files become smaller, but for a few bytes.
     """
-    codec, budget = _codec_of_model(stored), bpp * height * width / 8
-    ladder = codec.ladder(latent)
-    smallest = _write(stored, latent, ladder[-1], height, width)[1]
+    first = bisect_left(ladder, True, hi=len(ladder) - 1, key=fits)
+    good, bad = ladder[first], ladder[first - 1] if first else None
+    while bad is not None and abs(good - bad) > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def _best(stored: Stored, latent: Latent, bpp: float, size: tuple[int, ...]) -> bytes:
+    """The file of the best setting that is not over ``bpp``; `BudgetError`.
+
+    Files are written where the estimate alone cannot say whether they fit, and the last one always; where the estimate
+    was far off, every one.
+    """
+    ladder, pixels = _codec_of_model(stored).ladder(latent), size[0] * size[1]
+    budget = bpp * pixels / 8
+    smallest = _write(stored, latent, ladder[-1], size)
     if len(smallest) > budget:
-        raise BudgetError(stored.codec, bpp, 8 * len(smallest) / (height * width))
-    rest = len(smallest) - len(unpack(smallest).sections["values"])  # header, network, checksum
+        raise BudgetError(stored.codec, bpp, 8 * len(smallest) / pixels)
+    rest = len(_file(stored, 0, size, b""))
 
-    def fits(setting: int, estimated: bool) -> bool:
-        if estimated:
-            symbols = codec.symbols(latent, setting)
-            coder, tables = coder_of(stored, codec.number_of(symbols, setting))
-            estimate = rest + coder.bits(symbols, *tables) / 8
-            if abs(estimate - budget) > 16 + estimate / 256:
-                return estimate < budget
-        return len(_write(stored, latent, setting, height, width)[1]) <= budget
+    def fits(setting: int) -> bool:
+        estimate = rest + _estimate(stored, latent, setting)
+        near = abs(estimate - budget) <= 16 + estimate / 256
+        return is_written(setting) if near else estimate < budget
 
-    for estimated in (True, False):
-        # First among the settings of the ladder, then between two of them; the last one fits.
-        first = bisect_left(ladder, True, hi=len(ladder) - 1, key=lambda setting: fits(setting, estimated))
-        good, bad = ladder[first], ladder[first - 1] if first else None
-        while bad is not None and abs(good - bad) > 1:
-            middle = (good + bad) // 2
-            good, bad = (middle, bad) if fits(middle, estimated) else (good, middle)
-        symbols, written = _write(stored, latent, good, height, width)
+    def is_written(setting: int) -> bool:
+        return len(_write(stored, latent, setting, size)) <= budget
+
+    for way in (fits, is_written):
+        written = _write(stored, latent, _first(ladder, way), size)
         if len(written) <= budget:
             break
-    return symbols, codec.number_of(symbols, good), written
+    return written
 
 
 def read_network(container: Container, models: Models | None = None) -> tuple[Stored, int]:

@@ -240,33 +240,56 @@ def test_study_names_the_study_that_it_needs(study, needed, small, tmp_path):
 # Identity -------------------------------------------------------------------------------------------------------------
 
 
-NOT_RUN = {  # their trainings take hours, and nobody has made them yet
-    "cae_admm_unpruned", "cae_admm_schedules",
-}  # fmt: skip
+NOT_RUN = {"cae_admm_unpruned", "cae_admm_schedules"}  # their records are not complete
 
 
 def test_committed_records_are_of_a_study():
     assert set(Records().studies) - {"bench", "loonie_starts"} == set(STUDIES) - NOT_RUN, "bench and sweeps are none"
 
 
-@pytest.mark.parametrize("study", [study for study in ORDER if study not in NOT_RUN])
-def test_study_finds_its_committed_records(study, monkeypatch):
-    """The plans of today have the names and configurations that are on record; at laptop there is nothing to make."""
+def recorded(study, out):
+    """The records of a study in a folder: their paths and configurations."""
+    return {path: json.loads(path.read_text())["config"] for path in (out / study).glob("*.json")}
+
+
+def planned_today(study, out, presets, monkeypatch):
+    """The paths of all records that the plans of today make at some presets, and what a dry run says of each."""
     missing = [name for name in ("kodak", "bsds500") if not data.available(name)]
     if missing:
         pytest.skip(f"the pictures of {' and '.join(missing)} are not here (SPARSECOMP_DATA)")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as the command line has it
-    out, found, said = records.runs_folder(), set(), []
-    configs = {path: json.loads(path.read_text())["config"] for path in (out / study).glob("*.json")}
-    chosen = {config["options"].get("model") for config in configs.values() if "near" in config.get("label", "")}
+    configs = recorded(study, out).values()
+    chosen = {config["options"].get("model") for config in configs if "near" in config.get("label", "")}
 
     def near(model, scored, real=cae_admm_plans._near):
         """The search takes seconds a model: those that were not chosen are left out."""
         return real(model, scored) if pretrained.load(Path(model)).key in chosen else (0.0, {})
 
     monkeypatch.setattr(cae_admm_plans, "_near", near)
-    for preset in {config["profile"] for config in configs.values()} | {"laptop"}:
-        report = said.append if preset == "laptop" else lambda line: None
-        found.update(runner.run(STUDIES[study](Request(preset, out)), out, dry_run=True, report=report))
-    assert set(configs) <= found
-    assert said and all(line.endswith(": the record is there") for line in said)
+    paths, said = set(), {preset: [] for preset in presets}
+    for preset, lines in said.items():
+        paths.update(runner.run(STUDIES[study](Request(preset, out)), out, dry_run=True, report=lines.append))
+    return paths, said
+
+
+@pytest.mark.parametrize("study", [study for study in ORDER if study not in NOT_RUN])
+def test_study_finds_its_committed_records(study, monkeypatch):
+    """The plans of today have the names and configurations that are on record; at laptop there is nothing to make."""
+    out = records.runs_folder()
+    presets = {config["profile"] for config in recorded(study, out).values()} | {"laptop"}
+    paths, said = planned_today(study, out, presets, monkeypatch)
+    assert set(recorded(study, out)) <= paths
+    assert said["laptop"] and all(line.endswith(": the record is there") for line in said["laptop"])
+
+
+UNFINISHED = records.RESULTS / "unfinished" / "runs"
+
+
+@pytest.mark.parametrize("study", [path.name for path in sorted(UNFINISHED.glob("[!.]*"))])
+def test_unfinished_study_can_be_resumed(study, monkeypatch):
+    """What took hours is not lost: the plans of today find it, and no view of the records does."""
+    presets = {config["profile"] for config in recorded(study, UNFINISHED).values()}
+    paths, _ = planned_today(study, UNFINISHED, presets, monkeypatch)
+    assert set(recorded(study, UNFINISHED)) <= paths
+    for preset in presets:
+        assert not Records(preset=preset).find(study)

@@ -183,7 +183,7 @@ def _residuals(used: list[RunRecord], names: dict[str, str]) -> FigureData:
 
 def _schedules() -> dict[str, str]:
     """The names of all schedules at one share, by label."""
-    return {AFTER: "ρ balanced, then the projection"} | {label: name for label, (name, _) in SCHEDULES.items()}
+    return {AFTER: "ADMM, then the projection"} | {label: name for label, (name, _) in SCHEDULES.items()}
 
 
 def _with(of: Iterable[float], digits: int) -> str:
