@@ -7,7 +7,7 @@ import torch
 
 from sparsecomp import complexity
 from sparsecomp.models import cae_admm
-from sparsecomp.models.cae_admm import CaeAdmm, Shape
+from sparsecomp.models.cae_admm import CaeAdmm, PReLU, Shape
 from sparsecomp.models.transform import dct
 
 
@@ -100,6 +100,24 @@ def test_transform_as_first_values_is_the_dct_of_blocks(shape, held):
         model.encoder[0][0].weight, other.encoder[0][0].weight
     )
     torch.testing.assert_close(other.encoder(x), code, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.25, 1.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prelu_has_the_gradients_of_pytorch(slope, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(2, 8, 5, 7, generator=generator).to(dtype) for _ in range(2))
+    x[0, 0, 0] = 0
+    found = []
+    for layer in (PReLU(slope), torch.nn.PReLU(init=slope)):
+        layer.to(dtype)
+        put_in = x.clone().requires_grad_()
+        result = layer(put_in)
+        found.append((result, *torch.autograd.grad(result, (put_in, layer.weight), gradient)))
+    (ours, to_x, to_slope), (theirs, to_x_too, to_slope_too) = found
+    assert torch.equal(ours, theirs) and torch.equal(to_x, to_x_too)
+    assert torch.allclose(to_slope, to_slope_too, rtol=1e-5 if dtype == torch.float32 else 1e-2)
+    assert to_slope.dtype == dtype and to_slope.shape == (1,)
 
 
 def test_prelus_begin_with_the_slope_that_is_asked_for():
