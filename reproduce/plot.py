@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,21 @@ def zoom(axes: Axes, right: float, low: float | None = None) -> None:
     high = max(np.interp(right, *of.T) for of in found)
     low = min(of[:, 1].min() for of in found) if low is None else low
     axes.set(xlim=(0, right), ylim=(low - 0.05 * (high - low), high + 0.03 * (high - low)))
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], apart: float = 0.09) -> None:
+    """Write names at the right border, beside the ends of lines; set the limits of the axes first.
+
+    ``ends`` are (y, name, colour). Names are moved up until they are ``apart``, a share of the height of the axes.
+    """
+    low, high = axes.get_ylim()
+    last = -np.inf
+    for y, name, colour in sorted(ends):
+        last = max(y, last + apart * (high - low))
+        axes.annotate(
+            name, (1, last), (4, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=colour,
+            va="center", annotation_clip=False,
+        )  # fmt: skip
 
 
 def pictures(

@@ -10,7 +10,7 @@ import records as made
 import tiny_cae
 import tiny_cae_admm
 
-from reproduce import tables
+from reproduce import plot, tables
 from reproduce.papers import cae_admm, sparse_cae
 from reproduce.papers.cae_admm import PRUNED
 from reproduce.records import Records
@@ -87,3 +87,12 @@ def test_tables_of_models_have_those_that_are_here():
 def test_verdict_table_is_of_a_paper_or_of_some_keys(kept):
     every, some, rest = (tables.verdict_table("beyond the papers", keys, kept()) for keys in ("", "admm", "cae-aim"))
     assert 0 < len(some) < len(every) == len(some) + len(rest) and set(some["claim"]) < set(every["claim"])
+
+
+def test_name_ends_keeps_names_apart_and_in_the_order_of_the_lines():
+    figure, axes = plot.panels()
+    axes.set_ylim(0, 1)
+    plot.name_ends(axes, [(0.52, "third", "red"), (0.1, "first", "blue"), (0.5, "second", "green")], apart=0.1)
+    places = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert places == pytest.approx({"first": 0.1, "second": 0.5, "third": 0.6})
+    figure.png()

@@ -13,7 +13,6 @@ import pytest
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
 names = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 WITHOUT_WIDGET = {"00_compression_primer", "31_released_code", "32_cae_admm"}
-OLD = {"32_cae_admm"}  # not yet in the form that the others have
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -51,7 +50,7 @@ def test_chapters_have_at_most_about_forty_cells():
     def shown(path):
         return [cell for cell in jupytext.read(path).cells if "remove-cell" not in cell.metadata.get("tags", [])]
 
-    lengths = {path.stem: len(shown(path)) for path in CHAPTERS if path.stem not in OLD}
+    lengths = {path.stem: len(shown(path)) for path in CHAPTERS}
     assert max(lengths.values()) <= 45, lengths
 
 
@@ -61,7 +60,7 @@ def test_every_figure_has_a_caption_a_name_and_a_text_in_its_place(path, html):
     text = "\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
     for cell in code(executed(path, html)):
         kinds = {kind for output in cell.outputs if "data" in output for kind in output.data}
-        if path.stem in OLD or not kinds & {"image/png", "image/svg+xml"}:
+        if not kinds & {"image/png", "image/svg+xml"}:
             continue
         looks = cell.metadata["mystnb"]
         assert looks["figure"]["caption"].startswith("**") and len(looks["image"]["alt"].split()) >= 12
@@ -71,8 +70,6 @@ def test_every_figure_has_a_caption_a_name_and_a_text_in_its_place(path, html):
 @names
 def test_equations_with_a_number_are_referred_to(path):
     """Every chapter has some, and each is referred to, here or in another chapter."""
-    if path.stem in OLD:
-        return
     text = path.read_text()
     labels = re.findall(r"\$\$ *\((eq-[\w-]+)\)", text)
     everywhere = "\n".join(chapter.read_text() for chapter in CHAPTERS)
