@@ -74,7 +74,7 @@ SCHEDULES: dict[str, tuple[str, dict]] = {
     "projected at once": ("the projection, no ADMM", {"balance": False, "until": 0}),
     "price on the norm": (
         "Z = U = 0: a price on the norm",
-        {"balance": False, "until": 0, "then": "penalty", "penalty": "norm", "rho": 50.0},
+        {"balance": False, "until": 0, "then": "penalty", "penalty": "norm", "rho": 3.0},
     ),
 }
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
