@@ -68,7 +68,8 @@ class Claim:
     unmet : str
         A condition of the claim that our number does not meet: then it is not comparable.
     why : str
-        What our number is.
+        What our number is. In it ``{scale}`` stands for how the preset that is weighed differs from the paper
+        (`scale_of` of the measure's paper).
     """
 
     key: str
@@ -94,6 +95,10 @@ class Claim:
         options = {key: _plain(value) for key, _, value in (pair.partition("=") for pair in pairs)}
         found = getattr(PAPERS[module], function)(records, **options)
         return found if isinstance(found, tuple) else (found, 0.0)
+
+    def scale_of(self, preset: str) -> str:
+        """How a preset differs from the paper that the measure is of."""
+        return str(PAPERS[self.measure.split(".")[0]].scale_of(preset))
 
     def status(self, ours: float, deviation: float, preset: str) -> str:
         """What our number makes of the claim, if it comes from records of this preset."""
@@ -164,7 +169,8 @@ def weigh(claim: Claim, records: Records) -> Verdict:
             continue
         shown = claim.shown.format(ours) + (f" ± {deviation:.4f}" if deviation else "")
         named = preset if any(study != "baselines" for study in view.asked) else ""
-        why = f"{claim.unmet}; {claim.why}" if claim.unmet else claim.why
+        why = claim.why.replace("{scale}", claim.scale_of(preset) if "{scale}" in claim.why else "")
+        why = f"{claim.unmet}; {why}" if claim.unmet else why
         return Verdict(claim, shown, named, claim.status(ours, deviation, preset), why)
     return Verdict(claim, "–", "", NOT_RUN, missing)
 

@@ -71,7 +71,7 @@ def test_claim_is_legal(claim: Claim):
     assert claim.shown.format(1.25) != claim.shown.format(3.75) and math.isfinite(float(claim.value))
     (module, function), *options = (word.split("=" if "=" in word else ".") for word in shlex.split(claim.measure))
     measure = getattr(PAPERS[module], function)
-    assert measure.__module__ == PAPERS[module].__name__, "it stands in the file of its paper"
+    assert measure.__module__ in (PAPERS[module].__name__, f"{PAPERS[module].__name__}.measures"), "it is of its paper"
     inspect.signature(measure).bind(Records(), **dict(options))
     met = DIFFERS if claim.comparison == "above" else HOLDS
     assert claim.status(float(claim.value), 0.0, "paper") == (NOT_COMPARABLE if claim.unmet else met)
@@ -96,6 +96,17 @@ def test_claims_weigh_to_what_was_agreed_on_with_reason_and_preset():
         assert found.why and "nan" not in found.ours and (found.ours == "–") == (found.status == NOT_RUN), key
         ours = not CLAIMS[key].measure.startswith("baselines.") and key not in OF_NO_RECORD
         assert (found.preset in SCALES) == (ours and found.status != NOT_RUN), f"{key}: no preset of codecs is named"
+
+
+def test_verdict_says_how_the_weighed_preset_differs_from_the_paper():
+    asked = {claim.key: claim for claim in CLAIMS.values() if "{scale}" in claim.why}
+    assert len(asked) > 50
+    for claim in asked.values():
+        of = {preset: claim.scale_of(preset) for preset in SCALES}
+        assert len(set(of.values())) == len(SCALES) and "in place of 128" not in of["paper"], of
+    shown = [verdict for verdict in claims.weigh_all() if verdict.claim.key in asked and verdict.status != NOT_RUN]
+    assert shown and all(verdict.claim.scale_of(verdict.preset) in verdict.why for verdict in shown)
+    assert not [verdict.key for verdict in claims.weigh_all() if "{" in verdict.why]
 
 
 @pytest.mark.parametrize("key", [key for key, claim in CLAIMS.items() if claim.measure])

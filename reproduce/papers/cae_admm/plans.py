@@ -184,6 +184,15 @@ PRESETS = {
 }
 
 
+def scale_of(preset: str) -> str:
+    """How large the networks of a preset are beside the paper's, and how long they are trained: for verdicts."""
+    of = PRESETS[preset]
+    whole = (of.width, of.depth) == (Shape().width, Shape().depth)
+    place = "" if whole else f" in place of {Shape().width} and {Shape().depth}"
+    more = f", {of.tuning.steps:,} more to prune" if of.tuning else ""
+    return f"{of.width} filters and {of.depth} residual blocks{place}, {of.descent.steps:,} steps{more}"
+
+
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 

@@ -184,6 +184,13 @@ VARIANTS: dict[str, tuple[str, Constraint]] = {
 }
 
 
+def scale_of(preset: str) -> str:
+    """How wide the networks of a preset are beside the paper's, and how long they are trained: for verdicts."""
+    of = PRESETS[preset]
+    place = "" if of.width == Shape().width else f" in place of {Shape().width}"
+    return f"width {of.width}{place}, BSDS500 in place of Flickr, {of.descent.steps:,} steps a descent"
+
+
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 
