@@ -69,7 +69,7 @@ class Claim:
         A condition of the claim that our number does not meet: then it is not comparable.
     why : str
         What our number is. In it ``{scale}`` stands for how the preset that is weighed differs from the paper
-        (`scale_of` of the measure's paper).
+        (`scale_of` in the plans of Sparse CAE and CAE-ADMM).
     """
 
     key: str

@@ -113,7 +113,7 @@ MUTANTS = {
     "standard-container-not-counted": ("8 * len(data) / pixels <= bpp", "8 * (len(data) - 18) / pixels <= bpp"),
     "standard-height-only": ("if size != declared:", "if size[0] != declared[0]:"),
     "coin-payload-only": ("if 8 * size / (height * width) > bpp:", "if 8 * (size - 26) / (height * width) > bpp:"),
-    "cae-admm-over-ceiling": ("for estimated in (True, False):", "for estimated in (True,):"),
+    "cae-admm-over-ceiling": ("for way in (fits, is_written):", "for way in (fits,):"),
     "trained-trailing-zeros": (r' or (len(values) > needed and values.endswith(b"\0"))', ""),
     "trained-pixels-truncated": ("(x.clamp(0, 1) * 255).round()", "(x.clamp(0, 1) * 255)"),
     "codecs-smallest-rate-rounded-down": ("math.ceil(smallest * 1e4)", "math.floor(smallest * 1e4)"),

@@ -90,11 +90,13 @@ def test_compiled_training_takes_the_same_steps(make, monkeypatch):
 
     kernel._compiled.cache_clear()
     plain, compiled = make(), make(arithmetic=Arithmetic(compiled=True))
-    traced = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    counters = torch._dynamo.utils.counters
+    traced, broken = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
     for _ in range(3):  # a code near a half may be rounded the other way
         assert float(compiled.step()) == pytest.approx(float(plain.step()), rel=2e-3)
     kernel._compiled.cache_clear()
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > traced, "nothing was compiled"
+    assert counters["stats"]["unique_graphs"] > traced, "nothing was compiled"
+    assert sum(counters["graph_break"].values()) == broken, "each network is one graph"
 
 
 @every

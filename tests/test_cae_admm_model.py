@@ -120,6 +120,19 @@ def test_prelu_has_the_gradients_of_pytorch(slope, dtype):
     assert to_slope.dtype == dtype and to_slope.shape == (1,)
 
 
+def test_prelu_has_the_gradients_of_pytorch_in_a_training_in_bfloat16():
+    """There x is rounded, and the slope is not: gradients agree to about a last bit."""
+    x = torch.randn(2, 8, 5, 7, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = []
+    for layer in (PReLU(0.3), torch.nn.PReLU(init=0.3)):
+        put_in = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = layer(put_in).float().square().sum()
+        found.append((loss, *torch.autograd.grad(loss, (put_in, layer.weight))))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype and torch.allclose(ours.float(), theirs.float(), rtol=1e-2)
+
+
 def test_prelus_begin_with_the_slope_that_is_asked_for():
     for slope in (1.0, 0.25):
         prelus = [m for m in CaeAdmm(Shape(8, 2, 1), 0, slope).modules() if isinstance(m, torch.nn.PReLU)]

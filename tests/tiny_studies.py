@@ -92,8 +92,7 @@ def tiny(**changes: Any) -> Iterator[pytest.MonkeyPatch]:
             (sparse_cae, sparse_cae.plans, sparse_cae.measures, sparse_cae.figures),
             {"SPARSE": FEW, "VARIANTS": VARIANTS, "MODELS": DENSE}.items(),
         ):
-            if hasattr(part, name):
-                patch.setattr(part, name, few)
+            patch.setattr(part, name, few, raising=part is sparse_cae.plans)
         patch.setattr(models, "WEIGHTS", Path("no such folder"))
         forget()
         yield patch

@@ -1,1 +1,1 @@
-"""What each paper says, and what we measured of it: one file a paper. Papers import `baselines`, never each other."""
+"""What each paper says, and what we measured of it: one folder a paper. Papers import `baselines`, never each other."""

@@ -157,8 +157,10 @@ class Trained(Codec):
         check_bpp(bpp)
         candidates, refused = self._candidates(), []
         if len(candidates) > 1:
-            some = tiles(image)
-            candidates = sorted(candidates, key=lambda stored: self._quality_at(stored, some, bpp), reverse=True)
+            some, pixels = tiles(image), image.shape[0] * image.shape[1]
+            header = len(_file(candidates[0], 0, image.shape[:2], b""))
+            rate = bpp / 8 - header / pixels  # bytes for a pixel's values: the tiles need no header of their own
+            candidates = sorted(candidates, key=lambda stored: self._quality_at(stored, some, rate), reverse=True)
         for stored in candidates:
             try:
                 return _best(stored, self._latent(stored, image), bpp, image.shape[:2])
@@ -166,11 +168,12 @@ class Trained(Codec):
                 refused.append(error)
         raise min(refused, key=lambda error: error.smallest)
 
-    def _quality_at(self, stored: Stored, image: np.ndarray, bpp: float) -> float:
-        """Quality at the best setting of a model, by the estimate of its files; below all others where none fits."""
+    def _quality_at(self, stored: Stored, image: np.ndarray, rate: float) -> float:
+        """Quality at the best setting of a model whose coded symbols are estimated to take at most ``rate`` bytes for
+        each pixel; below all others where none does.
+        """
         size = image.shape[:2]
-        latent = self._latent(stored, image)
-        budget = bpp * size[0] * size[1] / 8 - len(_file(stored, 0, size, b""))
+        latent, budget = self._latent(stored, image), rate * size[0] * size[1]
         ladder = self.ladder(latent)
         if _estimate(stored, latent, ladder[-1]) > budget:
             return -math.inf

@@ -1,4 +1,4 @@
-"""Crops of training pictures whose codes are pruned: each has a part of Z and U to come back to."""
+"""Crops of training pictures, and which part of Z and U belongs to the code of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparsecomp.training.configs import CodeDescent
 
 
 class Place(NamedTuple):
-    """Which part of Z and U belongs to a fresh crop: ``part`` of those number ``group``."""
+    """Which part of Z and U belongs to a fresh crop: the place ``part`` in the pair ``group``, one for each size."""
 
     group: int
     part: tuple[int, slice, slice, slice]

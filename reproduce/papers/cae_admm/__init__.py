@@ -1,4 +1,4 @@
-"""CAE-ADMM (Zhao & Liao 2019): presets, plans, and measures of claims.
+"""CAE-ADMM (Zhao & Liao 2019): plans, measures of claims, and data of figures and tables.
 
 Every training is one record, and one model in ``models/`` beside the folder of records: codes that are pruned, codes
 whose entropy is estimated, and codes that are left alone.

@@ -203,6 +203,7 @@ def family(records: Records, name: str, metric: str = "ssim", files: str = "all"
 
 
 def curves_of(records: Records, name: str, metric: str, files: str, seed: int = 0) -> list[Curve]:
+    """The curve of each training of a family; arguments as of `family`."""
     return [training(records, label, seed, files).curve(metric) for label in members(records, name)]
 
 

@@ -189,8 +189,9 @@ def scale_of(preset: str) -> str:
     of = PRESETS[preset]
     whole = (of.width, of.depth) == (Shape().width, Shape().depth)
     place = "" if whole else f" in place of {Shape().width} and {Shape().depth}"
-    more = f", {of.tuning.steps:,} more to prune" if of.tuning else ""
-    return f"{of.width} filters and {of.depth} residual blocks{place}, {of.descent.steps:,} steps{more}"
+    outer = f", outer layers as at {of.outer}" if of.outer else ""
+    more = f" and {of.tuning.steps:,} of fine-tuning" if of.tuning else ""
+    return f"{of.width} filters and {of.depth} residual blocks{place}{outer}, {of.descent.steps:,} steps{more}"
 
 
 # Plans ----------------------------------------------------------------------------------------------------------------

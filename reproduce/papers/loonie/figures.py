@@ -15,10 +15,10 @@ from reproduce.papers.loonie.measures import (
     counted,
     loonie,
     loonie_curve,
+    on_all_of_kodak,
     psnr_of_starts,
     starts,
     third,
-    whole_picture,
 )
 from reproduce.papers.loonie.plans import FILE_PARTS, FIRST_VALUES, LOONIE_PARTS, RACE
 from reproduce.records import Records, RunRecord, published
@@ -152,7 +152,7 @@ def rate_distortion(records: Records, accounting: str = "nonzeros") -> FigureDat
 
 def files_against_published(records: Records) -> FigureData:
     """Our files on all of Kodak at 0.3 bpp and on a third of it at the other rates, against what others published."""
-    shared, whole = third(records), whole_picture(loonie(records, "file"))
+    shared, whole = third(records), on_all_of_kodak(loonie(records, "file"))
     points, used = loonie_curve(records, "file", "file", shared)
     rows = [
         line("file", f"our files, {len(shared)} pictures", zip(*points, strict=True)),

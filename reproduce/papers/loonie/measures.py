@@ -120,17 +120,18 @@ def position_share(records: Records, bpp: float = 0.3) -> float:
 
 def file_psnr(records: Records, bpp: float = 0.3) -> float:
     """Mean PSNR in dB of our files over all of Kodak."""
-    return whole_picture(loonie(records, "file", bpp)).mean("psnr")
+    return on_all_of_kodak(loonie(records, "file", bpp)).mean("psnr")
 
 
 def over_published(records: Records, series: str, bpp: float = 0.3) -> float:
     """Our files' mean PSNR over all of Kodak less a published codec's at the rate that our files have, in dB."""
-    record = whole_picture(loonie(records, "file", bpp))
+    record = on_all_of_kodak(loonie(records, "file", bpp))
     rows = published("kodak", where="Kodak mean", series=series, metric="psnr")
     return record.mean("psnr") - Curve.of((row["x"], row["value"]) for row in rows).at(record.mean("bpp"), series)
 
 
-def whole_picture(record: RunRecord) -> RunRecord:
+def on_all_of_kodak(record: RunRecord) -> RunRecord:
+    """The record, if it has all 24 pictures; else `LookupError`."""
     if len(record.rows) < 24:
         raise LookupError(f"{record.name} has {len(record.rows)} pictures, not the 24 that are published")
     return record

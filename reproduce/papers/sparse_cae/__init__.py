@@ -1,4 +1,4 @@
-"""Sparse CAE (Gille et al. 2022): presets, plans, measures of claims, and the data of its figures and tables.
+"""Sparse CAE (Gille et al. 2022): plans, measures of claims, and data of figures and tables.
 
 Every training is one record, and one model in ``models/`` beside the folder of records. A second descent begins from
 the model of a first one, so the study `cae` comes before the others.

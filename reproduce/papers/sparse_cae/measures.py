@@ -79,6 +79,7 @@ def relative_loss(records: Records, label: str, seed: int = 0) -> float:
 
 
 def mean_over_seeds(records: Records, label: str, measure: Callable[[Records, str, int], float]) -> float:
+    """The mean of `over_seeds`."""
     return over_seeds(records, label, measure)[0]
 
 
