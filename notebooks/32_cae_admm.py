@@ -201,6 +201,8 @@ say("prune-fair-to", code.overlap[1])
 each = {label: numbers.above(records, label, "estimated") for label in numbers.PRUNED}
 for label, value in each.items():
     say(f"prune-above-{label.split()[1]}", value, "+.4f")
+
+# %% tags=["remove-cell"]
 keep_10, lambda_400 = numbers.HEADLINE
 by_seed = [
     numbers.above(records, keep_10, "estimated", seed=s) - numbers.above(records, lambda_400, "estimated", seed=s)
