@@ -141,7 +141,7 @@ for name, value, form in (
 #   - every 20 epochs, 15 in all
 # * - after the last of them
 #   - {glue:text}`prune-then`
-#   - nothing
+#   - the end of the training
 # * - $\rho$
 #   - {glue:text}`prune-rho`
 #   - not in the paper; 0.1 in the released code, with another penalty

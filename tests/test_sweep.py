@@ -83,7 +83,7 @@ def tasks(file: Path, **axes: list) -> tuple[grid.Grid, list[row.Task]]:
     return found, [row.Task(one.name, found.source, one.parameters, out) for one in found.rows()]
 
 
-def until(there: Callable[[], object], seconds: float = 20) -> None:
+def until(there: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, "it did not come"

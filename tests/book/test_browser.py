@@ -55,7 +55,7 @@ class Visit:
         self.context.route("**/*", self.only_local)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
-        self.page.on("requestfailed", lambda request: self.trouble.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", self.only_left)
         self.page.on("console", self.only_calm)
 
     def only_local(self, route):
@@ -64,6 +64,11 @@ class Visit:
         else:
             self.trouble.append(f"another host: {route.request.url}")
             route.abort()
+
+    def only_left(self, request):
+        """What is still on its way when the test leaves a page is cancelled, such as the icon; that is no fault."""
+        if request.failure != "net::ERR_ABORTED":
+            self.trouble.append(f"failed: {request.url}, {request.failure}")
 
     def only_calm(self, note):
         if note.type == "error":
