@@ -80,9 +80,9 @@ class Shape:
 class OneSlope(torch.autograd.Function):
     """`torch.nn.functional.prelu` with one slope, and the gradient of it that is fast on a CPU.
 
-    PyTorch's own takes several times as long there, a third of a training step. Here the gradient to x has the same
-    bits, but for bfloat16 under autocast, where PyTorch rounds the slope to 8 significant bits and this does not. The
-    gradient to the slope is the same sum in another order, in float32.
+    PyTorch's own takes several times as long there. Here the gradient to x has the same bits, but for bfloat16
+    under autocast, where PyTorch rounds the slope to 8 significant bits and this does not. The gradient to the
+    slope is the same sum in another order, in float32.
     """
 
     @staticmethod
