@@ -16,7 +16,9 @@ from reproduce.papers.cae_admm.plans import (
     BEFORE,
     ESTIMATED,
     HEADLINE,
+    LABELS,
     NEAR,
+    PRESETS,
     PRUNED,
     SCHEDULES,
     TUNED,
@@ -62,8 +64,11 @@ def unpruned(records: Records) -> str:
 
 
 def members(records: Records, family: str) -> tuple[str, ...]:
-    """The labels of one of `FAMILIES`."""
-    return (unpruned(records),) if family == "unpruned" else FAMILIES[family]
+    """The labels of one of `FAMILIES` that the preset of the records trains."""
+    if family == "unpruned":
+        return (unpruned(records),)
+    trained = PRESETS[records.preset].labels if records.preset else LABELS
+    return tuple(label for label in FAMILIES[family] if label in trained)
 
 
 def mixed(records: Records, label: str) -> RunRecord:

@@ -41,7 +41,10 @@ from sparsecomp.training.loop import run
 # Where models are fine-tuned from the unpruned one, it is compared with them after as many steps more: "tuned".
 BEFORE, TUNED, AFTER = "unpruned", "tuned", "keep 10"  # BEFORE and AFTER of Table 1
 PRUNED = {"keep 40": 0.4, "keep 20": 0.2, "keep 10": 0.1, "keep 5": 0.05}
-ESTIMATED = {"lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambda 1000": 1000.0}
+ESTIMATED = {
+    "lambda 50": 50.0, "lambda 150": 150.0, "lambda 400": 400.0, "lambda 1000": 1000.0, "lambda 2500": 2500.0,
+}  # fmt: skip
+LOWEST = "lambda 2500"  # for the rates of "keep 5" where all are fine-tuned from one model
 # Beside the released code's rho of 0.1 and updates every 100 steps, at the paper's share. 256 steps are an epoch.
 VARIED: dict[str, dict] = {"rho 0.03": {"rho": 0.03}, "rho 0.3": {"rho": 0.3}, "every 256": {"interval": 256}}
 RELEASED = Pruning(z_update="released", state="data_set", penalty="norm")
@@ -56,7 +59,7 @@ NAMES = {  # of all that is trained
     "released": "pruned as the released code does",
     "16 channels": "neither, 16 channels in place of 32",
 }
-LABELS = tuple(label for label in NAMES if label != TUNED)
+LABELS = tuple(label for label in NAMES if label not in (TUNED, LOWEST))
 # The released code's other choices, at the paper's share: a new crop of each picture in every epoch; and how residual
 # blocks pad, with the slope that PReLUs begin with.
 VARIANTS = {
