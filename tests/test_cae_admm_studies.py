@@ -92,6 +92,27 @@ def test_rounding_at_random_writes_real_files_and_is_compared_with_the_nearest(o
             assert row["bytes"] == len(content)
 
 
+def test_coarser_model_rounds_to_multiples_and_is_else_the_same(own, tmp_path):
+    """For any picture, a step larger than all values leaves zeros."""
+    by = trained_as(own, "lambda 400")
+    stored, picture = pretrained.load(own.model_of(by)), next(iter(PICTURES.values()))
+    code = latent_of(stored, picture)
+    assert np.abs(code).max() > 1
+    for step in (1, 2, 4, 2**12):
+        path = tmp_path / f"by-{step}.safetensors"
+        study.coarser(stored, step, path)
+        coarse = pretrained.load(path)
+        found = latent_of(coarse, picture)
+        assert np.abs(step * found - code).max() <= step / 2 + 0.5 and (step < 2**12 or not found.any())
+        shown, same = coarse.decode(found, *picture.shape[:2]), stored.decode(step * found, *picture.shape[:2])
+        assert np.abs(shown.astype(int) - same).max() <= 1
+        if step == 1:
+            assert np.array_equal(found, code) and np.array_equal(coarse.counts.argmax(1), stored.counts.argmax(1))
+    (record,) = [record for record in own.records("cae_admm_steps") if record.config["label"] == "lambda 400"]
+    assert [row["setting"] for row in record.rows[:3]] == list(study.STEPS) == record.config["steps"]
+    assert record.rows[0]["zeros"] <= record.rows[2]["zeros"]
+
+
 def test_rows_say_what_became_of_their_codes(own):
     trained = {record.result["model"]: (record, model) for record, model in own.trained(*study.TRAININGS)}
     for record in own.records(*study.TRAININGS, "cae_admm_mixed"):

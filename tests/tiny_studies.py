@@ -66,7 +66,7 @@ PAPERS = (
     ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants"),
     (
         "cae_admm_unpruned", "cae_admm", "cae_admm_schedules", "cae_admm_mixed", "cae_admm_variants",
-        "cae_admm_rounding",
+        "cae_admm_rounding", "cae_admm_steps",
     ),
 )
 ORDER = tuple(itertools.chain(*PAPERS))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import tempfile
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from sparsecomp.coding import integer_latents
 from sparsecomp.coding.container import unpack
 from sparsecomp.models import pretrained
 from sparsecomp.models.cae_admm import SCALE, CaeAdmm, Padding, Shape
-from sparsecomp.models.pretrained import Models
+from sparsecomp.models.pretrained import Models, Stored
 from sparsecomp.options import as_dict
 from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import CodeDescent, Pruning
@@ -82,6 +84,7 @@ SCHEDULES: dict[str, tuple[str, dict]] = {
 }
 HEADLINE = ("keep 10", "lambda 400")  # one change: pruning against an estimate of the entropy
 SHARES = (1.0, 0.2, 0.1, 0.05)  # of the code that a file keeps; 1 is the code as the encoder makes it
+STEPS = (2, 4, 8)  # of rounding in use; 1 is the trainings' own
 NEAR = 0.6  # bpp of Table 2
 
 
@@ -563,60 +566,137 @@ def _mean_bpp(codec: str, options: dict, scored: list[np.ndarray]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundingPlan(PicturePlan):
-    """What a trained model loses where its code is rounded at random in use, too, as the released code does.
+class UsePlan(PicturePlan):
+    """One trained model on every picture, its codes rounded in other ways than in training.
 
     Parameters
     ----------
     label : str
     model : Path
     key : str
-    draws : tuple of int
-        Seeds of the random rounding.
     """
 
     label: str
     model: Path
     key: str
+
+    def config(self) -> dict:
+        """What it adds to the configuration."""
+        return super().config() | {"codec": self.codec, "label": self.label, "model": self.key}
+
+    @property
+    def codec(self) -> str:
+        """The one that the model is for."""
+        return pretrained.load(self.model).codec
+
+    def row(self, picture: np.ndarray, model: Path, **options: Any) -> dict:
+        """A picture's file by a model, and what is in it."""
+        models = Models(model)
+        measured = evaluate(get_codec(self.codec, model=str(model), models=models, **options), picture)
+        symbols = read_symbols(unpack(measured.data), models)[1]
+        counts = models.find(model).counts
+        estimate = integer_latents.bits(symbols, counts, integer_latents.threshold_of(symbols))
+        return row_of(measured, round(estimate)) | of_code(symbols)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundingPlan(UsePlan):
+    """What a trained model loses where its code is rounded at random in use, too, as the released code does.
+
+    Parameters
+    ----------
+    draws : tuple of int
+        Seeds of the random rounding.
+    """
+
     draws: tuple[int, ...] = (0, 1, 2)
 
     def config(self) -> dict:
         """What it adds to the configuration."""
-        return super().config() | {
-            "codec": "cae-admm", "label": self.label, "model": self.key, "draws": list(self.draws),
-        }  # fmt: skip
+        return super().config() | {"draws": list(self.draws)}
 
     def measure(self, work: Work, piece: str) -> list[dict]:
         """One picture: to the nearest, and at random for each seed."""
-        picture, models, rows = self.shown()[piece], Models(self.model), []
-        stored = models.find(self.model)
-        for draws in (None, *self.draws):
-            measured = evaluate(get_codec("cae-admm", model=str(self.model), models=models, draws=draws), picture)
-            symbols = read_symbols(unpack(measured.data), models)[1]
-            estimate = integer_latents.bits(symbols, stored.counts, integer_latents.threshold_of(symbols))
-            setting = "nearest" if draws is None else f"random {draws}"
-            rows.append({"picture": piece, "setting": setting} | row_of(measured, round(estimate)) | of_code(symbols))
+        ways = {"nearest": None} | {f"random {seed}": seed for seed in self.draws}
+        return [{"picture": piece, "setting": setting} | self.row(self.shown()[piece], self.model, draws=draws)
+                for setting, draws in ways.items()]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan(UsePlan):
+    """A trained model whose codes are rounded to multiples of a step in use: `coarser`.
+
+    Parameters
+    ----------
+    steps : tuple of int
+        Powers of two.
+    """
+
+    steps: tuple[int, ...] = STEPS
+
+    def config(self) -> dict:
+        """What it adds to the configuration."""
+        return super().config() | {"steps": list(self.steps)}
+
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """One picture with every step."""
+        rows, stored = [], pretrained.load(self.model)
+        with tempfile.TemporaryDirectory() as folder:
+            for step in self.steps:
+                path = Path(folder) / f"by-{step}.safetensors"
+                coarser(stored, step, path)
+                rows.append({"picture": piece, "setting": step} | self.row(self.shown()[piece], path))
         return rows
 
 
-def rounding_plans(request: Request) -> list[RoundingPlan]:
-    """The unpruned model and the one pruned to the paper's share; one record each."""
+def coarser(stored: Stored, step: int, path: Path) -> None:
+    """Write the model whose code is ``round(z / step)``, and whose decoder receives ``step`` times that.
+
+    Its weights are those of ``stored``, but for two layers that are scaled; a power of two leaves fp16 exact. The
+    counts of its tables are the model's, added up over the values that become one.
+    """
+    model = copy.deepcopy(stored.model)
+    assert isinstance(model, CaeAdmm)
+    with torch.no_grad():
+        *_, normalisation = model.encoder[-1].children()
+        for tensor in normalisation.parameters():  # of its output
+            tensor.div_(step)
+        next(model.decoder[0].parameters()).mul_(step)  # the first convolution has no bias
+    values = np.arange(-integer_latents.LARGEST, integer_latents.LARGEST + 1)
+    columns = np.append(np.rint(values / step).astype(int) + integer_latents.ZERO, integer_latents.ESCAPE)
+    histogram = np.zeros_like(stored.counts, dtype=np.int64)
+    np.add.at(histogram.T, columns, stored.counts.T)
+    pretrained.save(path, model, integer_latents.counts_of(torch.from_numpy(histogram)), stored.about)
+
+
+def _in_use(study: str, kind: type[UsePlan], request: Request, labels: Iterable[str]) -> list[UsePlan]:
     found = []
     for label, plan in _compared(request).items():
-        if label not in (BEFORE, AFTER):
+        if label not in labels:
             continue
         path = kept(plan.model_file)
         if not path.exists():
             raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study cae_admm`")
-        found.append(RoundingPlan(
-            study="cae_admm_rounding", name=f"rounding-{label}-{request.preset}".replace(" ", "-"),
+        found.append(kind(
+            study=study, name=f"{study.split('_')[-1]}-{label}-{request.preset}".replace(" ", "-"),
             preset=request.preset, seed=request.seed, device=request.device, pictures_of=plan.pictures_of,
             count=plan.count, label=label, model=path, key=pretrained.load(path).key,
         ))  # fmt: skip
     return found
 
 
+def rounding_plans(request: Request) -> list[UsePlan]:
+    """The unpruned model and the one pruned to the paper's share; one record each."""
+    return _in_use("cae_admm_rounding", RoundingPlan, request, (BEFORE, AFTER))
+
+
+def step_plans(request: Request) -> list[UsePlan]:
+    """All that were pruned or estimated; one record each."""
+    return _in_use("cae_admm_steps", StepPlan, request, (*PRUNED, *ESTIMATED))
+
+
 STUDIES = {
     "cae_admm": code_plans, "cae_admm_mixed": mixed_plans, "cae_admm_variants": variant_plans,
     "cae_admm_rounding": rounding_plans, "cae_admm_unpruned": unpruned_plans, "cae_admm_schedules": schedule_plans,
+    "cae_admm_steps": step_plans,
 }  # fmt: skip
