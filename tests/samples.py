@@ -39,7 +39,7 @@ VARIANTS: dict[str, list[dict]] = {
         {"model": "three"}, {"model": "three", "step": 64},
     ],
     "cae-admm": [{"model": "plain"}, {"model": "plain", "keep": 0.2}, {"model": "escapes"}],
-    "cae-theis": [{"model": "theis"}, {"model": "theis", "keep": 0.05}],
+    "cae-theis": [{"model": "theis"}, {"model": "theis", "keep": 0.05}, {"model": "theis", "step": 40}],
 }  # fmt: skip
 
 

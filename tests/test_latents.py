@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -147,6 +148,26 @@ def test_codes_table_gives_what_cannot_occur_to_the_zero_and_the_zero_its_share(
     others = np.arange(CELLS) != ZERO
     factor = (TOTAL * other / (zero + other)) / plain[others].sum()
     assert np.abs(found[others] - factor * plain[others]).max() < 2, "rounded twice"
+
+
+@pytest.mark.parametrize("step", [17, 24, 40, 48, 1000, 4096])
+def test_codes_coarser_counts_are_the_mass_of_each_interval(step):
+    """Of whole numbers that are each spread evenly over their cell."""
+    own = counted(2, 20.0)
+    found, unit = integer_latents.coarser(own, step), Fraction(step, 16)
+    assert found.dtype == np.int64 and (found.sum(1) == TOTAL).all() and found.min() >= LEAST
+    for k in (-3, -1, 0, 1, 2, 10):
+        low, high = (k - Fraction(1, 2)) * unit, (k + Fraction(1, 2)) * unit
+        for channel, mine in zip(own, found, strict=True):
+            mass = sum(
+                int(channel[v + ZERO]) * max(Fraction(0), min(high, v + Fraction(1, 2)) - max(low, v - Fraction(1, 2)))
+                for v in range(-LARGEST, LARGEST + 1)
+            )
+            assert mine[k + ZERO] == pytest.approx(float(mass), rel=2e-4, abs=2 * LEAST + (CELLS if k == 0 else 0))
+    assert np.array_equal(integer_latents.coarser(own, 16), own)
+    for bad in (15, 4097):
+        with pytest.raises(ValueError, match="^step must be"):
+            integer_latents.coarser(own, bad)
 
 
 def test_codes_thresholds_are_the_smallest_magnitudes():

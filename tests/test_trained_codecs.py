@@ -83,7 +83,8 @@ def changed(data: bytes, codec: int = 0, height: int = 0, width: int = 0, **sect
 
 @pytest.mark.parametrize(
     ("name", "model", "options"),
-    [("cae", "fine", {"step": 700}), ("cae-admm", "fine", {"keep": 0.2}), ("cae-theis", "fine", {})],
+    [("cae", "fine", {"step": 700}), ("cae-admm", "fine", {"keep": 0.2}), ("cae-theis", "fine", {}),
+     ("cae-theis", "fine", {"step": 17})],
 )
 def test_trained_file_byte_by_byte(models, name, model, options):
     image, stored = crop("coffee", 33, 70), models.find(f"{name} {model}")
@@ -94,17 +95,20 @@ def test_trained_file_byte_by_byte(models, name, model, options):
             number, unit, coder = 700, 700 / 2**14, latents
             symbols = latents.quantise(z, 700)[0].numpy()
         else:
-            unit, coder = 1.0, integer_latents
-            code = top_l(z.round(), options["keep"]) if options else z.round()
+            unit, coder = options.get("step", 16) / 16, integer_latents
+            code = top_l(z.round(), options["keep"]) if "keep" in options else (z / unit).round()
             symbols = code[0].numpy().astype(np.int32)
-            number = int(np.abs(symbols[symbols != 0]).min())
+            threshold = int(np.abs(symbols[symbols != 0]).min())
+            number = threshold + 2**16 * round(16 * unit - 16)
         drawn = stored.model.decoder(torch.from_numpy(symbols)[None] * unit)
     written = codec_of(models, name, model, **options).encode(image)
     container = unpack(written)
     assert (container.codec, container.height, container.width) == (REGISTRY[name].number, 33, 70)
     assert list(container.sections) == ["network", "values"]
-    assert container.sections["network"] == bytes.fromhex(stored.key) + struct.pack("<H", number)
-    assert container.sections["values"] == coder.encode(symbols, stored.counts, number)
+    wide = "<I" if number >= 2**16 else "<H"
+    assert container.sections["network"] == bytes.fromhex(stored.key) + struct.pack(wide, number)
+    counts = stored.counts if name == "cae" else integer_latents.coarser(stored.counts, round(16 * unit))
+    assert container.sections["values"] == coder.encode(symbols, counts, number % 2**16)
     read = read_symbols(container, models)
     assert read[0] is stored and np.array_equal(read[1], symbols) and read[1].dtype == np.int32 and read[2] == number
     wanted = (drawn.clamp(0, 1) * 255).round()[0, :, :33, :70].permute(1, 2, 0).numpy()
@@ -176,6 +180,33 @@ def test_cae_takes_the_finest_step_that_fits_to_the_byte(models, size, budgets):
         rates = [rate(replace(codec, step=n).encode(image), image) for n in finer if n >= 64]
         assert rates[0] > bpp and sum(r > bpp for r in rates) > 0.8 * len(rates), "but for a byte here and there"
     assert codec.at_bpp(image, 1000) == replace(codec, step=64).encode(image)
+
+
+def test_cae_theis_takes_the_finest_step_that_fits(models):
+    """Whole numbers where all fits; what is named to be kept is rounded before."""
+    image, codec = crop("coffee", 96, 160), codec_of(models, "cae-theis", "fine")
+    for bpp in (0.7 * rate(codec.encode(image), image), 0.9 * rate(codec.encode(image), image)):
+        step = codec.setting_of(number_of(codec.at_bpp(image, bpp), models))
+        assert 16 < step < 4096 and rate(replace(codec, step=step).encode(image), image) <= bpp
+        finer = [rate(replace(codec, step=max(16, step - n)).encode(image), image) for n in range(1, 9)]
+        assert sum(r > bpp for r in finer) > 5, "but for a byte here and there"
+    assert codec.at_bpp(image, 1000) == codec.encode(image) == replace(codec, step=16).encode(image)
+    kept = symbols_of(replace(codec, keep=0.05, step=48).encode(image), models)
+    code = top_l(torch.from_numpy(trained.latent_of(models.find("cae-theis fine"), image))[None], 0.05)[0].numpy()
+    assert np.array_equal(kept, np.rint(code / 3))
+
+
+def test_step_of_cae_theis_is_a_number_that_files_can_name(models):
+    for step in (15, 4097):
+        with pytest.raises(ValueError, match="^step must be"):
+            codec_of(models, "cae-theis", "fine", step=step)
+    for model, options in (("cae-theis", {"step": 40}), ("cae-admm", {}), ("cae", {})):
+        written = codec_of(models, model, "fine", **options).encode(IMAGE)
+        network = unpack(written).sections["network"][:8]
+        small, large, other = "number 1 needs 10 bytes and has 12", "must be", "must be|damaged|number"
+        for number, message in ((1, small), (2**28 + 1, large), (2**24 + 7, other)):
+            with pytest.raises(BitstreamError, match=message):
+                codecs.decode(changed(written, network=network + struct.pack("<I", number)), models=models)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (17, 40)])
@@ -334,19 +365,19 @@ def test_trained_codec_refuses_files_that_no_encoder_writes(models, name):
         return network[:8] + struct.pack("<H", number)
 
     broken = [
-        ({"network": b""}, f"{name} file has a network section of 10 bytes"),
+        ({"network": b""}, f"{name} file has a network section of 10 or 12 bytes"),
         ({"weights": b"x"}, "nothing else"),
         ({"network": with_number(0)}, f"{word} must be .*got 0"),
-        ({"network": with_number(number + 1)}, "damaged|threshold"),
+        ({"network": with_number(number + 1)}, "damaged|number"),
         ({"values": values + b"\0"}, "no zeros"),
         ({"values": values + b"x"}, "damaged"),
-        ({"values": values[: len(values) // 2]}, "damaged|threshold"),
+        ({"values": values[: len(values) // 2]}, "damaged|number"),
         ({"values": b""}, "at least 1"),
         ({"height": 80}, "damaged"),
     ]
     if name == "cae-admm":
         lower = integer_latents.encode(symbols, model_of(written, models).counts, 1)
-        broken.append(({"network": with_number(1), "values": lower}, f"threshold 1: it is {number} of these symbols"))
+        broken.append(({"network": with_number(1), "values": lower}, f"number 1: it is {number} of these symbols"))
     for sections, message in broken:
         with pytest.raises(BitstreamError, match=message):
             codecs.decode(changed(written, **sections), models=models)

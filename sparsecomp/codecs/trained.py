@@ -41,7 +41,8 @@ from sparsecomp.coding.container import BitstreamError, Container, pack
 from sparsecomp.models.pretrained import Models, Stored, default_models
 from sparsecomp.sparsify.admm import kept, top_l
 
-_NETWORK = struct.Struct("<8sH")
+_NETWORK = struct.Struct("<8sH")  # a model's key, and a number
+_WIDER = struct.Struct("<8sI")  # where the number is larger
 Latent = Any  # what an encoder makes of a picture, (C, h, w): a float tensor (cae), or an int32 array (cae-admm)
 # What no file may ask for, so none is written either: for 2^26 pixels the decoders of the papers take 2^44.1 (cae) and
 # 2^45.4 (cae-admm) multiply-accumulates, and have at most 2^27 symbols, which are 512 MB. Long thin pictures, padded to
@@ -98,6 +99,16 @@ class Trained(Codec):
     def number_of(symbols: np.ndarray, setting: int) -> int:
         """The number that the file has besides the symbols."""
         return setting
+
+    @staticmethod
+    def setting_of(number: int) -> int:
+        """What `number_of` needs beside the symbols to give this number again."""
+        return number
+
+    @staticmethod
+    def tables(stored: Stored, number: int) -> tuple:
+        """What the coder takes beside the symbols."""
+        return stored.counts, number
 
     @staticmethod
     def unit(number: int) -> float:
@@ -363,10 +374,79 @@ class CaeAdmm(Trained):
 @register
 @dataclass(frozen=True, kw_only=True)
 class CaeTheis(CaeAdmm):
-    """The same network, coder and file, trained by an estimate of the entropy (Theis et al. 2017) in place of ADMM."""
+    """The same network and coder, trained by an estimate of the entropy (Theis et al. 2017) in place of ADMM.
+
+    Its values are rounded to multiples of a step. The training rounds up or down at random, whose mean squared error
+    over all places between two whole numbers is 1/6, where rounding to the nearest has 1/12. So a step of 1 is finer
+    than the training asks for.
+
+    Parameters
+    ----------
+    step : int, optional
+        Of `encode`, in 1/16, 16 .. 4096. By default 16, the step of the training. `at_bpp` finds its own.
+    keep, draws, model, models, device
+        As `CaeAdmm`. What `keep` leaves is rounded to whole numbers first; `at_bpp` takes it as it is.
+    """
+
+    step: int | None = None
 
     name: ClassVar[str] = "cae-theis"
     number: ClassVar[int] = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.step is not None:
+            integer_latents.check_step(self.step)
+
+    def _latent(self, stored: Stored, image: np.ndarray) -> Latent:
+        if self.draws is not None or self.keep is not None:
+            code = super()._latent(stored, image)
+            return code if self.keep is None else pruned(code, self.keep)
+        z = _encoded(stored, image, self.device)
+        self.latent(stored, z)  # refuses values that no file can hold
+        return z.numpy()
+
+    @staticmethod
+    def symbols(latent: Latent, step: int) -> np.ndarray:
+        return np.rint(latent * (integer_latents.STEP / step)).astype(np.int32)
+
+    # The number of a file: the threshold, and above its 16 bits how much larger the step is than that of the training.
+
+    @staticmethod
+    def number_of(symbols: np.ndarray, step: int) -> int:
+        return (step - integer_latents.STEP) << 16 | integer_latents.threshold_of(symbols)
+
+    @staticmethod
+    def setting_of(number: int) -> int:
+        return (number >> 16) + integer_latents.STEP
+
+    @staticmethod
+    def check(number: int) -> None:
+        integer_latents.check_threshold(number & 0xFFFF)
+        integer_latents.check_step(CaeTheis.setting_of(number))
+
+    @staticmethod
+    def tables(stored: Stored, number: int) -> tuple:
+        return integer_latents.coarser(stored.counts, CaeTheis.setting_of(number)), number & 0xFFFF
+
+    @staticmethod
+    def unit(number: int) -> float:
+        return CaeTheis.setting_of(number) / integer_latents.STEP
+
+    @staticmethod
+    def ladder(latent: Latent) -> list[int]:
+        # Three an octave.
+        return [min(integer_latents.COARSEST, round(integer_latents.STEP * 2 ** (i / 3))) for i in range(25)]
+
+    def _setting(self, stored: Stored, latent: Latent) -> int:
+        return integer_latents.STEP if self.step is None else self.step
+
+    @classmethod
+    def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
+        """As `CaeAdmm`, and the step."""
+        _, number = read_network(container, models)
+        text = f"{cls.setting_of(number)} / {integer_latents.STEP} = {cls.unit(number):g}"
+        return [*super().describe(container, models), ("step", text)]
 
 
 TILE, TILES = 64, 3  # side of a tile in pixels; how many along each side of the picture
@@ -397,12 +477,13 @@ def coder_of(stored: Stored, number: int) -> tuple[ModuleType, tuple]:
     """What turns symbols into bytes, and what its functions take beside them: contexts, or counts and the number."""
     if stored.contexts is not None:
         return contexts, (stored.contexts,)
-    return _codec_of_model(stored).coder, (stored.counts, number)
+    codec = _codec_of_model(stored)
+    return codec.coder, codec.tables(stored, number)
 
 
 def _file(stored: Stored, number: int, size: tuple[int, ...], values: bytes) -> bytes:
     """A file with these values, which are the coded symbols of a latent."""
-    network = _NETWORK.pack(bytes.fromhex(stored.key), number)
+    network = (_NETWORK if number < 2**16 else _WIDER).pack(bytes.fromhex(stored.key), number)
     return pack(Container(_codec_of_model(stored).number, size[0], size[1], {"network": network, "values": values}))
 
 
@@ -468,10 +549,14 @@ def read_network(container: Container, models: Models | None = None) -> tuple[St
     """The model and the number of a file; `BitstreamError` if the model is not here, or on anything absurd."""
     codec = codec_of(container)
     assert issubclass(codec, Trained)
-    if set(container.sections) != {"network", "values"} or len(container.sections["network"]) != _NETWORK.size:
-        needed = f"a network section of {_NETWORK.size} bytes and values, nothing else"
+    kinds = {kind.size: kind for kind in (_NETWORK, _WIDER)}
+    if set(container.sections) != {"network", "values"} or len(container.sections["network"]) not in kinds:
+        needed = f"a network section of {' or '.join(map(str, kinds))} bytes and values, nothing else"
         raise BitstreamError(f"a {codec.name} file has {needed}")
-    key, number = _NETWORK.unpack(container.sections["network"])
+    kind = kinds[len(container.sections["network"])]
+    key, number = kind.unpack(container.sections["network"])
+    if (kind is _WIDER) != (number >= 2**16):
+        raise BitstreamError(f"number {number} needs {_NETWORK.size} bytes and has {_WIDER.size}")
     try:
         stored = (models or default_models()).by_key(key.hex(), codec.name)
     except LookupError as error:
@@ -498,8 +583,8 @@ def read_symbols(container: Container, models: Models | None = None) -> tuple[St
     shape = (stored.model.shape.latent, *stored.places(*size))
     coder, tables = coder_of(stored, number)
     symbols = coder.decode(values.rstrip(b"\0"), shape, *tables)
-    if codec.number_of(symbols, number) != number:
-        raise BitstreamError(f"threshold {number}: it is {codec.number_of(symbols, number)} of these symbols")
+    if (own := codec.number_of(symbols, codec.setting_of(number))) != number:
+        raise BitstreamError(f"number {number}: it is {own} of these symbols")
     return stored, symbols, number
 
 

@@ -25,6 +25,7 @@ LARGEST = CELLS // 2 - 1  # magnitude of a value that has a column of its own
 ZERO, ESCAPE = LARGEST, CELLS - 1  # columns
 MOST = 2**15 - 1  # magnitude of any value, and the largest threshold
 ESCAPE_BITS = 16
+STEP, COARSEST = 16, 4096  # steps in 1/16: the training's own, and the largest
 PSEUDO = 1024.0  # symbols of the smooth part of a table, beside those that were counted
 # Odds of the zero, 2^-6 to 2^12 by steps of about sqrt(2), as fractions. Whole numbers: a table is the same everywhere.
 ODDS = [(n * 2 ** max(0, k), d * 2 ** max(0, -k)) for k in range(-6, 13) for n, d in ((1, 1), (17, 12))][:-1]
@@ -131,6 +132,33 @@ def level_of(channel: np.ndarray) -> int:
     zeros = int((channel == 0).sum())
     # 19/16 is about 2^(1/4), half a step.
     return sum(16 * zeros * other > 19 * zero * (channel.size - zeros) for zero, other in ODDS[:-1])
+
+
+def check_step(step: int) -> None:
+    """Refuse a step that no file can name (`ValueError`)."""
+    whole("step", step, STEP, COARSEST)
+
+
+def coarser(counts: np.ndarray, step: int) -> np.ndarray:
+    """Counts int64 ``(C, 512)`` of symbols that are multiples of ``step / 16``, from those of whole numbers.
+
+    A whole number v is taken as spread evenly from v - 1/2 to v + 1/2. A symbol k then has what lies from
+    (k - 1/2) step / 16 to (k + 1/2) step / 16, found in whole numbers of 1/32, so that a table is the same everywhere.
+    Every column keeps at least 4; the escape has what it had.
+    """
+    check_step(step)
+    if step == STEP:
+        return counts
+    half, cell = (2 * LARGEST + 1) * STEP, 2 * STEP  # in 1/32: all values on one side of 0, and one value
+    edges = np.clip((2 * np.arange(-LARGEST, LARGEST + 2) - 1) * step, -half, half) + half
+    at, part = edges // cell, edges % cell
+    values = np.pad(counts[:, :ESCAPE], ((0, 0), (0, 1)))
+    below = np.pad(np.cumsum(values, 1), ((0, 0), (1, 0)))
+    mass = np.diff(cell * below[:, at] + part * values[:, at])
+    mass = np.append(mass, cell * counts[:, ESCAPE:], 1)
+    found = LEAST + mass * (TOTAL - LEAST * CELLS) // (cell * TOTAL)
+    found[:, ZERO] += TOTAL - found.sum(1)
+    return found
 
 
 def own_thresholds(symbols: np.ndarray, threshold: int) -> np.ndarray:

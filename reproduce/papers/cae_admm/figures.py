@@ -45,6 +45,7 @@ from reproduce.records import Records, RunRecord
 from sparsecomp import data, metrics
 from sparsecomp.codecs import BudgetError, decode, get_codec
 from sparsecomp.codecs.trained import latent_of, pruned
+from sparsecomp.coding.integer_latents import STEP
 from sparsecomp.models.pretrained import Models, Stored, default_models
 
 QUALITIES = {"ssim": ("SSIM", 4), "ms_ssim": ("MS-SSIM", 4), "psnr": ("PSNR in dB", 2)}  # column and digits
@@ -249,11 +250,12 @@ def table_2(records: Records) -> FigureData:
 
 
 def _setting(records: Records, options: dict) -> str:
-    """What was chosen on validation pictures: of a trained codec its training, and the share that is kept in use."""
+    """What was chosen on validation pictures: of a trained codec its training, and the share or the step in use."""
     if "model" not in options:
         return ", ".join(f"{name} {value:g}" for name, value in options.items() if not isinstance(value, bool))
     (label,) = (r.config["label"] for r in made(records) if r.result["model"] == options["model"])
-    return f"{NAMES[label]}, {100 * options.get('keep', 1):.0f} % kept"
+    used = f"step {options['step'] / STEP:.1f}" if "step" in options else f"{100 * options.get('keep', 1):.0f} % kept"
+    return f"{NAMES[label]}, {used}"
 
 
 def fair_table(records: Records) -> FigureData:

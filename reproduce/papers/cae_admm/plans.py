@@ -23,7 +23,7 @@ from reproduce.runner import Plan, Request, Work
 from sparsecomp import complexity, data, metrics
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate, get_codec
-from sparsecomp.codecs.trained import latent_of, pruned, read_symbols
+from sparsecomp.codecs.trained import CaeTheis, latent_of, pruned, read_symbols
 from sparsecomp.coding import integer_latents
 from sparsecomp.coding.container import unpack
 from sparsecomp.models import pretrained
@@ -532,25 +532,31 @@ def _compared(request: Request) -> dict[str, CodePlan]:
 
 
 def _near(model: str, scored: list[np.ndarray]) -> tuple[float, dict]:
-    """The share of a model's code whose files are nearest to 0.6 bpp in the mean; SSIM, and the codec's options.
+    """The setting of a model whose files are nearest to 0.6 bpp in the mean; SSIM, and the codec's options.
 
-    A model that does not come within 10 % counts as the worst.
+    Of a pruned model the setting is the share of its code that is kept, of an estimated one the step. A model that does
+    not come within 10 % counts as the worst.
     """
-    stored = pretrained.load(Path(model))
-    codes = [latent_of(stored, picture) for picture in scored]
-    pixels = [picture.shape[0] * picture.shape[1] for picture in scored]
+    stored, pixels = pretrained.load(Path(model)), [picture.shape[0] * picture.shape[1] for picture in scored]
+    estimated, counts = stored.codec == "cae-theis", stored.counts
+    codes = [stored.encode(picture).numpy() if estimated else latent_of(stored, picture) for picture in scored]
 
-    def rate(share: float) -> float:
-        shorter = [pruned(code, share) for code in codes]
-        return float(np.mean([integer_latents.bits(code, stored.counts, integer_latents.threshold_of(code)) / n
-                              for code, n in zip(shorter, pixels, strict=True)]))  # fmt: skip
+    def symbols(setting: float) -> list[np.ndarray]:
+        return [CaeTheis.symbols(code, round(setting)) if estimated else pruned(code, setting) for code in codes]
 
-    share = _nearest([round(0.9**k, 5) for k in range(40)], rate)
-    options = {"model": model} | ({} if share == 1 else {"keep": share})
-    if abs(rate(share) / NEAR - 1) > 0.1:
+    def rate(setting: float) -> float:
+        own = integer_latents.coarser(counts, round(setting)) if estimated else counts
+        return float(np.mean([integer_latents.bits(code, own, integer_latents.threshold_of(code)) / n
+                              for code, n in zip(symbols(setting), pixels, strict=True)]))  # fmt: skip
+
+    first = integer_latents.STEP if estimated else 1.0
+    setting = _nearest([round(first * 1.05**k) if estimated else round(0.9**k, 5) for k in range(40)], rate)
+    options = {"model": model} | ({} if setting == first else {"step" if estimated else "keep": setting})
+    if abs(rate(setting) / NEAR - 1) > 0.1:
         return 0.0, options
-    pairs = [(picture, stored.decode(pruned(code, share), *picture.shape[:2]))
-             for code, picture in zip(codes, scored, strict=True)]  # fmt: skip
+    unit = setting / first if estimated else 1.0
+    pairs = [(picture, stored.decode(code, *picture.shape[:2], unit=unit))
+             for code, picture in zip(symbols(setting), scored, strict=True)]  # fmt: skip
     return float(np.mean([metrics.ssim(reference=a, reconstruction=b) for a, b in pairs])), options
 
 
