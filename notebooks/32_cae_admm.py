@@ -57,28 +57,21 @@ whole("seed", seed, 0, 99)
 wanted = (only,) if only else ("unpruned", *numbers.HEADLINE)
 one_of("only", wanted[0], numbers.PRESETS[preset].labels)
 at_defaults = (preset, seed, only) == ("smoke", 0, "")  # the experiment of this page, not its records
-records = Records(preset="laptop")  # of all tables and figures but the experiment
-varied = records if numbers.seeds_of(records, "rho 0.3") else records.at("laptop")  # other values of rho
+records = Records(preset="desktop")  # of all tables and figures but the experiment
+smaller = records.at("laptop")  # other values of rho, and two more of the released choices
 
 # %% tags=["remove-cell"]
-pruned_to_10 = numbers.training(records, "keep 10")
-made_by, whole_training = pruned_to_10.config, numbers.training(records, "unpruned").config["descent"]
-descent, shape, pruning = (made_by[part] for part in ("descent", "shape", "pruning"))
-tuned = numbers.unpruned(records) == numbers.TUNED
-times = "in all" if pruning.get("until") is None else f"until step {pruning['until']:,}"
-for name, text in {
-    "preset": made_by["profile"],
-    "start": "from the same unpruned model, which was trained before" if tuned else "from the same initial values",
-    "rho": f"{pruning['rho']:g}" + (" at first, then balanced" if pruning.get("balance") else ", fixed"),
-    "updates": f"every {pruning['interval']} steps, {numbers.updates(pruned_to_10)} {times}",
-    "then": "the projection in the forward pass" if pruning.get("then") == "projection" else "the end of the training",
-}.items():
-    glue(f"prune-{name}", text, display=False)
-epochs = descent["batch"] / descent["codes"]
+pruned_to_10, first = numbers.training(records, "keep 10"), numbers.training(records, numbers.BEFORE).config
+tuning, shape, pruning = (pruned_to_10.config[part] for part in ("descent", "shape", "pruning"))
+assert numbers.unpruned(records) == numbers.TUNED and pruning["balance"] and pruning["then"] == "projection"
+assert first["descent"]["start"] == "dct" and pruned_to_10.config["precision"] == "bfloat16"
 for name, value, form in (
-    ("width", shape["width"], "d"), ("depth", shape["depth"], "d"), ("steps", descent["steps"], ","),
-    ("batch", descent["batch"], "d"), ("codes", descent["codes"], ","), ("train", made_by["train"]["pictures"], "d"),
-    ("epochs", descent["steps"] * epochs, ".1f"), ("settle", whole_training["settle"], "d"),
+    ("width", shape["width"], "d"), ("depth", shape["depth"], "d"), ("outer", shape["outer"], "d"),
+    ("steps", first["descent"]["steps"], ","), ("tuning", tuning["steps"], ","), ("until", pruning["until"], ","),
+    ("batch", tuning["batch"], "d"), ("codes", first["descent"]["codes"], ","), ("codes-tuning", tuning["codes"], ","),
+    ("train", first["train"]["pictures"], "d"), ("updates", pruning["until"] // pruning["interval"], "d"),
+    ("interval", pruning["interval"], "d"), ("settle", first["descent"]["settle"], "d"), ("rho", pruning["rho"], "g"),
+    ("epochs", tuning["steps"] * tuning["batch"] / tuning["codes"], ".1f"),
     ("seeds", len(numbers.seeds_of(records, "keep 10")), "d"),
 ):  # fmt: skip
     say(f"prune-{name}", value, form)
@@ -106,55 +99,71 @@ for name, value, form in (
 # {term}`bit per pixel <bits per pixel>`.
 #
 # Both objectives of {eq}`eq-admm-objectives` get the same network, the same coder for the files, the same training
-# pictures, the same random rounding in training, and the same number of steps. So the comparison changes one thing. We
-# train these models:
+# pictures, the same random rounding in training, and the same number of steps. So the comparison changes one thing.
 #
-# - **unpruned**: the distortion alone (*neither pruned nor estimated* in the tables);
+# First we train an *unpruned* model with the distortion alone, for {glue:text}`prune-steps` steps. From it we fine-tune
+# every other model for {glue:text}`prune-tuning` more steps:
+#
+# - **neither, fine-tuned as long**: the distortion alone, again. This model is the *unpruned* one of all comparisons,
+#   because it was trained as long as the others;
 # - **pruned by ADMM**, to 40, 20, 10 and 5 % of the entries. The paper keeps 10 %;
-# - **entropy estimated**, with $\lambda$ = 50, 150, 400 and 1,000. These four prices were chosen so that the files are
+# - **entropy estimated**, with $\lambda$ = 50, 150, 400, 1,000 and 2,500. We chose these prices so that the files are
 #   about as long as those of the pruned models;
-# - **as released**: the choices of the [released program](31_released_code) in place of the paper's equations;
-# - **16 channels**: unpruned, with half the channels in the code.
+# - **as released**: the choices of the [released program](31_released_code) in place of the paper's equations.
 #
-# All of them see the same crops in the same order. All but the last start {glue:text}`prune-start`. The records have
-# the preset {glue:text}`prune-preset`:
+# All of them see the same crops in the same order. One more model, **16 channels**, is unpruned and has half the
+# channels in the code; it is not fine-tuned.
+#
+# Pruning has two stages here. ADMM runs for {glue:text}`prune-until` steps. Then the network is trained for the other
+# half of the steps *through* the projection {eq}`eq-admm-mask`: the decoder sees only codes that satisfy the
+# constraint, and so does a file. Pruning of weights is done in this way {cite:p}`progressive_admm`. Below we measure
+# what it changes.
+#
+# The records have the preset `desktop`, which is smaller than the paper:
 #
 # ```{list-table}
 # :header-rows: 1
 # * -
 #   - this chapter
 #   - the paper and its released code
-# * - filters, residual blocks
-#   - {glue:text}`prune-width`, {glue:text}`prune-depth`
-#   - 128, 15
+# * - filters
+#   - {glue:text}`prune-width`; the layers beside the code are as wide as at {glue:text}`prune-outer`
+#   - 128
+# * - residual blocks
+#   - {glue:text}`prune-depth`
+#   - 15
 # * - training pictures
 #   - {glue:text}`prune-train` of BSDS500
 #   - all 500 of BSDS500
 # * - crops of 128 × 128
-#   - {glue:text}`prune-codes`, drawn once
+#   - {glue:text}`prune-codes`, drawn once; {glue:text}`prune-codes-tuning` for fine-tuning
 #   - a new one of each picture in every epoch
-# * - steps, and crops in each
-#   - {glue:text}`prune-steps`, {glue:text}`prune-batch`; {glue:text}`prune-epochs` epochs
-#   - 4,800, 32; 300 epochs
+# * - steps
+#   - {glue:text}`prune-steps`, and {glue:text}`prune-tuning` of fine-tuning
+#   - 4,800, which are 300 epochs
+# * - crops in each step
+#   - {glue:text}`prune-batch`
+#   - 32
 # * - updates of $Z$ and $U$
-#   - {glue:text}`prune-updates`
+#   - every {glue:text}`prune-interval` steps, {glue:text}`prune-updates` in all
 #   - every 20 epochs, 15 in all
 # * - after the last of them
-#   - {glue:text}`prune-then`
+#   - the projection in the forward pass
 #   - the end of the training
 # * - $\rho$
-#   - {glue:text}`prune-rho`
+#   - {glue:text}`prune-rho`, balanced if needed
 #   - not in the paper; 0.1 in the released code, with another penalty
 # * - optimiser
-#   - Muon {cite:p}`muon`
+#   - Muon {cite:p}`muon`, in `bfloat16`
 #   - Adam
 # ```
 #
-# Two more choices are ours. PReLU activations start as the identity. Batch normalisations use their running statistics
-# after {glue:text}`prune-settle` steps. With few crops in a step, one flat crop would change the statistics, and with
-# them the codes of the other crops. We made these choices on validation pictures, in short trials of the unpruned and
-# the estimated training. For pruning we tried four values of $\rho$ in short trials, and kept the released code's. A
-# training of the paper's size is one command, which can be paused and resumed; we have not run it:
+# Three more choices are ours. The layers outside the residual blocks start as a discrete cosine transform, and PReLU
+# activations as the identity. Batch normalisations use their running statistics after {glue:text}`prune-settle` steps. With few
+# crops in a step, one flat crop would change the statistics, and with them the codes of the other crops. We made these
+# choices on validation pictures, in short trials of the unpruned and the estimated training. For pruning we tried four
+# values of $\rho$ in short trials that we did not keep, and took the released code's. A training of the paper's size is one command, which
+# can be paused and resumed; we have not run it:
 #
 # ```console
 # $ python -m reproduce study cae_admm --preset paper --device cuda --max-minutes 9
@@ -165,7 +174,7 @@ for name, value, form in (
 # At equal bytes, does a constraint on the count beat a price on the estimated bits? {numref}`fig-prune-fair` compares
 # files of the 24 Kodak pictures. The paper's measure is {term}`SSIM`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At every rate that both have, models with an estimated entropy are better than models pruned by ADMM.** Horizontal axis, logarithmic: rate of files. Vertical axis: SSIM. One marker for each trained model, the code as its encoder makes it; dashed: one unpruned model, of whose code the encoder keeps a share. Large hollow markers: further seeds. <small>Kodak, mean of 24 pictures; records cae_admm and baselines.</small>", "name": "fig-prune-fair"}, "image": {"alt": "Four rising curves of SSIM over rate. JPEG 2000 is highest. The curve of estimated models lies below it, and that of pruned models slightly below that; the pruned curve falls off steeply at its lowest rate. The dashed curve of the unpruned model is far below all others."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At every rate that both have, models with an estimated entropy are better than models pruned by ADMM.** Horizontal axis, logarithmic: rate of files. Vertical axis: SSIM. One marker for each trained model, the code as its encoder makes it (of JPEG 2000: for each setting). Dashed: one unpruned model, whose encoder keeps all, 20, 10 or 5 % of the code. Large hollow markers: further seeds. <small>Kodak, mean of 24 pictures; records cae_admm and baselines.</small>", "name": "fig-prune-fair"}, "image": {"alt": "Four rising curves of SSIM over rate. The curves of JPEG 2000 and of the estimated models cross twice: JPEG 2000 is higher below 0.5 bits per pixel, the estimated models are slightly higher between 0.6 and 1.1. The curve of the pruned models lies below both everywhere. The dashed curve of the unpruned model is far below all others."}}
 figure, axes = plot.panels(size=(5.0, 4.6))
 lines_of = {(row["series"], row["kind"]): row for row in numbers.rate_distortion(records).rows}
 for key, name, look in (
@@ -179,8 +188,8 @@ for label, family in zip(numbers.HEADLINE, ("pruned", "estimated"), strict=True)
     for other in numbers.seeds_of(records, label)[1:]:
         again = numbers.training(records, label, other, "code")
         axes.plot(again.mean("bpp"), again.mean("ssim"), **plot.style(family, mfc="none", ms=10, ls="none"))
-axes.set(xscale="log", xlim=(0.2, 3), ylim=(0.5, 0.98), xlabel=plot.BPP, ylabel=plot.SSIM)
-axes.set_xticks([0.2, 0.3, 0.5, 1, 2, 3], ["0.2", "0.3", "0.5", "1", "2", "3"])
+axes.set(xscale="log", xlim=(0.16, 4.2), ylim=(0.55, 0.98), xlabel=plot.BPP, ylabel=plot.SSIM)
+axes.set_xticks([0.2, 0.3, 0.5, 1, 2, 4], ["0.2", "0.3", "0.5", "1", "2", "4"])
 axes.minorticks_off()
 figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 figure
@@ -210,9 +219,11 @@ by_seed = [
 ]
 say("prune-seed-least", max(by_seed), "+.3f")
 say("prune-seed-most", min(by_seed), "+.3f")
-assert code.value < -0.003 and more > 10 and all(value < 0 for value in each.values()) and max(by_seed) < -0.01
-assert all(0 < longer_by[label] < more < longer_by["keep 5"] for label in ("keep 40", "keep 20", "keep 10"))
-assert numbers.difference(records, "estimated", "jpeg2000").value < 0 < -each["keep 5"] - 0.03
+assert code.value < -0.01 and more > 15 and all(value < -0.01 for value in each.values()) and max(by_seed) < -0.01
+assert 5 < longer_by["keep 5"] < longer_by["keep 10"] < longer_by["keep 20"] < longer_by["keep 40"]
+assert numbers.difference(records, "estimated", "jpeg2000").value < 0 < numbers.difference(
+    records, "estimated", "jpeg"
+).value  # fmt: skip
 curves = [numbers.family(records, family, files="code") for family in ("pruned", "estimated")]
 assert all(curves[0].at(rate) < curves[1].at(rate) for rate in np.linspace(*code.overlap, 50))
 
@@ -226,44 +237,39 @@ assert all(curves[0].at(rate) < curves[1].at(rate) for rate in np.linspace(*code
 plot.table(numbers.fair_table(records))
 
 # %% tags=["remove-cell"]
-use = numbers.difference(records, "pruned", "unpruned").value
-say("prune-use", use)
-for label, key in ((keep_10, "10"), (lambda_400, "400")):
-    say(f"prune-lost-{key}", numbers.lost_in_use(records, label), ".3f")
+say("prune-use", numbers.difference(records, "pruned", "unpruned").value)
 say("prune-jpeg2000", numbers.bytes_more(records, "estimated", "jpeg2000").value, ".0f")
-assert use > 0.1 and numbers.lost_in_use(records, lambda_400) < numbers.lost_in_use(records, keep_10) - 0.01
-assert all(numbers.bytes_more(records, family, "jpeg2000").value > 20 for family in ("pruned", "estimated"))
-assert numbers.difference(records, "pruned", "estimated").value < 0
+say("prune-jpeg", -numbers.bytes_more(records, "estimated", "jpeg").value, ".0f")
+assert numbers.difference(records, "pruned", "unpruned").value > 0.1
+assert all(numbers.bytes_more(records, family, "jpeg2000").value > 10 for family in ("pruned", "estimated"))
+assert numbers.difference(records, "pruned", "estimated").value < -0.01
+assert numbers.bytes_more(records, "estimated", "jpeg").value < 0 < numbers.bytes_more(records, "pruned", "jpeg").value
 
 # %% [markdown]
 # **Pruning needs {glue:text}`prune-fair-bytes` % more bytes than an entropy estimate at equal SSIM**, from
-# {glue:text}`prune-fair-from` to {glue:text}`prune-fair-to` {term}`bpp`. This mean contains the model that keeps 5 %,
-# whose training became worse in the end. One by one, the models that keep 40, 20 and 10 % need
-# {glue:text}`prune-longer-40`, {glue:text}`prune-longer-20` and {glue:text}`prune-longer-10` % more bytes, and the one
-# that keeps 5 % needs {glue:text}`prune-longer-5` % more. At equal bytes the mean difference in SSIM is
-# {glue:text}`prune-fair-ssim`: {glue:text}`prune-above-40` at 40 %, {glue:text}`prune-above-20` at 20 %,
-# {glue:text}`prune-above-10` at 10 % and {glue:text}`prune-above-5` at 5 %. Only 10 % and $\lambda = 400$ have
+# {glue:text}`prune-fair-from` to {glue:text}`prune-fair-to` {term}`bpp`. The disadvantage grows with the rate: the
+# models that keep 5, 10, 20 and 40 % need {glue:text}`prune-longer-5`, {glue:text}`prune-longer-10`,
+# {glue:text}`prune-longer-20` and {glue:text}`prune-longer-40` % more bytes, each at its own SSIM. At equal bytes the
+# mean difference in SSIM is {glue:text}`prune-fair-ssim`. Only 10 % and $\lambda = 400$ have
 # {glue:text}`prune-seeds` seeds. With each of them the pruned model is worse, by {glue:text}`prune-seed-least` to
-# {glue:text}`prune-seed-most`. The two small differences, at 40 and 20 %, come from one seed and are less certain.
+# {glue:text}`prune-seed-most`.
 #
-# Suppose that the encoder drops further entries when it writes a file. We call this *pruning in use*. Which training
-# tolerates it best? Compared with the unpruned model, pruning in training helps. In {numref}`fig-prune-fair` the dashed
-# curve is far below, by {glue:text}`prune-use` in the mean. Compared with the estimated model it does not help. If 10 %
-# of each code are kept in use, the model pruned to 10 % loses {glue:text}`prune-lost-10` of SSIM. The model with
-# $\lambda = 400$ loses only {glue:text}`prune-lost-400`, although it was never pruned. A likely reason is that a price
-# on bits also makes the network store the important information in few entries.
+# Suppose that nobody prunes in training, and the encoder drops entries only when it writes a file. We call this *pruning
+# in use*. It is much worse. In {numref}`fig-prune-fair` the dashed curve of the unpruned
+# model is far below, by {glue:text}`prune-use` in the mean.
 #
-# **What does not follow.** The result is for one small network, one training schedule and one coder. It does not say
-# that ADMM cannot do better: a longer training, a better $\rho$ or the paper's network may change the order. It does
-# not contradict the paper's figure either, which compares with published curves of other networks. No curve of ours
-# reaches JPEG 2000; the estimated models need {glue:text}`prune-jpeg2000` % more bytes.
+# **What does not follow.** The result is for one network, one training schedule and one coder. It does not say that ADMM
+# cannot do better: a longer training, a better $\rho$ or the paper's network may change the order. It does not contradict
+# the paper's figure either, which compares with published curves of other networks. Against the standards, the
+# estimated models need {glue:text}`prune-jpeg` % fewer bytes than JPEG at equal SSIM, and {glue:text}`prune-jpeg2000` %
+# more than JPEG 2000. The pruned models need more than either. A coarser step, below, improves both families.
 #
-# Three explanations are possible. The next two sections look at the first two:
+# Three explanations are possible. The next sections look at the first two:
 #
 # - The count is not the rate. A file pays for the places and for the sizes of the nonzero entries.
-# - ADMM has not converged.
+# - ADMM did not converge. So the projection may remove entries that the decoder still needs.
 # - The estimate has a gradient for every entry in every step. ADMM pulls each entry towards a target that changes only
-#   at the updates of $Z$ and $U$, and then jumps.
+#   at the updates of $Z$ and $U$, and then jumps. (We do not test this.)
 #
 # ## Where the bits go: places and values
 #
@@ -299,13 +305,13 @@ def split(code, counts):
 
 
 # %% [markdown]
-# We apply it to three models and one bundled picture, the astronaut. The model with $\lambda = 150$ is the reference.
-# The model pruned to 40 % gives about the same quality, and the model pruned to 20 % about the same *number* of nonzero
-# entries. All three are in the package.
+# We apply it to four models and one bundled picture, the astronaut. The pairs are chosen for this picture. The model
+# pruned to 20 % and the one with $\lambda = 400$ have about the same *number* of nonzero entries. The model pruned to
+# 10 % and the one with $\lambda = 1000$ have about the same SSIM. All four are in the package.
 
 # %%
 picture, models, rows = data.bundled()["astronaut"], default_models(), {}
-for label in ("lambda 150", "keep 40", "keep 20"):
+for label in ("lambda 400", "keep 20", "lambda 1000", "keep 10"):
     stored = models.find(numbers.training(records, label).result["file"])
     code = latent_of(stored, picture)  # whole numbers, (channels, height, width)
     places, values = split(code, stored.counts)
@@ -321,181 +327,277 @@ plot.Table(shown, columns=columns)
 
 # %% [markdown]
 # *Magnitudes are those of the nonzero entries. "Magnitude 1" is their share of ±1. The last two columns are bits for
-# each nonzero entry.* {numref}`fig-prune-bits` shows the totals in bits per pixel, and how full the channels are.
+# each nonzero entry.* {numref}`fig-prune-bits` shows the totals in bits per pixel, and the magnitudes of the first
+# pair.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At about equal quality, the code pruned to 40 % pays less for places and almost twice as much for values: {glue:text}`prune-bits-full-40` of its channels are more than half full, against {glue:text}`prune-bits-full` of the estimated code.** Top: bits per pixel by the split, their sum at the end of each bar. Bottom: share of nonzero entries in each of the 32 channels, in descending order. <small>The bundled astronaut; computed on this page with models of records cae_admm, first seed.</small>", "name": "fig-prune-bits"}, "image": {"alt": "Top: three horizontal bars, each in two parts. The bar of lambda 150 is about 0.6 bits long, that of 40 per cent about 0.9 with a shorter first part and a much longer second one, that of 20 per cent about 0.55. Bottom: falling step curves over 32 channels. The curve of 40 per cent stays above 0.8 for twelve channels and is zero after the sixteenth; the two others fall from the third channel on and are nearly zero after the fourteenth."}}
-figure, (top, bottom) = plot.panels(2, 1, size=(5.0, 6.0), height_ratios=(1, 1.4))
-looks = {"lambda 150": ("#D55E00", "-"), "keep 40": ("#0072B2", "-"), "keep 20": ("#555555", "--")}
-short = {label: numbers.NAMES[label].removeprefix("entropy ") for label in looks}
-for height, (label, (code, *bits, _, _)) in enumerate(rows.items()):
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At equal count, the pruned code pays about the same for places and much more for values, because its nonzero entries are larger.** Top: bits per pixel by the split, their sum at the end of each bar. Bottom, for the first pair: how many of the nonzero entries have at most this magnitude. <small>The bundled astronaut; computed on this page with models of records cae_admm, first seed.</small>", "name": "fig-prune-bits"}, "image": {"alt": "Top: four horizontal bars, each in two parts, places and values. The bar of lambda 400 is about 0.6 bits long, that of 20 per cent about 0.8: the first parts are equally long, the second part of the pruned code is much longer. The bars of lambda 1000 and 10 per cent, about 0.36 and 0.44, differ in the same way. Bottom: two rising curves over magnitude. The estimated code has more than half of its nonzero entries at magnitude 1. The pruned code has none below 3 and half of them above 8."}}
+figure, (top, bottom) = plot.panels(2, 1, size=(5.0, 6.2), height_ratios=(1.2, 1))
+colours = {"estimated": "#D55E00", "pruned": "#0072B2"}
+for height, (label, (_, *bits, _, _)) in enumerate(rows.items()):
     places, values = (part / picture[..., 0].size for part in bits)
-    colour, line = looks[label]
+    colour = colours["estimated" if label in numbers.ESTIMATED else "pruned"]
     top.barh(-height, places, color=colour, alpha=0.45)
     top.barh(-height, values, left=places, color=colour)
     for middle, name in ((places / 2, "places"), (places + values / 2, "values")):
         top.annotate(name, (middle, -height), ha="center", va="center", color="black" if name == "places" else "white")
     top.annotate(f" {places + values:.2f}", (places + values, -height), va="center")
-    fill = np.sort((code != 0).mean((1, 2)))[::-1]
-    bottom.step(range(1, len(fill) + 1), fill, line, where="mid", color=colour, lw=1.8, label=short[label])
-names = [name.replace("estimated, ", "estimated,\n").replace("pruned to ", "pruned to\n") for name in short.values()]
-top.set(yticks=[0, -1, -2], yticklabels=names, xlabel="bits per pixel", xlim=(0, 1.05))
+names = [numbers.NAMES[label].removeprefix("entropy ").replace(", ", ",\n").replace(" to ", "\nto ") for label in rows]
+top.set(yticks=[0, -1, -2, -3], yticklabels=names, xlabel="bits per pixel", xlim=(0, 0.95))
 top.grid(visible=False)
-bottom.set(xlabel="channel, the fullest first", ylabel="share of nonzero entries", ylim=(0, 1.02))
-bottom.legend(frameon=False)
+for label, (name, x) in {"lambda 400": ("λ = 400", 1.9), "keep 20": ("pruned to 20 %", 9.5)}.items():
+    sizes = np.sort(rows[label][3])
+    colour = colours["estimated" if label in numbers.ESTIMATED else "pruned"]
+    bottom.step(sizes, np.arange(1, sizes.size + 1) / sizes.size, where="post", color=colour, lw=1.8)
+    bottom.annotate(name, (x, 0.45), color=colour)
+bottom.set(xscale="log", xlabel="magnitude", ylabel="share of nonzero entries", xlim=(0.9, 200), ylim=(0, 1.02))
+bottom.set_xticks([1, 2, 5, 10, 20, 50, 100, 200], ["1", "2", "5", "10", "20", "50", "100", "200"])
+bottom.minorticks_off()
 figure
 
 # %% tags=["remove-cell"]
-fills = {label: (row[0] != 0).mean((1, 2)) for label, row in rows.items()}
-for label, key in (("lambda 150", ""), ("keep 40", "-40")):
-    say(f"prune-bits-full{key}", int((fills[label] > 0.5).sum()), "d")
 per = {label: (row[1] / row[3].size, row[2] / row[3].size) for label, row in rows.items()}
 total = {label: row[1] + row[2] for label, row in rows.items()}
-one, forty, twenty = (rows[label] for label in looks)
-largest = np.abs(one[0]).sum((1, 2)) / np.maximum(1, (one[0] != 0).sum((1, 2)))
+priced, twenty, cheap_one, ten = (rows[label] for label in rows)
 for name, value, form in (
-    ("places", per["lambda 150"][0], ".2f"), ("places-40", per["keep 40"][0], ".2f"),
-    ("value", per["lambda 150"][1], ".1f"), ("value-40", per["keep 40"][1], ".1f"),
-    ("more", total["keep 40"] / total["lambda 150"] - 1, ".0%"), ("times", forty[3].size / one[3].size, ".1f"),
-    ("fewer", 1 - total["keep 20"] / total["lambda 150"], ".0%"), ("lost", one[4] - twenty[4], ".3f"),
-    ("less", one[4] - forty[4], ".3f"), ("ones", (one[3] == 1).mean(), ".0%"),
-    ("ones-40", (forty[3] == 1).mean(), ".0%"), ("largest", largest.max(), ".0f"),
-    ("used", max(int((fill > 0.05).sum()) for fill in fills.values()), "d"),
-    ("mean", one[3].mean(), ".1f"), ("mean-40", forty[3].mean(), ".1f"), ("count", twenty[3].size / one[3].size, ".0%"),
+    ("places", per["lambda 400"][0], ".1f"), ("places-20", per["keep 20"][0], ".1f"),
+    ("value", per["lambda 400"][1], ".1f"), ("value-20", per["keep 20"][1], ".1f"),
+    ("count", abs(twenty[3].size / priced[3].size - 1), ".1%"), ("more", total["keep 20"] / total["lambda 400"] - 1, ".0%"),
+    ("less", priced[4] - twenty[4], ".3f"), ("mean", priced[3].mean(), ".1f"), ("mean-20", twenty[3].mean(), ".1f"),
+    ("ones", (priced[3] == 1).mean(), ".0%"), ("least-20", twenty[3].min(), "d"),
+    ("fewer-10", 1 - ten[3].size / cheap_one[3].size, ".0%"),
+    ("more-10", total["keep 10"] / total["lambda 1000"] - 1, ".0%"), ("apart-10", abs(ten[4] - cheap_one[4]), ".3f"),
 ):  # fmt: skip
     say(f"prune-bits-{name}", value, form)
 
 # %% tags=["remove-cell"]
-assert all(np.abs(row[0]).max() <= integer_latents.LARGEST for row in rows.values())
 for label, row in rows.items():
     stored = models.find(numbers.training(records, label).result["file"])
+    assert np.abs(row[0]).max() <= integer_latents.LARGEST
     bits = integer_latents.bits(row[0], stored.counts, integer_latents.threshold_of(row[0]))
     assert 0 < bits - total[label] < 10 * len(row[0]), "thresholds and levels"
     file = codecs.get_codec(stored.codec, model=stored.name).encode(picture)
     assert abs(len(file) - total[label] / 8) < 100
-assert abs(one[4] - forty[4]) < 0.01 < 0.015 < one[4] - twenty[4] and 0.9 < twenty[3].size / one[3].size < 1.1
-assert per["keep 40"][0] < 0.5 * per["lambda 150"][0] and abs(per["keep 40"][1] - per["lambda 150"][1]) < 0.1
-assert (fills["keep 40"] > 0.5).sum() > 2 * (fills["lambda 150"] > 0.5).sum()
-assert max((fill > 0.05).sum() for fill in fills.values()) <= 16 and forty[2] > 1.7 * one[2] and forty[1] < one[1]
-assert forty[3].mean() < one[3].mean() and (one[3] == 1).mean() > 1.5 * (forty[3] == 1).mean()
+assert abs(twenty[3].size / priced[3].size - 1) < 0.01 and abs(ten[4] - cheap_one[4]) < 0.002
+assert total["keep 20"] > 1.3 * total["lambda 400"] and priced[4] - twenty[4] > 0.015
+assert abs(per["keep 20"][0] - per["lambda 400"][0]) < 0.25 and per["keep 20"][1] > 1.6 * per["lambda 400"][1]
+assert 0.5 < (priced[3] == 1).mean() and twenty[3].min() > 2 and ten[3].size < 0.85 * cheap_one[3].size
+assert total["keep 10"] > 1.15 * total["lambda 1000"] and twenty[3].mean() > 3 * priced[3].mean()
+value_of, of_all = {}, {"lambda 400": [], "keep 20": []}
+for name in ("astronaut", "chelsea", "coffee", "motorcycle_left"):
+    for label, found in of_all.items():
+        stored = models.find(numbers.training(records, label).result["file"])
+        code = latent_of(stored, data.bundled()[name])
+        found.append(split(code, stored.counts)[1] / np.count_nonzero(code))
+ratio = np.array(of_all["keep 20"]) / of_all["lambda 400"]
+say("prune-bits-times-least", ratio.min(), ".1f")
+say("prune-bits-times-most", ratio.max(), ".1f")
+assert ratio.min() > 1.6
 
 # %% [markdown]
-# **Equal quality.** The code pruned to 40 % has {glue:text}`prune-bits-times` times as many nonzero entries as the
-# estimated one. It needs {glue:text}`prune-bits-more` more bits, for an SSIM that is {glue:text}`prune-bits-less`
-# lower. Its places are cheap: {glue:text}`prune-bits-places-40` bits for each nonzero entry, against
-# {glue:text}`prune-bits-places`. The lower panel of {numref}`fig-prune-bits` shows why. In the pruned code
-# {glue:text}`prune-bits-full-40` channels are more than half full, and most of the others are empty. In such channels
-# it is nearly known where the nonzero entries are. If a nonzero entry moves from an emptier channel to a fuller one,
-# the count stays the same, but the length of the file changes. A value costs as much as in the estimated code,
-# {glue:text}`prune-bits-value-40` and {glue:text}`prune-bits-value` bits. So the extra bits come from the *number* of
-# values.
+# **Equal count.** The numbers of nonzero entries of the two codes differ by {glue:text}`prune-bits-count`. The pruned one
+# needs {glue:text}`prune-bits-more` more bits, and its SSIM is {glue:text}`prune-bits-less` lower. The places cost about
+# the same: {glue:text}`prune-bits-places-20` bits for each nonzero entry, against {glue:text}`prune-bits-places`. The
+# values do not: {glue:text}`prune-bits-value-20` bits against {glue:text}`prune-bits-value`.
 #
-# The magnitudes are a surprise. The count says nothing about sizes, so we expected large entries. But the mean
-# magnitude is smaller in the pruned code ({glue:text}`prune-bits-mean-40` against {glue:text}`prune-bits-mean`). The
-# entries of the estimated code are more unequal: {glue:text}`prune-bits-ones` of the nonzero ones are ±1 (pruned:
-# {glue:text}`prune-bits-ones-40`), and one channel has a mean magnitude of {glue:text}`prune-bits-largest`. Under a
-# price on bits, a code can have many cheap entries and a few expensive ones. A count gives all entries the same price.
+# The lower panel of {numref}`fig-prune-bits` shows why. In the estimated code {glue:text}`prune-bits-ones` of the
+# nonzero entries are ±1. In the pruned code none has a magnitude below {glue:text}`prune-bits-least-20`, and the mean is
+# {glue:text}`prune-bits-mean-20` against {glue:text}`prune-bits-mean`. A count gives every nonzero entry the same price,
+# however large it is. The projection cuts off the small entries, and the network can make the others as large as it
+# likes: rounding to a whole number then changes them less. In a file, each doubling of all magnitudes costs about one bit more for each value. A price on the
+# estimated bits includes this; a count does not.
 #
-# **Equal count.** The code pruned to 20 % has {glue:text}`prune-bits-count` as many nonzero entries as the estimated
-# one. It needs {glue:text}`prune-bits-fewer` fewer bits, and its SSIM is {glue:text}`prune-bits-lost` lower. So codes
-# of about equal count can differ in rate and in quality.
+# **Equal quality.** The code pruned to 10 % has {glue:text}`prune-bits-fewer-10` *fewer* nonzero entries than the one with
+# $\lambda = 1000$, and needs {glue:text}`prune-bits-more-10` *more* bits, for an SSIM within
+# {glue:text}`prune-bits-apart-10`.
 #
-# **What does not follow.** These are three models and one picture, and the picture is not typical. On Kodak the model
-# pruned to 40 % is the best of the pruned ones and needs {glue:text}`prune-longer-40` % more bytes than the estimated
-# models at its SSIM; here it needs {glue:text}`prune-bits-more` more. The split describes where the bits are; it does
-# not prove that the count is the cause of the loss.
+# **What does not follow.** The table is of one picture. On the four bundled photographs, a value of the code pruned to
+# 20 % costs {glue:text}`prune-bits-times-least` to {glue:text}`prune-bits-times-most` times as many bits as one of the
+# code with $\lambda = 400$, so the large values are no accident of the astronaut. But the split only says where the bits
+# are. It does not prove that smaller values would make the pruned code as good. The next section tests this.
+#
+# ## A coarser step
+#
+# If the values of a pruned code are finer than they need to be, then we can round them more coarsely when we write a
+# file: to multiples of 2, 4 or 8, in place of whole numbers. No training is needed. The encoder's last layer is divided
+# by the step and the decoder's first layer is multiplied by it, which gives a new model with files of its own. The
+# estimated codes may do the same. The table compares all of them at equal bytes; For *best step* we take, at
+# each rate, the best of the files with steps 1, 2, 4 and 8.
+
+# %% tags=["hide-input"]
+plot.table(numbers.steps_table(records))
+
+# %% tags=["remove-cell"]
+every = (1, *numbers.STEPS)
+fine, coarse, best, pruned_best = (
+    numbers.stepped(records, *of)
+    for of in (("pruned", (1,)), ("pruned", (8,)), ("estimated", every), ("pruned", every))
+)
+for name, value, form in (
+    ("p1", fine.at(0.4), ".3f"), ("p8", coarse.at(0.4), ".3f"), ("e1", estimated.at(0.4), ".3f"),
+    ("both", pruned_best.longer(best).value, ".0f"),
+    ("estimated", -best.longer(estimated).value, ".0f"), ("at", best.at(0.6), ".3f"),
+    ("jpeg2000", numbers.family(records, "jpeg2000").at(0.6), ".3f"),
+    ("jpeg", numbers.family(records, "jpeg").at(0.6), ".3f"), ("pruned", pruned_best.at(0.6), ".3f"),
+):  # fmt: skip
+    say(f"prune-step-{name}", value, form)
+assert abs(coarse.at(0.4) - estimated.at(0.4)) < 0.005 < 0.015 < coarse.at(0.4) - fine.at(0.4)
+assert -best.longer(estimated).value > 10
+assert pruned_best.longer(best).value > 20 and best.at(0.6) > numbers.family(records, "jpeg2000").at(0.6) + 0.01
+ms_ssim = [numbers.stepped(records, *of, metric="ms_ssim") for of in (("pruned", (8,)), ("estimated", (1,)))]
+assert ms_ssim[0].better(ms_ssim[1]).value < -0.01
+fraction = np.linspace(0, 1, 100_001)
+assert abs((fraction * (1 - fraction)).mean() - 1 / 6) < 1e-4
+assert abs((np.minimum(fraction, 1 - fraction) ** 2).mean() - 1 / 12) < 1e-4
+
+# %% [markdown]
+# **The values of pruned codes are too fine.** At 0.4 bpp the pruned models have an SSIM of {glue:text}`prune-step-p1` with
+# step 1 and of {glue:text}`prune-step-p8` with step 8. The estimated models have {glue:text}`prune-step-e1` with step 1.
+# So with step 8 the pruned models are as good in SSIM, at low rates. In MS-SSIM they are not.
+#
+# **But a coarser step helps the estimated codes as well.** With the best step they need
+# {glue:text}`prune-step-estimated` % fewer bytes than with step 1. A likely reason is the training, which rounds up or
+# down at random. If a value lies at a fraction $t$ between two whole numbers, the mean squared error of this is
+# $t (1 - t)$. If $t$ is evenly spread, that is 1/6 on average; rounding to the nearest has 1/12. So the decoder has seen
+# more noise than a file has, and a file may be rounded more coarsely than the training was.
+#
+# **With the best step for both, pruning needs {glue:text}`prune-step-both` % more bytes.** So large values are not the
+# whole cause of the difference, and we have measured no other cause. At 0.6 bpp, the estimated models with the best step
+# have an SSIM of {glue:text}`prune-step-at`, JPEG 2000 has {glue:text}`prune-step-jpeg2000`, the pruned models have
+# {glue:text}`prune-step-pruned`, and JPEG has {glue:text}`prune-step-jpeg`. The {term}`codec` `cae-theis` of this book
+# therefore chooses a model and a step for every picture; the step is a multiple of 1/16. Except for Table 2, all other
+# tables use step 1.
 #
 # ## Did ADMM converge?
 #
 # At convergence both residuals {eq}`eq-admm-residuals` are zero. The {term}`primal residual` is zero if all codes are
 # equal to their $Z$, and then they satisfy the constraint. The {term}`dual residual`, divided by $\rho$, is the
-# distance that $Z$ moves in one update. {numref}`fig-prune-residuals` shows both for four trainings, as root mean
-# squares over all entries of all codes. A distance of 1 is the difference between two neighbouring whole numbers.
+# distance that $Z$ moves in one update. {numref}`fig-prune-residuals` shows both, as root mean squares over all entries
+# of all codes. A distance of 1 is the difference between two neighbouring whole numbers. Our models leave ADMM after
+# {glue:text}`prune-until` steps. For the paper's share, 10 %, two more trainings show what follows without the
+# projection: ADMM to the end, and the last $Z$ and $U$ held fixed.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**No training comes to rest: at the end the codes still differ from Z, and Z still moves in each update.** Horizontal axes: step. Top: primal residual, the distance between the codes and Z. Middle: distance that Z moves in one update. Bottom: share of zeros in the codes; dotted: the share that was asked for. Names at the right: the share of entries to keep. <small>All training crops; records cae_admm, first seed.</small>", "name": "fig-prune-residuals"}, "image": {"alt": "Three panels with four curves each, for 40, 20, 10 and 5 per cent. Top: the primal residuals fall in the first quarter, stay nearly level and rise slightly to the end; 5 per cent is highest and 40 per cent lowest. Middle: the movement of Z falls for 40 per cent; for the three others it stays near 0.8 and rises at the end, most for 5 per cent. Bottom: all shares of zeros rise, and only that of 40 per cent reaches its dotted line."}}
-course = {row["series"]: row for row in numbers.residuals(records).rows}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**ADMM does not come to rest: after 1,000 steps the codes are still about half a whole number away from Z, and they come no nearer.** Horizontal axes: step of fine-tuning. Top: primal residual, the distance between the codes and Z. Middle: distance that Z moves in one update. Bottom: share of zeros in the codes; dotted: the share that was asked for. Solid: our schedule; the lines end where the projection begins. Dashed: ADMM to the end, for 10 %; dash-dotted: Z and U fixed after half of the steps, for 10 %. <small>All training crops; records cae_admm and cae_admm_schedules, first seed.</small>", "name": "fig-prune-residuals"}, "image": {"alt": "Three panels with four solid curves up to step 1,000, for 40, 20, 10 and 5 per cent, and two black ones from there to step 2,000. Top: the solid primal residuals rise at first and then stay between 0.4 and 0.6; the dashed one rises to 0.64, and the dash-dotted one jumps to 0.65 and stays there. Middle: the movements of Z stay between 0.6 and 0.95; the dashed one rises to 1.0, the dash-dotted one is zero. Bottom: all shares of zeros stay 7 to 20 points below their dotted lines."}}
 colours = dict(zip(numbers.PRUNED, ("#56B4E9", "#0072B2", "#000000", "#D55E00"), strict=True))
-figure, panels = plot.panels(3, 1, size=(5.0, 7.0), sharex=True)
-ends = {axes: [] for axes in panels}
-for (label, keep), colour in zip(numbers.PRUNED.items(), colours.values(), strict=True):
-    of, rho = course[label], numbers.training(records, label).config["pruning"]["rho"]
-    moves = np.array(of["dual"]) / of.get("rho", rho)
+lines = [(of, colours[of["series"]], "-") for of in numbers.residuals(records).rows if of["series"] in colours]
+by_schedule = {of["series"]: of for of in numbers.schedule_residuals(records).rows}
+lines += [(by_schedule["plain"], "#000000", "--"), (by_schedule["rests"], "#000000", "-.")]
+figure, panels = plot.panels(3, 1, size=(5.0, 7.4), sharex=True)
+said = {"-": "{:g} %", "--": "{:g} %, ADMM to the end", "-.": "{:g} %, Z and U fixed"}
+for of, colour, dashes in lines:
+    moves = np.array(of["dual"]) / of.get("rho", pruning["rho"])
+    name = said[dashes].format(100 * numbers.PRUNED.get(of["series"], 0.1))
     for axes, y in zip(panels, (of["primal"], moves, of["zeros"]), strict=True):
-        axes.plot(of["step"], y, color=colour, lw=1.6)
-        ends[axes].append((y[-1], f"{100 * keep:g} %", colour))
-    panels[2].axhline(1 - keep, color=colour, ls=":", lw=1.2)
+        axes.plot(of["step"], y, dashes, color=colour, lw=1.6, label=name)
+for label, keep in numbers.PRUNED.items():
+    panels[2].axhline(1 - keep, color=colours[label], ls=":", lw=1.2)
 for axes, title in zip(panels, ("primal residual", "movement of Z", "share of zeros"), strict=True):
-    axes.set(ylabel=title, ylim=(0, None))
-    plot.name_ends(axes, ends[axes])
+    axes.set(ylabel=title, ylim=(0, None), xlim=(0, tuning["steps"]))
 panels[2].set_xlabel("step")
+figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 figure
 
 # %% [markdown]
-# The training pulls with the weight $\rho$ of {eq}`eq-admm-first`. The paper does not print its $\rho$, and the 0.1 of
-# the released code belongs to another penalty. So we repeat the training for 10 % with two other values, and once with
-# fewer updates, one in each epoch. The table shows all of them. The last three have the preset
-# {glue:text}`prune-varied-preset`.
+# Which part of a schedule helps? The table changes one part at a time, for the share of 10 %. All five trainings start
+# from the same unpruned model, take {glue:text}`prune-tuning` steps and see the same crops. The last row has no target
+# at all: $Z = U = 0$, with the norm as penalty, is a price on the size of the code.
+
+# %% tags=["hide-input"]
+plot.table(numbers.schedules_table(records))
+
+# %% tags=["remove-cell"]
+over, beside = (
+    {label: numbers.above(records, label, curve) for label in numbers.SCHEDULES} for curve in ("estimated", "pruned")
+)
+for label in numbers.SCHEDULES:
+    say(f"prune-schedule-{label.split()[0]}", over[label], "+.3f")
+    say(f"prune-pruned-{label.split()[0]}", beside[label], "+.3f")
+plain, rests = (numbers.training(records, label).result["admm"] for label in ("plain", "rests"))
+ratios = {
+    label: max(max(a / b, b / a) for a, b in zip(of["primal"], of["dual"], strict=True))
+    for label in (*numbers.PRUNED, "plain")
+    for of in [numbers.training(records, label).result["admm"]]
+}
+rhos = {label: numbers.training(records, label).result["admm"]["rho"] for label in numbers.PRUNED}
+assert all(len(set(rhos[label])) == 1 for label in ("keep 40", "keep 20", "keep 10")) and max(rhos["keep 5"]) == 0.2
+for name, value, form in (
+    ("primal", plain["primal"][-1], ".2f"), ("lowest", min(plain["primal"]), ".2f"),
+    ("moves", plain["dual"][-1] / 0.1, ".1f"), ("rests", rests["primal"][-1], ".2f"),
+    ("rests-first", rests["primal"][len(rests["primal"]) // 2], ".2f"), ("ratio", max(value for label, value in ratios.items() if label != "keep 5"), ".1f"),
+    ("ratio-5", ratios["keep 5"], ".0f"),
+):  # fmt: skip
+    say(f"prune-{name}", value, form)
+assert plain["primal"][-1] > 1.2 * min(plain["primal"][1:]) and rests["primal"][-1] > 0.5
+assert beside["projected at once"] < beside["plain"] - 0.02 < -0.02 and 0 < beside["price on the norm"] < 0.02
+assert max(over.values()) == over["rests"] < -0.01 and beside["rests"] > beside["price on the norm"]
+assert 70 < 100 * numbers.training(records, "rests", files="code").mean("zeros") < 80
+
+# %% [markdown]
+# **No training came to rest.** With ADMM to the end, the codes for 10 % end {glue:text}`prune-primal` away from their
+# $Z$, more than in the middle ({glue:text}`prune-lowest`), and $Z$ still moves by {glue:text}`prune-moves` in the last
+# update. A likely reason is that $U$ keeps growing while the learning rate falls to zero, so that the encoder can no
+# longer follow. A second possible reason is that one encoder makes all codes, and cannot move each of them alone. In the
+# plane, ADMM did not rest when $\rho$ was below its limit {eq}`eq-admm-rest`. With $Z$ and $U$ fixed after half of the
+# steps, the target stands still. But this target is $Z - U$ and not $Z$, so the codes need not come nearer to $Z$: they
+# end {glue:text}`prune-rests` away.
+#
+# **Balancing acts once.** The rule {eq}`eq-admm-balance` changes $\rho$ if one residual is more than ten times the other.
+# For 5 % the ratio is {glue:text}`prune-ratio-5` at the first update, and $\rho$ is doubled. For the other shares it is
+# at most {glue:text}`prune-ratio`, so $\rho$ stays what it was. (The dual residual is $\rho$ times the movement in the
+# figure.)
+#
+# **Stopping ADMM helps, and it must come first.** The last column compares each schedule with the curve of our pruned
+# models at its own rate. ADMM to the end is {glue:text}`prune-pruned-plain` of SSIM from this curve. With $Z$ and $U$
+# fixed after half of the steps, the difference is {glue:text}`prune-pruned-rests`, the best of all. But then only three
+# quarters of the code are zero, where 90 % were asked for. The projection makes the share exact and costs SSIM. Alone,
+# from the first step on, it is the worst ({glue:text}`prune-pruned-projected`): a code must be prepared before most of it
+# can be cut off, and ADMM does this although it does not converge.
+#
+# **A price on the size of the code** has no target and no share. It is {glue:text}`prune-pruned-price` of SSIM from the
+# curve of the pruned models. So the simplest of all penalties is about as good as the whole method. This matters for the
+# [released code](31_released_code), whose penalty is nearly this.
+#
+# **No schedule reaches the estimated models.** The best of them is {glue:text}`prune-schedule-rests` of SSIM from their
+# curve. Each row is one training from one seed.
+#
+# **The weight $\rho$.** The paper does not print its $\rho$, and the 0.1 of the released code belongs to another penalty.
+# Complete trainings with other values exist only for the smaller networks of the preset `laptop`, which run ADMM to the
+# end:
 
 # %% tags=["hide-input"]
 rested, ended = [], {}
-for of, label in (*((records, label) for label in numbers.PRUNED), *((varied, label) for label in numbers.VARIED)):
-    record, files = numbers.training(of, label), numbers.training(of, label, files="code")
-    residuals = record.result["admm"]
-    rho = residuals.get("rho", [record.config["pruning"]["rho"]])[-1]
-    moves, share = residuals["dual"][-1] / rho, 1 - residuals["zeros"][-1]
-    ended[label] = residuals["primal"], moves, share, files
+for label in (numbers.AFTER, *numbers.VARIED):
+    record, files = numbers.training(smaller, label), numbers.training(smaller, label, files="code")
+    residuals, rho = record.result["admm"], record.config["pruning"]["rho"]
+    ended[label] = residuals["primal"], residuals["dual"][-1] / rho, files.mean("bpp")
     rested.append({
         "training": numbers.NAMES[label],
         "primal residual, lowest": f"{min(residuals['primal']):.2f}",
         "at the end": f"{residuals['primal'][-1]:.2f}",
-        "Z moves by": f"{moves:.2f}",
-        "nonzero, training crops": f"{share:.0%}".replace("%", " %"),
+        "Z moves by": f"{ended[label][1]:.2f}",
+        "nonzero, training crops": f"{1 - residuals['zeros'][-1]:.0%}".replace("%", " %"),
         "bpp on Kodak": f"{files.mean('bpp'):.3f}",
         "SSIM": f"{files.mean('ssim'):.4f}",
-        "SSIM over the estimated models": f"{numbers.above(of, label, 'estimated'):+.4f}",
+        "SSIM over the estimated models": f"{numbers.above(smaller, label, 'estimated'):+.4f}",
     })  # fmt: skip
 plot.Table(rested)
 
 # %% tags=["remove-cell"]
-glue("prune-varied-preset", varied.some("cae_admm")[0].config["profile"], display=False)
+apart = [numbers.above(smaller, label, "estimated") for label in (numbers.AFTER, *numbers.VARIED)]
 for name, value, form in (
-    ("moves-least", min(of[1] for of in ended.values()), ".1f"),
-    ("moves-most", max(of[1] for of in ended.values()), ".1f"), ("got-40", ended["keep 40"][2], ".0%"),
-    ("got-10", ended["keep 10"][2], ".0%"), ("got-5", ended["keep 5"][2], ".0%"),
-    ("bpp-40", ended["keep 40"][3].mean("bpp"), ".2f"), ("bpp-5", ended["keep 5"][3].mean("bpp"), ".2f"),
-    ("bpp-weak", ended["rho 0.03"][3].mean("bpp"), ".2f"), ("bpp-strong", ended["rho 0.3"][3].mean("bpp"), ".2f"),
-    ("rho-least", max(numbers.above(varied, label, "estimated") for label in ("keep 10", *numbers.VARIED)), "+.3f"),
-    ("rho-most", min(numbers.above(varied, label, "estimated") for label in ("keep 10", *numbers.VARIED)), "+.3f"),
-    ("seeds-apart", np.ptp([numbers.above(varied, "keep 10", "estimated", seed=s) for s in (0, 1)]), ".3f"),
+    ("bpp-weak", ended["rho 0.03"][2], ".2f"), ("bpp-strong", ended["rho 0.3"][2], ".2f"),
+    ("rho-least", max(apart), "+.3f"), ("rho-most", min(apart), "+.3f"),
+    ("seeds-apart", np.ptp([numbers.above(smaller, "keep 10", "estimated", seed=s) for s in (0, 1)]), ".3f"),
 ):  # fmt: skip
     say(f"prune-{name}", value, form)
-assert all(primal[-1] > max(0.1, 1.05 * min(primal)) and moves > 0.2 for primal, moves, *_ in ended.values())
-assert abs(ended["keep 40"][2] - 0.4) < 0.02 and ended["keep 10"][2] > 0.15 and ended["keep 5"][2] > 0.12
-few, strong = ended["keep 5"][3], ended["rho 0.3"][3]
-assert strong.mean("bpp") < few.mean("bpp") and strong.mean("ssim") > few.mean("ssim")
-scored = numbers.training(records, "keep 5").result["history"]
-say("prune-best-5", max(scored["ssim"]), ".3f")
-say("prune-last-5", scored["ssim"][-1], ".3f")
-assert max(scored["ssim"]) > scored["ssim"][-1] + 0.03
+assert all(primal[-1] > max(0.1, 1.05 * min(primal)) and moves > 0.2 for primal, moves, _ in ended.values())
+assert max(apart) < 0 and ended["rho 0.03"][2] > 1.2 * ended["rho 0.3"][2]
 
 # %% [markdown]
-# **None of these trainings converged.** At the end of all of them $Z$ moves by {glue:text}`prune-moves-least` to
-# {glue:text}`prune-moves-most` in one update. The primal residual is above its lowest value in every row. A likely
-# reason is that $U$ keeps growing while the learning rate falls to zero, so the encoder can no longer follow.
-#
-# The constraint nearly holds for the mildest request only. Asked for 40 %, the training ends at
-# {glue:text}`prune-got-40` nonzero entries on its own crops. Asked for 10 % it ends at {glue:text}`prune-got-10`, and
-# asked for 5 % at {glue:text}`prune-got-5`. The last training even becomes worse: on validation pictures its SSIM falls
-# from {glue:text}`prune-best-5` to {glue:text}`prune-last-5`. In the plane ADMM also did not rest when $\rho$ was below
-# its limit {eq}`eq-admm-rest`; the same may happen here. A second possible reason is that one encoder makes all codes,
-# and cannot move each of them alone.
-#
-# **The weight $\rho$ changes the rate as well as the share does.** At one share, 10 %, the rate goes from
-# {glue:text}`prune-bpp-weak` to {glue:text}`prune-bpp-strong` bpp as $\rho$ grows tenfold. With one $\rho$ it goes from
-# {glue:text}`prune-bpp-40` to {glue:text}`prune-bpp-5` bpp as the share falls from 40 to 5 %. With $\rho = 0.3$ and 10
-# %, files are smaller *and* better than with $\rho = 0.1$ and 5 %. The four trainings for 10 % differ from the
-# estimated models by {glue:text}`prune-rho-least` to {glue:text}`prune-rho-most` of SSIM at equal bytes, so all four
-# are worse. Two seeds of one of them are {glue:text}`prune-seeds-apart` apart. So none of the four is clearly better
-# than the others. One training with fewer updates shows no difference that is larger than the one between two seeds.
+# None of these four came to rest either. As $\rho$ grows tenfold, the rate falls from {glue:text}`prune-bpp-weak` to
+# {glue:text}`prune-bpp-strong` bpp, although the share that is asked for stays the same. So with ADMM to the end, $\rho$
+# sets the rate as much as the share does. At equal bytes all four lie below the estimated models, by
+# {glue:text}`prune-rho-least` to {glue:text}`prune-rho-most` of SSIM. Two seeds of one of them are
+# {glue:text}`prune-seeds-apart` apart, so none of the four is clearly better than the others.
 #
 # ## Figure 2: SSIM and MS-SSIM over the rate
 #
@@ -503,7 +605,7 @@ assert max(scored["ssim"]) > scored["ssim"][-1] + 0.03
 # points? {numref}`fig-prune-paper` shows these points twice: as printed, and in bits if the printed rates are
 # {term}`nats <nat>`, as the [released program](31_released_code) suggests.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**As printed, the paper's points lie above the curve of the original autoencoder; if their rates are nats, they lie below it.** Horizontal axis: rate. Vertical axes: SSIM (top) and MS-SSIM (bottom). Hollow: the paper's points. Grey dashed: Theis et al., as digitised by the authors. Filled: our files; in colour our networks. <small>Kodak, mean of 24 pictures; records cae_admm and baselines; the authors' data.</small>", "name": "fig-prune-paper"}, "image": {"alt": "Two panels with rising curves over the rate from 0 to 1.6 bits per pixel. In both, hollow circles of the paper as printed are highest, the same points in bits lie further right and slightly below the dashed curve of Theis et al. JPEG 2000 is near the dashed curve. Our pruned and estimated curves lie lower in SSIM and near the dashed curve in MS-SSIM; the released choices give one point at the right, far below."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**As printed, the paper's points lie above the curve of the original autoencoder; if their rates are nats, they lie below it in SSIM and on it in MS-SSIM.** Horizontal axis: rate. Vertical axes: SSIM (top) and MS-SSIM (bottom). Hollow: the paper's points. Grey dashed: Theis et al., as digitised by the authors. Filled: our files. <small>Kodak, mean of 24 pictures; records cae_admm and baselines; the authors' data.</small>", "name": "fig-prune-paper"}, "image": {"alt": "Two panels with rising curves over the rate from 0 to 2 bits per pixel. In both, hollow circles of the paper as printed are highest. The dashed curve of Theis et al., our estimated models and JPEG 2000 lie close together; the circles in bits lie slightly below them, and our pruned models lowest. The released choices give one point at the right, near JPEG 2000."}}
 figure, panels = plot.panels(2, 1, size=(5.0, 7.4), sharex=True)
 drawn = {
     ("pruned", "code"): ("ours, pruned by ADMM", {}),
@@ -519,7 +621,7 @@ for axes, metric, low in zip(panels, ("ssim", "ms_ssim"), (0.70, 0.89), strict=T
     for bits, name, colour in ((False, "as printed", "#000000"), (True, "nats in bits", "#882255")):
         points = zip(*numbers.points(metric, bits), strict=True)
         axes.plot(*points, label=f"the paper, {name}", **plot.printed(colour))
-    axes.set(ylabel=plot.LABELS[metric], xlim=(0, 1.6), ylim=(low, 1))
+    axes.set(ylabel=plot.LABELS[metric], xlim=(0, 2), ylim=(low, 1))
 panels[1].set_xlabel("bits per pixel")
 figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 figure
@@ -537,22 +639,26 @@ for name, value in {
 assert min(numbers.theis_points(records, metric, bits=False) for metric in ("ssim", "ms_ssim")) > 0
 assert max(numbers.theis_points(records, metric, bits=True) for metric in ("ssim", "ms_ssim")) < 0
 assert numbers.at_points(records, "ssim", bits=False) < numbers.at_points(records, "ssim", bits=True) < 0
+on_theis = numbers.family(records, "estimated", files="code").better(numbers.comparator("Theis et al. 2017")).value
+say("prune-on-theis", on_theis, "+.3f")
+assert abs(on_theis) < 0.01 and numbers.at_points(records, "ssim", bits=True) > -0.02
 
 # %% tags=["remove-cell"]
 free, as_released, half, cheap = (
     numbers.training(records, label, files="code")
     for label in (numbers.unpruned(records), "released", "16 channels", "lambda 50")
 )
+say("prune-free-ssim", free.mean("ssim"), ".3f")
+say("prune-free-bpp", free.mean("bpp"))
 for other, key in ((half, "half"), (cheap, "cheap")):
     say(f"prune-{key}-saved", numbers.saved(free.mean("bpp"), other.mean("bpp")), ".0f")
     say(f"prune-{key}-lost", free.mean("ssim") - other.mean("ssim"), ".3f")
-    assert numbers.saved(free.mean("bpp"), other.mean("bpp")) > 33 and free.mean("ssim") - other.mean("ssim") < 0.005
-say("prune-free-ssim", free.mean("ssim"), ".3f")
-say("prune-free-bpp", free.mean("bpp"))
-say("prune-jpeg2000-0.7", numbers.family(records, "jpeg2000").at(0.7), ".3f")
-say("prune-place", (shape.get("outer") or shape["width"]) // 4, "d")
-assert free.mean("ssim") < numbers.family(records, "jpeg2000").at(0.7) and shape["width"] // 4 < 32
-assert "outer" not in shape, "the layers beside the code are as wide as the rest"
+as_good = numbers.family(records, "jpeg2000")
+say("prune-free-jpeg2000", np.exp(np.interp(free.mean("ssim"), as_good.qualities, np.log(as_good.rates))), ".1f")
+dearer = numbers.training(records, "lambda 150", files="code")
+assert free.mean("ssim") > 0.95 and numbers.saved(free.mean("bpp"), cheap.mean("bpp")) > 50
+assert free.mean("ssim") - cheap.mean("ssim") < 0.01 and free.mean("ssim") - half.mean("ssim") > 0.05
+assert dearer.mean("bpp") < 0.6 * half.mean("bpp") and dearer.mean("ssim") > half.mean("ssim") + 0.03
 
 # %% [markdown]
 # Compare the hollow markers of {numref}`fig-prune-paper` with the dashed curve. Both are the authors' own data. As
@@ -561,11 +667,13 @@ assert "outer" not in shape, "the layers beside the code are as wide as the rest
 # {glue:text}`prune-theis-bits` and {glue:text}`prune-theis-ms-bits`: the claim does not hold for SSIM, and the
 # difference in MS-SSIM is close to zero.
 #
-# Our pruned models differ from the printed points by {glue:text}`prune-points` of SSIM at equal rates, and by
-# {glue:text}`prune-points-bits` if the points are in bits. This says little about the paper, because our networks are
-# much smaller and trained for less time.
+# The mean difference of our estimated models from the dashed curve is {glue:text}`prune-on-theis` of SSIM, although our
+# network is smaller. Our pruned models differ from the printed points by {glue:text}`prune-points` of SSIM at
+# equal rates, and by only {glue:text}`prune-points-bits` if the points are in bits. So if the printed rates are nats, the
+# paper's figure and ours tell the same story: pruning stays below an estimate of the entropy. The paper's networks are
+# larger and were trained for longer, so this is a hint and no proof.
 #
-# ## What limits this network: all trainings
+# ## What limits these networks: all trainings
 #
 # The next table lists every training, its code as the encoder makes it. ± is the standard deviation over seeds; rows
 # without it have one seed.
@@ -574,34 +682,34 @@ assert "outer" not in shape, "the layers beside the code are as wide as the rest
 plot.table(numbers.variants_table(records)).drop(columns=["nats, the released code's bpp"])
 
 # %% tags=["remove-cell"]
-gains = {label: numbers.gain(varied, label) for label in numbers.VARIANTS}
+gains = {label: numbers.gain(smaller, label) for label in numbers.VARIANTS}
 for label, key in zip(numbers.VARIANTS, ("fresh", "reflection"), strict=True):
     say(f"prune-{key}", gains[label], "+.4f")
 assert all(-0.01 < value < 0 for value in gains.values())
 
 # %% [markdown]
-# The unpruned model needs {glue:text}`prune-free-bpp` bpp, because nothing limits its rate. Most of these bits are
-# wasted. Half the channels save {glue:text}`prune-half-saved` % of the bytes for {glue:text}`prune-half-lost` of SSIM.
-# A low price of bits, $\lambda = 50$, saves {glue:text}`prune-cheap-saved` % for {glue:text}`prune-cheap-lost`. So a
+# The unpruned model has the best SSIM of all, {glue:text}`prune-free-ssim`. So a network of this size can show better
+# pictures than the other models do, and what limits these is the rate. The unpruned model needs
+# {glue:text}`prune-free-bpp` bpp, because nothing limits its rate. JPEG 2000 has the
+# same SSIM at {glue:text}`prune-free-jpeg2000` bpp. Most of the bits are wasted: with a low price of bits,
+# $\lambda = 50$, a model saves {glue:text}`prune-cheap-saved` % of them for {glue:text}`prune-cheap-lost` of SSIM. So a
 # large saving against an unpruned model says little about a method.
 #
-# The rate does not limit the quality here. The best SSIM, {glue:text}`prune-free-ssim`, is below that of JPEG 2000 at
-# 0.7 bpp ({glue:text}`prune-jpeg2000-0.7`). A likely limit is the layer beside the code: it has
-# {glue:text}`prune-place` filters where the paper has 32. So each place of the code holds at most
-# {glue:text}`prune-place` independent numbers, however many channels the code has. Accordingly, each code in
-# {numref}`fig-prune-bits` has at most {glue:text}`prune-bits-used` channels in which more than 5 % of the entries are
-# nonzero.
+# With half the channels, files are {glue:text}`prune-half-saved` % shorter, but SSIM falls by {glue:text}`prune-half-lost`.
+# The model with $\lambda = 150$ has all channels; its files are smaller still, and its SSIM is much higher. So here a
+# price on bits is better than fewer channels: the network decides where it uses them.
 #
 # The paper draws a new crop of each picture in every epoch. In the released code, residual blocks pad by reflection and
-# PReLUs start at 0.25. The rows for these two choices differ from the first training for 10 % by
-# {glue:text}`prune-fresh` and {glue:text}`prune-reflection` of SSIM at equal bytes. This is less than the difference
-# between two seeds, so one training cannot show an effect of either.
+# PReLUs start at 0.25. We tried new crops, and both released choices together, with the smaller networks of the preset
+# `laptop`. At equal bytes they change the SSIM of the model pruned to 10 % by {glue:text}`prune-fresh` and {glue:text}`prune-reflection`. This is less
+# than the difference between two seeds, so one training cannot show an effect of either.
 #
 # ## Table 1: rate and zeros before and after pruning
 #
 # How much does pruning save, and how many zeros does it make? The paper counts on 233 pictures of Kodak, Urban100 and
 # Manga109. The last two are not available to us. We use Kodak and {glue:text}`prune-table1-bsds` test pictures of
-# BSDS500, of 481 × 321 pixels. *Before* and *after* are two trainings, without and with pruning to 10 %. Here ± is half
+# BSDS500, of 481 × 321 pixels. *Before* is the unpruned model that was fine-tuned as long, *after* the model pruned to
+# 10 %. Here ± is half
 # of a 95 % confidence interval over pictures.
 
 # %% tags=["hide-input"]
@@ -638,8 +746,9 @@ assert numbers.zeros_gained(records) > 65 and before.mean("ssim") - after.mean("
 # ## Table 2: SSIM and time near 0.6 bpp
 #
 # Which codec is best near 0.6 bpp, and how long does it take? Each codec has one setting for all pictures, chosen on
-# validation pictures. For our codecs the setting is a model and the share of its code that is kept in use. Seconds are
-# from picture to file to picture on one CPU thread. The paper measures its network alone, on two GPUs.
+# validation pictures. For our codecs the setting is a model, and with it the share of a pruned code that is kept in
+# use, or the step of an estimated code. Seconds are from picture to file to picture on one CPU thread. The paper
+# measures its network alone, on two GPUs.
 
 # %% tags=["hide-input"]
 plot.table(numbers.table_2(records))
@@ -657,21 +766,29 @@ for name in ("jpeg2000", "jpeg", "cae-theis near 0.6", "cae-admm near 0.6"):
     say(f"prune-near-{name.removeprefix('cae-').split()[0]}", near[name], ".3f")
 say("prune-near-transform", near["jpeg2000"] - near["jpeg2000 no transform"])
 paper_2000 = numbers.printed("JPEG 2000", "ssim", "Table 2")
-assert near["jpeg2000"] > near["cae-theis near 0.6"] > near["jpeg"] > near["cae-admm near 0.6"]
+assert near["cae-theis near 0.6"] > near["jpeg2000"] > near["jpeg"] > near["cae-admm near 0.6"]
 assert near["jpeg2000 no transform"] < paper_2000 < near["jpeg2000"]
 scores = {name: numbers.near(records, name).mean("ms_ssim") for name in numbers.ROWS}
-assert all(abs(scores[name] - scores["jpeg"]) < 0.004 for name in ("cae-theis near 0.6", "cae-admm near 0.6"))
-assert 5 < numbers.time_over(records, "jpeg2000") < 8 and 23 < paper / ours < 25
+assert scores["cae-theis near 0.6"] > scores["jpeg2000"] > scores["jpeg"] > scores["cae-admm near 0.6"]
+printed_near = numbers.printed("CAE-ADMM", "ssim", "Table 2")
+say("prune-near-printed", printed_near, ".3f")
+assert near["cae-theis near 0.6"] > printed_near + 0.01 and 5 < numbers.time_over(records, "jpeg2000") < 11
+assert paper / ours > 10
 
 # %% [markdown]
-# The paper's order is CAE-ADMM, JPEG, JPEG 2000. Ours is JPEG 2000 ({glue:text}`prune-near-jpeg2000`), the estimated
-# model ({glue:text}`prune-near-theis`), JPEG ({glue:text}`prune-near-jpeg`) and the pruned model
-# ({glue:text}`prune-near-admm`). The last three are close. In MS-SSIM our networks and JPEG are about equal.
+# The paper's order is CAE-ADMM, JPEG, JPEG 2000. Ours is the estimated model ({glue:text}`prune-near-theis`), JPEG 2000
+# ({glue:text}`prune-near-jpeg2000`), JPEG ({glue:text}`prune-near-jpeg`) and the pruned model
+# ({glue:text}`prune-near-admm`), in SSIM and in MS-SSIM. The estimated model is above the
+# {glue:text}`prune-near-printed` that the paper prints for CAE-ADMM, on other pictures. It meets the rate with its step,
+# the pruned model by dropping entries, which costs more. With the best step, the pruned models have
+# {glue:text}`prune-step-pruned` on Kodak, as the section on the step shows, and the estimated ones
+# {glue:text}`prune-step-at`.
 #
-# Two things explain part of the difference. Without its colour transform, JPEG 2000 loses
-# {glue:text}`prune-near-transform` of SSIM at the same bytes; Pillow leaves the transform off by default. The 0.793
-# that the paper prints for JPEG 2000 lies between our two rows. And our network is small: it has
-# {glue:text}`prune-macs` thousand {term}`MACs <MAC>` per pixel in both halves together, the paper's
+# One thing may explain why JPEG 2000 is last in the paper. Without its colour transform it loses
+# {glue:text}`prune-near-transform` of SSIM at the same bytes, and Pillow leaves the transform off by default. The 0.793
+# that the paper prints for JPEG 2000 lies between our two rows.
+#
+# Our network has {glue:text}`prune-macs` thousand {term}`MACs <MAC>` per pixel in both halves together, the paper's
 # {glue:text}`prune-macs-paper` thousand, {glue:text}`prune-macs-times` times as many. No record here says what the
 # larger network would bring. Ours takes {glue:text}`prune-time` times as long as JPEG 2000.
 #
@@ -680,30 +797,32 @@ assert 5 < numbers.time_over(records, "jpeg2000") < 8 and 23 < paper / ours < 25
 # What do these numbers look like? {numref}`fig-prune-details` shows files of at most 0.3 bpp. The paper states "JPEG
 # breaks down under a bpp of 0.3".
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At 0.3 bpp JPEG shows blocks, JPEG 2000 and the pruned network do not; the network loses fine texture and colour.** Squares of 208 × 208 pixels; title: rate, SSIM and PSNR of the whole picture. <small>Kodak's kodim21, or the bundled astronaut where Kodak is missing; coded on this page with the best of the pruned models of records cae_admm.</small>", "name": "fig-prune-details"}, "image": {"alt": "Four details of one picture: the original, JPEG with visible blocks of eight by eight pixels and flat areas, JPEG 2000 with smooth and slightly blurred structures, and the pruned network with blurred texture and no blocks."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**At 0.3 bpp the estimated model has the highest SSIM; the pruned one loses fine texture and colour, and JPEG shows blocks.** Squares of 208 × 208 pixels; title: rate, SSIM and PSNR of the whole picture. <small>Kodak's kodim21, or the bundled astronaut where Kodak is missing; coded on this page with models of records cae_admm: the best of the pruned ones, and cae-theis.</small>", "name": "fig-prune-details"}, "image": {"alt": "Five details of one picture: the original, JPEG with visible blocks of eight by eight pixels and flat areas, JPEG 2000 with smooth and slightly blurred structures, the pruned network with blurred texture, no blocks and orange roofs in place of red ones, and the estimated network with red roofs and more texture in the rocks than all others."}}
 shown = numbers.details(records, bpp=0.3)
 plot.pictures(shown, columns=2, font=12)
 
 # %% tags=["remove-cell"]
-names = {"JPEG,": "jpeg", "JPEG 2000": "jpeg2000", "pruned": "admm"}
+names = {"JPEG,": "jpeg", "JPEG 2000": "jpeg2000", "pruned": "admm", "entropy": "theis"}
 of_detail = {key: row["title"].split("SSIM ")[1].split(",")[0] for name, key in names.items()
              for row in shown.rows if row["title"].startswith(name)}  # fmt: skip
 for key, value in of_detail.items():
     say(f"prune-detail-{key}", float(value), ".3f")
 if data.available("kodak"):
-    assert float(of_detail["jpeg2000"]) > float(of_detail["jpeg"]) > float(of_detail["admm"])
+    assert float(of_detail["theis"]) > float(of_detail["jpeg2000"]) > float(of_detail["jpeg"]) > 0.78
+    assert 0.78 < float(of_detail["admm"]) < float(of_detail["jpeg2000"]) - 0.02
 
 # %% [markdown]
 # Look for the borders of 8 × 8 blocks in the JPEG file of {numref}`fig-prune-details`. They are visible, as the paper
 # says, and the pruned network has none. SSIM does not show this: it is {glue:text}`prune-detail-jpeg` for JPEG,
 # {glue:text}`prune-detail-admm` for the pruned network and {glue:text}`prune-detail-jpeg2000` for JPEG 2000. Look at
-# the roofs, too: the network has changed their colour.
+# the roofs, too: the pruned network has changed their colour. The estimated network has not, and it keeps the most
+# texture in the rocks. Its SSIM is {glue:text}`prune-detail-theis`, the highest of all, in a file that is no longer.
 #
 # ## Figure 4: the code before and after pruning
 #
 # Which entries survive? {numref}`fig-prune-code` shows the code of one picture three times.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "**After pruning, few channels are full; they look like small pictures, and the others are nearly empty.** Each square is a channel of the code: black is zero, blue positive, orange negative. Bottom: the code is also pruned in use, to the share that the training asked for. <small>Kodak's kodim21, or the bundled astronaut where Kodak is missing; computed on this page with models of records cae_admm.</small>", "name": "fig-prune-code"}, "image": {"alt": "Three mosaics of 32 small squares. Top: all channels are full of blue and orange noise-like texture. Middle: a few channels show the outlines of the picture, others have scattered points, most are nearly black. Bottom: the same with still fewer points, and some channels that were sparse are now entirely black."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "**Pruning in training moves what every place needs into a few channels; pruning in use takes the largest entries wherever they are.** Each square is a channel of the code: black is zero, blue positive, orange negative. Top: the model that was not pruned. Middle: the same code, of which a file keeps the largest 10 %. Bottom: the model pruned to 10 % in training. <small>Kodak's kodim21, or the bundled astronaut where Kodak is missing; computed on this page with models of records cae_admm.</small>", "name": "fig-prune-code"}, "image": {"alt": "Three mosaics of 32 small squares. Top: all channels are full of blue and orange texture. Middle: nearly all channels have scattered points where the picture has rocks or edges, and are black elsewhere. Bottom: two channels are nearly full and show the outlines of the picture; the others are almost black, with points at the rocks."}}
 shown = numbers.codes(records)
 channels, height, width = shown.rows[0]["code"].shape
 size = -(-channels // 8) * (height + 2), 8 * (width + 2)  # eight channels side by side
@@ -715,16 +834,17 @@ for axes, row in zip(panels, shown.rows, strict=True):
 figure
 
 # %% [markdown]
-# Compare the top and the middle of {numref}`fig-prune-code`. Pruning in training concentrates the code in a few
-# channels, as {numref}`fig-prune-bits` shows for another picture. The bottom shows a detail of the projection. Many
-# entries have magnitude 1, and among equals the first ones stay, so some channels vanish as a whole. Any choice among
-# equals is a projection; ours gives the same result every time.
+# Compare the middle and the bottom of {numref}`fig-prune-code`: both have 10 % of their entries. In the middle these
+# are spread over nearly all channels, at edges and in texture, and the sky has disappeared from most of them. At the
+# bottom, two channels are nearly full and look like small pictures: they carry the brightness and the colour of every
+# place. The other channels have entries only where there is detail. Pruning in training has taught the encoder to put
+# what every place needs into few channels.
 #
 # ## What the released choices change, all at once
 #
 # The [last chapter](31_released_code) took the released choices one by one. One training uses three of them together:
 # the choice of entries by `argsort`, one shared $Z$ and $U$, and the norm as penalty. It starts and trains like the
-# model pruned to 10 %. The table of all trainings shows it in the row *pruned as the released code does*.
+# model pruned to 10 %, but without a projection: ADMM runs to the end, as in the program. The table of all trainings shows it in the row *pruned as the released code does*.
 
 # %% tags=["remove-cell"]
 target = as_released.result["admm"]["dual"][-1] / as_released.config["pruning"]["rho"]
@@ -734,8 +854,8 @@ for name, value, form in (
     ("lost", lost, ".3f"), ("has", 100 * as_released.mean("zeros"), ".0f"), ("moves", target, ".2f"),
 ):  # fmt: skip
     say(f"prune-released-{name}", value, form)
-assert numbers.released_rate(records) > 40 and 15 < numbers.released_zeros(records) < 25
-assert lost < 0.006 and target < 0.05
+assert numbers.released_rate(records) > 40 and 10 < numbers.released_zeros(records) < 20
+assert lost < 0.01 and target < 0.05 and cheap.mean("bpp") < as_released.mean("bpp")
 
 # %% [markdown]
 # Hardly anything is pruned: {glue:text}`prune-released-has` % of the code is zero, where 90 % are asked for. Still, the
@@ -745,12 +865,13 @@ assert lost < 0.006 and target < 0.05
 # weight decay, and it makes the entries smaller.
 #
 # The paper's Table 1 has {glue:text}`prune-table1-paper-saved` % fewer bits and {glue:text}`prune-table1-paper-zeros`
-# percentage points more zeros. The released choices give {glue:text}`prune-released-rate` % and
-# {glue:text}`prune-released-zeros` points on Kodak, the equations {glue:text}`prune-table1-saved` % and
-# {glue:text}`prune-table1-zeros` points on the mixed set. The released choices are nearer to the paper, although they
-# save almost twice as much. We therefore suppose that Table 1 shows the effect of this price, and not of pruning. This
-# is a conjecture: we do not have the authors' models. A price on bits does the same better: $\lambda = 50$ saves
-# {glue:text}`prune-cheap-saved` % for about the same loss of SSIM.
+# percentage points more zeros, {glue:text}`prune-table1-paper-after-zeros` % in all. The released choices give
+# {glue:text}`prune-released-rate` %, {glue:text}`prune-released-zeros` points and {glue:text}`prune-released-has` % on
+# Kodak; the equations {glue:text}`prune-table1-saved` %, {glue:text}`prune-table1-zeros` points and
+# {glue:text}`prune-table1-after-zeros` % on the mixed set. The released choices are nearer to the paper, although they
+# save twice as much. We therefore suppose that Table 1 shows the effect of this price, and not of pruning. This is a
+# conjecture: we do not have the authors' models. A price on bits saves more: $\lambda = 50$ takes
+# {glue:text}`prune-cheap-saved` % off the rate for {glue:text}`prune-cheap-lost` of SSIM.
 #
 # **Rounding at random in use.** The released program also rounds at random in tests. Here two trained models write
 # their files in both ways; means over Kodak.
@@ -759,16 +880,17 @@ assert lost < 0.006 and target < 0.05
 plot.table(numbers.rounding_table(records))
 
 # %% tags=["remove-cell"]
-rounded = numbers.rounding(records)
-say("prune-random-bytes", numbers.random_rounding(records, "bpp"), ".0f")
-say("prune-random-ssim", numbers.random_rounding_at_rate(records), "+.3f")
+rounded = numbers.rounding(smaller)
+say("prune-random-here", numbers.random_rounding(records, "ssim"), "+.4f")
+say("prune-random-bytes", numbers.random_rounding(smaller, "bpp"), ".0f")
+say("prune-random-ssim", numbers.random_rounding_at_rate(smaller), "+.3f")
 say("prune-random-zeros", 100 * numbers.at_random(rounded, "zeros"), ".0f")
 say("prune-nearest-zeros", 100 * rounded.mean("zeros", setting="nearest"), ".0f")
-assert 40 < numbers.random_rounding(records, "bpp") < 55
-assert -0.05 < numbers.random_rounding_at_rate(records) < -0.025
-assert abs(numbers.random_rounding(records, "bpp", "unpruned")) < 1
-changed = {m: numbers.at_random(rounded, m) - rounded.mean(m, setting="nearest") for m in numbers.QUALITIES}
-assert changed["ssim"] > 0 > max(changed["ms_ssim"], changed["psnr"])
+assert 40 < numbers.random_rounding(smaller, "bpp") < 55
+assert -0.05 < numbers.random_rounding_at_rate(smaller) < -0.025
+for label in (numbers.BEFORE, numbers.AFTER):
+    assert abs(numbers.random_rounding(records, "bpp", label)) < 1
+    assert abs(numbers.random_rounding(records, "ssim", label)) < 0.002
 
 # %% tags=["remove-cell"]
 rows_of_both = (*numbers.ROWS, numbers.BEFORE, numbers.AFTER)  # of Tables 1 and 2
@@ -780,19 +902,21 @@ for name, value, form in (
     ("patches-least", min(patches), ".4f"), ("patches-most", max(patches), ".4f"),
 ):  # fmt: skip
     say(f"prune-{name}", value, form)
-assert min(longer) > 0 and 1 + max(longer) / 100 < numbers.BITS and 0 < min(patches) <= max(patches) < 0.0006
+assert 20 < min(longer) < 100 * (numbers.BITS - 1) < max(longer) < 60 and 0 < min(patches) <= max(patches) < 0.0006
 
 # %% [markdown]
-# The unpruned model hardly changes. The files of the pruned model grow by {glue:text}`prune-random-bytes` %, because
-# {glue:text}`prune-nearest-zeros` % of its entries are zero if they are rounded to the nearest number, and
-# {glue:text}`prune-random-zeros` % if at random. The new entries say little about the picture: SSIM rises slightly,
-# {term}`PSNR` and MS-SSIM fall. At equal bytes, SSIM differs by {glue:text}`prune-random-ssim` from models that were
-# pruned less. All other files of this book are rounded to the nearest number.
+# Both models hardly change: SSIM of the pruned one by {glue:text}`prune-random-here`. Its values are large, as
+# {numref}`fig-prune-bits` shows, and its projection drops the small ones. This is not so if ADMM runs to the end without
+# a projection, as in the paper. In the smaller network of the preset `laptop`, {glue:text}`prune-nearest-zeros` % of the
+# entries are zero if they are rounded to the nearest number, and {glue:text}`prune-random-zeros` % if at random. The new
+# entries say little about the picture. The files grow by {glue:text}`prune-random-bytes` %, and at equal bytes SSIM
+# differs by {glue:text}`prune-random-ssim` from models that were pruned less. All other files of this book are rounded
+# to the nearest number.
 #
 # **Nats and patches.** On the mixed set of Table 1, our files are {glue:text}`prune-nats-least` to
-# {glue:text}`prune-nats-most` % longer than the entropy that the released program prints, in nats. In bits, this
-# entropy is larger than our files: our coder has one table for each channel, and the program has one for all channels
-# of a patch. On Kodak, the mean SSIM over patches of 128 × 128 pixels is {glue:text}`prune-patches-least` to
+# {glue:text}`prune-nats-most` % longer than the entropy that the released program prints, in nats. A factor of 1.44
+# comes from nats to bits. The rest comes from different tables: our coder has one for each channel, and the program has
+# one for all channels of a patch. On Kodak, the mean SSIM over patches of 128 × 128 pixels is {glue:text}`prune-patches-least` to
 # {glue:text}`prune-patches-most` higher than the SSIM of whole pictures, which changes no comparison.
 #
 # ## The experiment
@@ -836,7 +960,7 @@ figure
 # ## Verdict
 #
 # The next table lists what the paper states, what we found at the largest preset that we ran, and whether the two
-# agree.
+# agree. *Laptop only* means that the network was smaller than the claim needs; `desktop` is such a network, too.
 
 # %% tags=["hide-input"]
 tables.verdict_table("CAE-ADMM")
@@ -872,7 +996,7 @@ tables.verdict_table("beyond the papers", keys="admm")
 #   - no training came to rest
 #   - the set is not convex, the network cannot move one code alone, and the schedule is short
 # * - "JPEG breaks down under a bpp of 0.3"
-#   - blocks are visible; SSIM of the detail's picture is {glue:text}`prune-detail-jpeg`, of our pruned model
+#   - blocks are visible; SSIM of the whole picture is {glue:text}`prune-detail-jpeg`, of our pruned model
 #     {glue:text}`prune-detail-admm`
 #   - the statement is about the look, which SSIM does not describe well here
 # ```
@@ -881,21 +1005,26 @@ tables.verdict_table("beyond the papers", keys="admm")
 # ## In short
 #
 # - At equal bytes, an entropy estimate is better than pruning by ADMM in our network, for all four shares and for each
-#   seed that we trained.
-# - The number of nonzero entries is not a rate: a file pays for the places and for the values, and the price of both
-#   depends on the channel.
-# - No training by ADMM came to rest. Both $\rho$ and the requested share change the rate.
+#   seed that we trained. The mean difference is {glue:text}`prune-fair-bytes` % of the bytes, and
+#   {glue:text}`prune-step-both` % if both families choose their step of rounding.
+# - The number of nonzero entries is not a rate. A count gives small and large values the same price, so pruned codes have
+#   large values, and a file pays for them.
+# - A network that was trained with random rounding has finer values than a file needs. A coarser step needs no
+#   training, and at equal SSIM it saves {glue:text}`prune-step-estimated` % of the bytes of the estimated models.
+# - No training by ADMM came to rest. To stop it after half of the steps is better than to let it run, and only the
+#   projection then gives the share that was asked for. The projection alone is the worst schedule.
 # - The paper's points are better than the original autoencoder as printed, and worse if their rates are nats.
-# - The released choices act like a price on the size of the code. Rounding at random makes pruned files longer.
+# - The released choices act like a price on the size of the code. Rounding at random makes files longer if ADMM ran to the
+#   end, and changes little after a projection.
 #
 # ## Exercises
 #
 # 1. The projection keeps the $\ell$ largest entries of the whole code. Suppose that it keeps the $\ell / C$ largest of
-#    each of the $C$ channels. Is $Z$ nearer to the code or further away? What would change in {numref}`fig-prune-bits`?
+#    each of the $C$ channels. Is $Z$ nearer to the code or further away? What would the places cost?
 # 2. At random places, 10 % of the entries of a code are nonzero. What do the places cost per entry, and per pixel if
 #    there is half an entry per pixel? Which two codes of the same count differ most in bytes?
 # 3. (Code) By how much do tables for each channel shorten the places? Write `one_table(code)`, the bits for the places
-#    if one probability of zero serves all channels, and compare it with `split` for the three models.
+#    if one probability of zero serves all channels, and compare it with `split` for the four models.
 # 4. Keep 10 % of the code of the unpruned model in use: `codecs.get_codec("cae-admm", model=..., keep=0.1)`, with the
 #    model {glue:text}`prune-unpruned-model`. Compare it with the model pruned to 10 % at equal bytes. Where does the
 #    difference come from?
@@ -903,9 +1032,9 @@ tables.verdict_table("beyond the papers", keys="admm")
 # :::{admonition} Solutions
 # :class: dropdown
 # 1. The allowed codes are a subset of the paper's set, up to rounding, so $Z$ is never nearer. All channels would be
-#    equally full: the curve of the lower panel becomes a horizontal line at the share $\ell / n$, where $n$ is the
-#    number of all entries. The places would cost nearly $h(\ell / n)$ bits per entry, because the channels no longer
-#    differ. A channel that every place needs, such as the local mean, would not get more entries than the others.
+#    equally full. The places would cost nearly $h(\ell / n)$ bits per entry, where $n$ is the number of all entries,
+#    because the channels no longer differ. A channel that every place needs, such as the local mean, would not get more
+#    entries than the others. {numref}`fig-prune-code` shows how unequal the channels are.
 # 2. $h(0.1) = -0.1 \log_2 0.1 - 0.9 \log_2 0.9 \approx 0.47$ bits per entry, so 0.23 bits per pixel. If the nonzero
 #    entries fill one channel in every ten and are all $+1$, they cost almost nothing. If they are at random places with
 #    values that are spread evenly over −128 to 127, each costs 4.7 bits for its place and 8 bits for its value.
@@ -915,9 +1044,9 @@ tables.verdict_table("beyond the papers", keys="admm")
 #        share = (code != 0).mean()
 #        return -code.size * (share * np.log2(share) + (1 - share) * np.log2(1 - share))
 #    ```
-#    Tables for each channel save {glue:text}`prune-table-150` of these bits at $\lambda = 150$,
-#    {glue:text}`prune-table-40` for the model pruned to 40 %, and {glue:text}`prune-table-20` for the one pruned to
-#    20 %. Full and empty channels save most.
+#    Tables for each channel save {glue:text}`prune-table-400` of these bits at $\lambda = 400$, and
+#    {glue:text}`prune-table-20` for the model pruned to 20 %; {glue:text}`prune-table-1000` at $\lambda = 1000$, and
+#    {glue:text}`prune-table-10` for 10 %. Full and empty channels save most.
 # 4. In the unpruned training nothing kept the entries small or few, and its decoder has never seen a code with so many
 #    zeros. Many entries that are dropped were important. A training with any price on the code, by pruning or by an
 #    estimate, moves what matters into few entries.
@@ -937,9 +1066,8 @@ def one_table(code):
 
 
 kept_by = {label: 1 - row[1] / one_table(row[0]) for label, row in rows.items()}
-for label, key in (("lambda 150", "150"), ("keep 40", "40"), ("keep 20", "20")):
-    say(f"prune-table-{key}", kept_by[label], ".0%")
-assert 0.3 < kept_by["lambda 150"] < kept_by["keep 40"] < 1
+for label in rows:
+    say(f"prune-table-{label.split()[1]}", kept_by[label], ".0%")
 glue("prune-unpruned-model", f"{numbers.training(records, numbers.unpruned(records)).result['file']}", display=False)
 assert all(record.rows for record in made)
 if at_defaults:

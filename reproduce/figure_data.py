@@ -57,12 +57,15 @@ class Entry:
     study : str
     made_by : str
         The command, if it is not ``study STUDY``.
+    preset : str
+        Of the records that the book draws.
     """
 
     title: str
     function: Callable[[Records], FigureData]
     study: str
     made_by: str = ""
+    preset: str = "laptop"
 
     @property
     def command(self) -> str:

@@ -248,10 +248,10 @@ CODECS: dict[str, tuple[str, dict, float | None]] = {
     "cae sparse": ("cae", {"model": "cae-l1-seed-0-laptop"}, 2.0),
     "cae-admm": ("cae-admm", {}, None), "cae-admm at 0.5": ("cae-admm", {}, 0.5),
     "cae-admm at 2": ("cae-admm", {}, 2.0),
-    "cae-admm kept": ("cae-admm", {"model": "code-keep-10-seed-0-laptop", "keep": 0.03}, None),
-    "cae-admm unpruned": ("cae-admm", {"model": "code-unpruned-seed-0-laptop"}, 1.0),
+    "cae-admm kept": ("cae-admm", {"model": "code-keep-10-seed-0-desktop-bfloat16", "keep": 0.03}, None),
+    "cae-admm unpruned": ("cae-admm", {"model": "code-tuned-seed-0-desktop-bfloat16"}, 1.0),
     "cae-theis": ("cae-theis", {}, None), "cae-theis at 0.4": ("cae-theis", {}, 0.4),
-    "cae-theis kept": ("cae-theis", {"model": "code-lambda-400-seed-0-laptop", "keep": 0.2}, None),
+    "cae-theis kept": ("cae-theis", {"model": "code-lambda-400-seed-0-desktop-bfloat16", "keep": 0.2}, None),
 }  # fmt: skip
 
 

@@ -178,6 +178,12 @@ def rounding(label: str) -> RunRecord:
     return record("cae_admm_rounding", label.replace(" ", "-"), rows, label=label, draws=[0, 1])
 
 
+def stepped(label: str, shift: float) -> RunRecord:
+    """With step 2 half of the bytes, with step 4 a quarter, ``shift`` above the line."""
+    rows = [row(name, step, RATES[label] / step, shift) for name in ("a", "b") for step in (2, 4, 8)]
+    return record("cae_admm_steps", label.replace(" ", "-"), rows, label=label)
+
+
 def mixed(label: str, bpp: float, shift: float = 0.0, *, model: str | None = None, **more: object) -> RunRecord:
     """A row of Tables 1 and 2, on three pictures; the rate is their mean, SSIM rises from one to the next by 0.01."""
     pictures = ("kodak/a", "kodak/b", "bsds500/test/c")

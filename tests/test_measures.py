@@ -204,7 +204,27 @@ def test_schedules_are_shown_with_their_residuals_and_against_the_estimated_mode
     for label, row in of.items():
         none = label in ("projected at once", "price on the norm")
         assert row["primal residual, lowest"] == ("–" if none else "0.000")
-        assert row["SSIM at equal bytes"] == f"{shifts.get(label, 0.0):+.4f}" and row["bpp of the file"] == "0.400"
+        assert row["bpp of the file"] == "0.400"
+        for column in ("SSIM over the estimated models", "over the pruned models"):
+            assert row[column] == f"{shifts.get(label, 0.0):+.4f}"
+
+
+def test_codes_rounded_to_multiples_of_a_step_are_compared_with_those_of_step_1(kept):
+    """And the best of all steps with the best of all."""
+    labels = {label: 0.01 for label in cae_admm.PRUNED} | {label: 0.02 for label in cae_admm.ESTIMATED}
+    of = [made.stepped(label, shift) for label, shift in labels.items() if label in made.RATES]
+    records = kept(*made.trainings(keep_10=-0.005, keep_20=-0.005, keep_40=-0.005, keep_5=-0.005), *of)
+    rows = cae_admm.steps_table(records).rows
+    assert [row["codes"] for row in rows] == [
+        *(f"pruned by ADMM, step {step}" for step in (1, 2, 4, 8)), "entropy estimated, best step",
+        "pruned by ADMM, best step",
+    ]  # fmt: skip
+    assert [row["against"] for row in rows] == 5 * ["entropy estimated, step 1"] + ["entropy estimated, best step"]
+    assert [row["SSIM"] for row in rows[:3]] == ["-0.0050", "+0.0100", "+0.0100"]
+    curve = cae_admm.stepped(records, "estimated", (2, 8))
+    assert min(curve.rates) == pytest.approx(made.RATES["lambda 1000"] / 8) and len(curve.rates) > 4
+    with pytest.raises(LookupError, match="study cae_admm_steps"):
+        cae_admm.stepped(kept().at("desktop"), "pruned", (2,))
 
 
 def test_residuals_are_of_the_schedules_that_have_a_z_and_a_u(kept):

@@ -22,7 +22,7 @@ EVERY = Records(runs_folder())
 def test_figure_data_are_of_the_records_that_are_given_and_name_the_command_without_them(name, kept):
     """Those of this clone are out of reach of `kept`."""
     entry = FIGURES[name]
-    rows, used = entry.function(EVERY.at("laptop"))
+    rows, used = entry.function(EVERY.at(entry.preset))
     assert rows and used and all(list(row) == list(rows[0]) or "series" in row for row in rows)
     assert any(record.study == entry.study for record in used)
     for row in rows:
@@ -32,7 +32,7 @@ def test_figure_data_are_of_the_records_that_are_given_and_name_the_command_with
             assert row["picture"].dtype == np.uint8 and "dB" in row["title"] or "original" in row["title"]
     assert all(f"{what}: " in plot.provenance(used) for what in ("preset", "device", "commit"))
     with pytest.raises(LookupError) as caught:
-        entry.function(Records(preset="laptop"))
+        entry.function(Records(preset=entry.preset))
     (command,) = re.findall(r"`python -m reproduce (bench|study \w+|sweep \S+)[^`]*`", str(caught.value))
     # A second descent needs a first one of the same paper, and many are compared with standard codecs.
     of_paper = [study for paper in PAPERS.values() if entry.study in paper.STUDIES for study in paper.STUDIES]

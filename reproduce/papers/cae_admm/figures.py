@@ -35,12 +35,24 @@ from reproduce.papers.cae_admm.measures import (
     rounding,
     saved,
     seeds_of,
+    stepped,
     training,
     unpruned,
     updates,
     zeros_gained,
 )
-from reproduce.papers.cae_admm.plans import AFTER, BEFORE, HEADLINE, NAMES, PRUNED, SCHEDULES, VARIANTS, VARIED, seconds
+from reproduce.papers.cae_admm.plans import (
+    AFTER,
+    BEFORE,
+    HEADLINE,
+    NAMES,
+    PRUNED,
+    SCHEDULES,
+    STEPS,
+    VARIANTS,
+    VARIED,
+    seconds,
+)
 from reproduce.records import Records, RunRecord
 from sparsecomp import data, metrics
 from sparsecomp.codecs import BudgetError, decode, get_codec
@@ -68,7 +80,6 @@ ROWS = {  # of Table 2, and the paper's name for them
 }
 FAIR = (  # family, files and name of a curve, and with what it is compared
     ("pruned", "code", "pruned by ADMM, as the encoder makes it", "estimated", "entropy estimated, likewise"),
-    ("pruned", "share", "pruned by ADMM, only that share kept", "estimated", "entropy estimated, as it is made"),
     ("pruned", "all", "pruned by ADMM, every file", "estimated", "entropy estimated, every file"),
     ("pruned", "all", "pruned by ADMM, every file", "unpruned", "neither, pruned in use"),
     ("pruned", "all", "pruned by ADMM, every file", "jpeg", "JPEG"),
@@ -127,9 +138,10 @@ def _scored(file: bytes, original: np.ndarray, models: Models | None = None) -> 
 
 
 def details(records: Records, bpp: float = 0.3, side: int = 208, models: Models | None = None) -> FigureData:
-    """Figure 3: a picture, and its files of at most ``bpp`` by JPEG, JPEG 2000 and the best of our pruned models.
+    """Figure 3: a picture, and its files of at most ``bpp`` by JPEG, JPEG 2000 and our pruned and estimated models.
 
-    ``side`` pixels of each; SSIM and PSNR are of the whole picture. The best is the one of the highest SSIM.
+    ``side`` pixels of each; SSIM and PSNR are of the whole picture. Of the pruned models the one of the highest SSIM is
+    shown, of the estimated ones that which the codec chooses.
     """
     (name, original), models, found = _shown(), models or default_models(), []
     for label in PRUNED:
@@ -141,22 +153,24 @@ def details(records: Records, bpp: float = 0.3, side: int = 208, models: Models 
     shown = {f"{name}, original\n24 bpp": original}
     files = {baselines.NAMES[codec]: _scored(get_codec(codec).at_bpp(original, bpp), original)
              for codec in ("jpeg", "jpeg2000")}  # fmt: skip
-    for codec, (ssim, rate, picture) in (files | {"pruned by ADMM": max(found, key=lambda of: of[0])}).items():
+    files["pruned by ADMM"] = max(found, key=lambda of: of[0])
+    files["entropy estimated"] = _scored(get_codec("cae-theis", models=models).at_bpp(original, bpp), original, models)
+    for codec, (ssim, rate, picture) in files.items():
         psnr = metrics.psnr(reference=original, reconstruction=picture)
         shown[f"{codec}, {rate:.2f} bpp\nSSIM {ssim:.3f}, {psnr:.2f} dB"] = picture
     row, column = (260 - side // 2, 300 - side // 2) if name == "kodim21" else (128 - side // 2, 228 - side // 2)
     rows = [{"title": title, "of": name, "picture": picture[row : row + side, column : column + side]}
             for title, picture in shown.items()]  # fmt: skip
-    return FigureData(rows, [training(records, label) for label in PRUNED])
+    both = (label for name in ("pruned", "estimated") for label in members(records, name))
+    return FigureData(rows, [training(records, label) for label in both])
 
 
 def codes(records: Records, models: Models | None = None) -> FigureData:
-    """Figure 4: a picture's code before and after pruning, and of the latter the share that its training aimed at."""
+    """Figure 4: a picture's code that was not pruned, or pruned in use, or pruned in training."""
     name, original = _shown()
     labels = (unpruned(records), AFTER)
     before, after = (latent_of(_stored(records, label, models or default_models()), original) for label in labels)
-    shown = {"before pruning": before, "after pruning, as the encoder makes it": after}
-    shown[f"after pruning, {100 * PRUNED[AFTER]:g} % kept"] = pruned(after, PRUNED[AFTER])
+    shown = {"not pruned": before, "pruned in use": pruned(before, PRUNED[AFTER]), "pruned in training": after}
     rows = [{"title": f"{name}, {title}: {100 * (code == 0).mean():.1f} % zeros", "of": name, "code": code}
             for title, code in shown.items()]  # fmt: skip
     return FigureData(rows, [training(records, label) for label in labels])
@@ -317,8 +331,8 @@ def variants_table(records: Records) -> FigureData:
 def schedules_table(records: Records) -> FigureData:
     """Schedules of ADMM at one share, from one unpruned model and with as many steps: residuals, files, SSIM.
 
-    Residuals are of the last update, and the lowest of all; of a price on the size of the code there are none. At equal
-    bytes: how far the codes lie above the curve of the estimated models.
+    Residuals are the lowest, and that of the last update; of a price on the size of the code there are none. The last
+    two columns are at equal bytes: how far the codes lie above the curves of the estimated and of the pruned models.
     """
     rows, used = [], []
     for label, name in _schedules().items():
@@ -328,13 +342,34 @@ def schedules_table(records: Records) -> FigureData:
         rows.append({
             "schedule": name,
             "primal residual, lowest": f"{min(primal):.3f}" if primal else "–",
-            "at the end of ADMM": f"{primal[-1]:.3f}" if primal else "–",
+            "at the end": f"{primal[-1]:.3f}" if primal else "–",
             "zeros %": f"{100 * record.mean('zeros'):.1f}",
             "bpp of the file": f"{record.mean('bpp'):.3f}",
             **{title: f"{record.mean(metric):.{digits}f}" for metric, (title, digits) in QUALITIES.items()},
-            "SSIM at equal bytes": _cell("{:+.4f}", above, records, label, "estimated"),
+            "SSIM over the estimated models": _cell("{:+.4f}", above, records, label, "estimated"),
+            "over the pruned models": _cell("{:+.4f}", above, records, label, "pruned"),
         })  # fmt: skip
     return FigureData(rows, used)
+
+
+def steps_table(records: Records) -> FigureData:
+    """Codes that are rounded to multiples of a step in use, by family; against the estimated ones at equal bytes."""
+    rows, each = [], (1, *STEPS)
+    names = {"pruned": "pruned by ADMM", "estimated": "entropy estimated"}
+    compared = [("pruned", (step,), (1,)) for step in each] + [("estimated", each, (1,)), ("pruned", each, each)]
+    for of, steps, others in compared:
+        row = {"codes": f"{names[of]}, {_said(steps)}", "against": f"{names['estimated']}, {_said(others)}"}
+        for metric, (title, digits) in QUALITIES.items():
+            ours, theirs = (stepped(records, name, by, metric) for name, by in ((of, steps), ("estimated", others)))
+            row[title] = _cell(f"{{0.value:+.{digits}f}}", ours.better, theirs)
+        ours, theirs = stepped(records, of, steps), stepped(records, "estimated", others)
+        row["bytes at equal SSIM"] = _cell("{0.value:+.1f} %", ours.longer, theirs)
+        rows.append(row | {"over bpp": _cell("{0.overlap[0]:.2f} to {0.overlap[1]:.2f}", ours.better, theirs)})
+    return FigureData(rows, records.some("cae_admm_steps", data="kodak"))
+
+
+def _said(steps: tuple[int, ...]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else "best step"
 
 
 def nats_table(records: Records) -> FigureData:
@@ -371,8 +406,9 @@ def rounding_table(records: Records) -> FigureData:
         nearest = functools.partial(record.mean, setting="nearest")
         drawn = functools.partial(at_random, record)
         for how, mean in (("to the nearest", nearest), (f"at random, {len(record.config['draws'])} draws", drawn)):
+            name = NAMES[unpruned(records) if label == BEFORE else label]
             rows.append({
-                "training": NAMES[label], "rounded": how, "bpp of the file": f"{mean('bpp'):.3f}",
+                "training": name, "rounded": how, "bpp of the file": f"{mean('bpp'):.3f}",
                 "zeros %": f"{100 * mean('zeros'):.1f}",
                 **{title: f"{mean(metric):.{digits}f}" for metric, (title, digits) in QUALITIES.items()},
             })  # fmt: skip
@@ -394,14 +430,20 @@ def models_table(models: Models | None = None) -> FigureData:
 
 
 FIGURES = {
-    "admm-rate-distortion": Entry("SSIM and MS-SSIM over the rate (CAE-ADMM, Fig. 2)", rate_distortion, "cae_admm"),
-    "admm-pictures": Entry("Details near 0.3 bpp (CAE-ADMM, Fig. 3)", details, "cae_admm"),
-    "admm-codes": Entry("A code before and after pruning (CAE-ADMM, Fig. 4)", codes, "cae_admm"),
-    "admm-table-1": Entry("CAE-ADMM, Table 1", table_1, "cae_admm_mixed"),
-    "admm-table-2": Entry("CAE-ADMM, Table 2", table_2, "cae_admm_mixed"),
-    "admm-fair": Entry("Pruning against an estimate, at equal bytes", fair_table, "cae_admm"),
-    "admm-variants": Entry("Every training of CAE-ADMM", variants_table, "cae_admm"),
-    "admm-residuals": Entry("ADMM's residuals over steps", residuals, "cae_admm"),
-    "admm-rounding": Entry("Rounding at random in use", rounding_table, "cae_admm_rounding"),
-    "admm-nats": Entry("Bits, nats and patches", nats_table, "cae_admm_mixed"),
+    key: Entry(title, function, study, preset="desktop")
+    for key, title, function, study in (
+        ("admm-rate-distortion", "SSIM and MS-SSIM over the rate (CAE-ADMM, Fig. 2)", rate_distortion, "cae_admm"),
+        ("admm-pictures", "Details near 0.3 bpp (CAE-ADMM, Fig. 3)", details, "cae_admm"),
+        ("admm-codes", "A code before and after pruning (CAE-ADMM, Fig. 4)", codes, "cae_admm"),
+        ("admm-table-1", "CAE-ADMM, Table 1", table_1, "cae_admm_mixed"),
+        ("admm-table-2", "CAE-ADMM, Table 2", table_2, "cae_admm_mixed"),
+        ("admm-fair", "Pruning against an estimate, at equal bytes", fair_table, "cae_admm"),
+        ("admm-variants", "Every training of CAE-ADMM", variants_table, "cae_admm"),
+        ("admm-residuals", "ADMM's residuals over steps", residuals, "cae_admm"),
+        ("admm-schedules", "Schedules of ADMM at one share", schedules_table, "cae_admm_schedules"),
+        ("admm-schedule-residuals", "Residuals of these schedules", schedule_residuals, "cae_admm_schedules"),
+        ("admm-steps", "Codes rounded to multiples of a step", steps_table, "cae_admm_steps"),
+        ("admm-rounding", "Rounding at random in use", rounding_table, "cae_admm_rounding"),
+        ("admm-nats", "Bits, nats and patches", nats_table, "cae_admm_mixed"),
+    )
 }

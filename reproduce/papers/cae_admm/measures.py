@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from reproduce.papers.cae_admm.plans import (
     PRESETS,
     PRUNED,
     SCHEDULES,
+    STEPS,
     TUNED,
     VARIANTS,
     seconds,
@@ -212,6 +213,22 @@ def curves_of(records: Records, name: str, metric: str, files: str, seed: int = 
     return [training(records, label, seed, files).curve(metric) for label in members(records, name)]
 
 
+def stepped(records: Records, name: str, steps: Iterable[int], metric: str = "ssim") -> Curve:
+    """The curve of a family whose codes are rounded to multiples of some steps in use; 1 is their trainings' own."""
+    curves = [family(records, name, metric, "code")] if 1 in steps else []
+    for label in members(records, name):
+        record = _one(records.find("cae_admm_steps", data="kodak", label=label), label, "cae_admm_steps")
+        curves.append(replace(record, rows=[row for row in record.rows if row["setting"] in steps]).curve(metric))
+    return Curve.rising(*curves)
+
+
+def stepped_at(records: Records, of: str, over: str, bpp: float) -> float:
+    """SSIM of a family with the best of all steps, less that of another family or codec, at a rate of files."""
+    each = (1, *STEPS)
+    theirs = stepped(records, over, each) if over in FAMILIES else family(records, over)
+    return stepped(records, of, each).at(bpp, of) - theirs.at(bpp, over)
+
+
 def pair(records: Records, of: str, over: str, metric: str = "ssim", files: str = "all") -> tuple[Curve, Curve]:
     """Two families' curves that are compared.
 
@@ -369,8 +386,8 @@ def released_zeros(records: Records) -> float:
     return 100 * (after - before)
 
 
-def bears(records: Records, of: str, over: str) -> float:
-    """SSIM that one training's codes lose less than another's when 10 % of them are kept in use."""
-    return lost_in_use(records, over) - lost_in_use(records, of)
+def bears(records: Records, of: str, over: str, share: float = 0.1) -> float:
+    """SSIM that one training's codes lose less than another's when only a share of them is kept in use."""
+    return lost_in_use(records, over, share) - lost_in_use(records, of, share)
 
 
