@@ -84,6 +84,7 @@ MUTANTS = {
     "quantize-no-gradient": ("* (theta / step).round() - theta).detach()", "* (theta / step).round() - theta)"),
     "histograms-counts-rounded-up": ("torch.floor((TOTAL", "torch.ceil((TOTAL"),
     "histograms-threshold-excluded": ("_MAGNITUDES >= threshold", "_MAGNITUDES > threshold"),
+    "histograms-coarser-by-whole-cells": ("edges // cell, edges % cell", "edges // cell, 0 * edges"),
     "weights-sign-not-carried-on": ("(after[:, order] * sign, after_bias)", "(after[:, order], after_bias)"),
     # models -----------------------------------------------------------------------------------------------------------
     "siren-first-values-without-frequency": ("math.sqrt(6 / inp) / architecture.w0", "math.sqrt(6 / inp)"),

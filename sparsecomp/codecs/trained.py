@@ -1,13 +1,15 @@
 """Codecs of trained autoencoders: Sparse CAE, CAE-ADMM, and the same network trained by an estimate of the rate.
 
 The receiver has the model too, and the file names it by its hash. Sections: ``network`` (the first 8 bytes of the
-model's hash, and one number as u16; little endian, 10 bytes) and ``values`` (the range-coded symbols). Header, sections
-and checksum cost 30 or 31 bytes on a Kodak picture, 0.0006 bpp.
+model's hash, and one number as u16, or as u32 where it is larger; little endian, 10 or 12 bytes) and ``values`` (the
+range-coded symbols). Header, sections and checksum cost 30 to 33 bytes on a Kodak picture, 0.0006 or 0.0007 bpp.
 
 One model serves many rates: the same latent at another *setting* is another file. What a setting is, and what the
 number says, depends on the family of networks. For Sparse CAE both are the step by which the latent is rounded, in
 1/16384. A code of CAE-ADMM is whole numbers already: its setting is how many entries are kept, those of largest
-magnitude, and the number is the smallest magnitude of a nonzero symbol.
+magnitude, and the number is the smallest magnitude of a nonzero symbol. A code whose entropy was estimated has a step
+again, in 1/16, and the number says both: the smallest magnitude in its lower 16 bits, and above them how much larger
+the step is than that of the training.
 """
 
 from __future__ import annotations
