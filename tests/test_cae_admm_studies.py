@@ -15,6 +15,7 @@ from tiny_studies import CODE, PICTURES, Made, other, plans, request, tiny
 
 from reproduce import models
 from reproduce.papers import cae_admm as study
+from reproduce.papers.cae_admm import in_use
 from reproduce.papers.cae_admm import plans as study_plans
 from reproduce.records import RunRecord
 from reproduce.runner import Request, Work
@@ -185,13 +186,13 @@ def test_mixed_settings_are_chosen_on_validation_pictures_alone(own, small, tmp_
     """What is measured is Kodak and the test pictures; before that no codec has seen one of them."""
     seen: list[np.ndarray] = []
     for name in ("latent_of", "_mean_bpp"):
-        real = getattr(study_plans, name)
+        real = getattr(in_use, name)
 
         def note(*of, real=real):
             seen.extend(of[2] if len(of) > 2 else [of[1]])
             return real(*of)
 
-        small.setattr(study_plans, name, note)
+        small.setattr(in_use, name, note)
     planned = plans("cae_admm_mixed", put_models(own, tmp_path, "kodak"), None)
     assert {picture.tobytes() for picture in seen} == {picture.tobytes() for picture in other("val").values()}
     names = [f"kodak/kodak{i}" for i in (0, 1)] + [f"bsds500/test/test{i}" for i in (0, 1)]
@@ -210,8 +211,8 @@ def test_mixed_plans_take_the_best_of_the_models_near_that_rate(small, tmp_path)
         asked.append(Path(model).stem.removeprefix("code-").removesuffix("-seed-0-laptop"))
         return ssim.get(asked[-1], 0.0), {"model": model, "keep": 0.3}
 
-    small.setattr(study_plans, "_near", near)
-    small.setattr(study_plans, "_mean_bpp", lambda codec, options, scored: options["quality"] / 100)
+    small.setattr(in_use, "_near", near)
+    small.setattr(in_use, "_mean_bpp", lambda codec, options, scored: options["quality"] / 100)
     planned = {plan.label: plan for plan in plans("cae_admm_mixed", tmp_path, None, "laptop")}
     assert list(planned) == list(ROWS) and {plan.count for plan in planned.values()} == {None}
     chosen = {label: (plan.codec, Path(plan.options.pop("model", "")).stem, plan.options)

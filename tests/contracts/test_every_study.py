@@ -33,7 +33,7 @@ from tiny_studies import (
 
 from reproduce import records, runner
 from reproduce.papers import cae_admm, loonie, sparse_cae
-from reproduce.papers.cae_admm import plans as cae_admm_plans
+from reproduce.papers.cae_admm import in_use
 from reproduce.records import Records, RunRecord
 from reproduce.runner import Request
 from reproduce.studies import OWN_PICTURES, STUDIES
@@ -264,11 +264,11 @@ def planned_today(study, out, presets, monkeypatch):
     configs = recorded(study, out).values()
     chosen = {config["options"].get("model") for config in configs if "near" in config.get("label", "")}
 
-    def near(model, scored, real=cae_admm_plans._near):
+    def near(model, scored, real=in_use._near):
         """The search takes seconds a model: those that were not chosen are left out."""
         return real(model, scored) if pretrained.load(Path(model)).key in chosen else (0.0, {})
 
-    monkeypatch.setattr(cae_admm_plans, "_near", near)
+    monkeypatch.setattr(in_use, "_near", near)
     paths, said = set(), {preset: [] for preset in presets}
     for preset, lines in said.items():
         paths.update(runner.run(STUDIES[study](Request(preset, out)), out, dry_run=True, report=lines.append))

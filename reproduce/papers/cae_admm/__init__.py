@@ -9,6 +9,7 @@ of the rate), in the unit of the quality: SSIM and MS-SSIM as they are, from 0 t
 """
 
 from reproduce.papers.cae_admm.figures import *  # noqa: F403
+from reproduce.papers.cae_admm.in_use import *  # noqa: F403
 from reproduce.papers.cae_admm.measures import *  # noqa: F403
 from reproduce.papers.cae_admm.plans import *  # noqa: F403
 from reproduce.papers.cae_admm.released import *  # noqa: F403

@@ -11,6 +11,7 @@ import numpy as np
 
 from reproduce.figure_data import Entry, FigureData, line
 from reproduce.papers import baselines
+from reproduce.papers.cae_admm.in_use import seconds
 from reproduce.papers.cae_admm.measures import (
     BITS,
     FAMILIES,
@@ -51,7 +52,6 @@ from reproduce.papers.cae_admm.plans import (
     STEPS,
     VARIANTS,
     VARIED,
-    seconds,
 )
 from reproduce.records import Records, RunRecord
 from sparsecomp import data, metrics

@@ -11,6 +11,7 @@ import torch
 
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
+from reproduce.papers.cae_admm.in_use import seconds
 from reproduce.papers.cae_admm.plans import (
     AFTER,
     BEFORE,
@@ -24,7 +25,6 @@ from reproduce.papers.cae_admm.plans import (
     STEPS,
     TUNED,
     VARIANTS,
-    seconds,
 )
 from reproduce.records import Curve, Records, RunRecord, published
 from sparsecomp.checks import InputError
