@@ -20,10 +20,13 @@ from reproduce.papers.cae_admm import plans as study_plans
 from reproduce.records import RunRecord
 from reproduce.runner import Request, Work
 from sparsecomp import metrics
+from sparsecomp.codecs import evaluate, get_codec
 from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import integer_latents, range_coder
+from sparsecomp.coding.container import unpack
 from sparsecomp.models import cae_admm, pretrained
 from sparsecomp.models.cae_admm import CaeAdmm
+from sparsecomp.models.pretrained import Models
 from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.configs import Pruning
 from sparsecomp.training.latent_pruning import CodeTraining
@@ -198,6 +201,27 @@ def test_mixed_settings_are_chosen_on_validation_pictures_alone(own, small, tmp_
     names = [f"kodak/kodak{i}" for i in (0, 1)] + [f"bsds500/test/test{i}" for i in (0, 1)]
     assert [list(plan.shown()) for plan in planned] == [names] * len(ROWS)
     assert planned[0].config()["data"] == "mixed" and planned[0].config()["pictures"] == 4
+
+
+@pytest.mark.parametrize(("label", "codec", "setting"), [("keep 10", "cae-admm", {"keep": 0.02}),
+                                                         ("lambda 400", "cae-theis", {"step": 24})])  # fmt: skip
+def test_setting_near_a_rate_has_the_quality_of_its_files(own, small, label, codec, setting):
+    """A pruned code keeps a share, an estimated one has a step."""
+    model, scored = str(own.model_of(trained_as(own, label))), list(PICTURES.values())
+
+    def measured(options):
+        """The rate of the values alone, and SSIM."""
+        own_codec = get_codec(codec, models=Models(model), **({"model": model} | options))
+        found = [evaluate(own_codec, picture) for picture in scored]
+        values = [8 * len(unpack(of.data).sections["values"]) / picture[..., 0].size
+                  for of, picture in zip(found, scored, strict=True)]  # fmt: skip
+        return float(np.mean(values)), float(np.mean([of.ssim for of in found]))
+
+    rate, _ = measured(setting)
+    small.setattr(in_use, "NEAR", rate)
+    ssim, options = in_use._near(model, scored)
+    assert set(options) == {"model", *setting}
+    assert measured(options) == pytest.approx((rate, ssim), rel=0.1) and ssim == pytest.approx(measured(options)[1])
 
 
 def test_mixed_plans_take_the_best_of_the_models_near_that_rate(small, tmp_path):
