@@ -159,11 +159,11 @@ for name, value, form in (
 # ```
 #
 # Three more choices are ours. The layers outside the residual blocks start as a discrete cosine transform, and PReLU
-# activations as the identity. Batch normalisations use their running statistics after {glue:text}`prune-settle` steps. With few
-# crops in a step, one flat crop would change the statistics, and with them the codes of the other crops. We made these
-# choices on validation pictures, in short trials of the unpruned and the estimated training. For pruning we tried four
-# values of $\rho$ in short trials that we did not keep, and took the released code's. A training of the paper's size is one command, which
-# can be paused and resumed; we have not run it:
+# activations as the identity. Batch normalisations use their running statistics after {glue:text}`prune-settle` steps.
+# With few crops in a step, one flat crop would change the statistics, and with them the codes of the other crops. We
+# made these choices on validation pictures, in short trials of the unpruned and the estimated training. For pruning we
+# tried four values of $\rho$ in short trials that we did not keep, and took the released code's. A training of the
+# paper's size is one command, which can be paused and resumed; we have not run it:
 #
 # ```console
 # $ python -m reproduce study cae_admm --preset paper --device cuda --max-minutes 9
@@ -254,15 +254,16 @@ assert numbers.bytes_more(records, "estimated", "jpeg").value < 0 < numbers.byte
 # {glue:text}`prune-seeds` seeds. With each of them the pruned model is worse, by {glue:text}`prune-seed-least` to
 # {glue:text}`prune-seed-most`.
 #
-# Suppose that nobody prunes in training, and the encoder drops entries only when it writes a file. We call this *pruning
-# in use*. It is much worse. In {numref}`fig-prune-fair` the dashed curve of the unpruned
-# model is far below, by {glue:text}`prune-use` in the mean.
+# Suppose that nobody prunes in training, and the encoder drops entries only when it writes a file. We call this
+# *pruning in use*. It is much worse. In {numref}`fig-prune-fair` the dashed curve of the unpruned model is far below,
+# by {glue:text}`prune-use` in the mean.
 #
-# **What does not follow.** The result is for one network, one training schedule and one coder. It does not say that ADMM
-# cannot do better: a longer training, a better $\rho$ or the paper's network may change the order. It does not contradict
-# the paper's figure either, which compares with published curves of other networks. Against the standards, the
-# estimated models need {glue:text}`prune-jpeg` % fewer bytes than JPEG at equal SSIM, and {glue:text}`prune-jpeg2000` %
-# more than JPEG 2000. The pruned models need more than either. A coarser step, below, improves both families.
+# **What does not follow.** The result is for one network, one training schedule and one coder. It does not say that
+# ADMM cannot do better: a longer training, a better $\rho$ or the paper's network may change the order. It does not
+# contradict the paper's figure either, which compares with published curves of other networks. Against the standards,
+# the estimated models need {glue:text}`prune-jpeg` % fewer bytes than JPEG at equal SSIM, and
+# {glue:text}`prune-jpeg2000` % more than JPEG 2000. The pruned models need more than either. A coarser step, below,
+# improves both families.
 #
 # Three explanations are possible. The next sections look at the first two:
 #
@@ -394,26 +395,26 @@ say("prune-bits-times-most", ratio.max(), ".1f")
 assert ratio.min() > 1.6
 
 # %% [markdown]
-# **Equal count.** The numbers of nonzero entries of the two codes differ by {glue:text}`prune-bits-count`. The pruned one
-# needs {glue:text}`prune-bits-more` more bits, and its SSIM is {glue:text}`prune-bits-less` lower. The places cost about
-# the same: {glue:text}`prune-bits-places-20` bits for each nonzero entry, against {glue:text}`prune-bits-places`. The
-# values do not: {glue:text}`prune-bits-value-20` bits against {glue:text}`prune-bits-value`.
+# **Equal count.** The numbers of nonzero entries of the two codes differ by {glue:text}`prune-bits-count`. The pruned
+# one needs {glue:text}`prune-bits-more` more bits, and its SSIM is {glue:text}`prune-bits-less` lower. The places cost
+# about the same: {glue:text}`prune-bits-places-20` bits for each nonzero entry, against {glue:text}`prune-bits-places`.
+# The values do not: {glue:text}`prune-bits-value-20` bits against {glue:text}`prune-bits-value`.
 #
 # The lower panel of {numref}`fig-prune-bits` shows why. In the estimated code {glue:text}`prune-bits-ones` of the
-# nonzero entries are ±1. In the pruned code none has a magnitude below {glue:text}`prune-bits-least-20`, and the mean is
-# {glue:text}`prune-bits-mean-20` against {glue:text}`prune-bits-mean`. A count gives every nonzero entry the same price,
-# however large it is. The projection cuts off the small entries, and the network can make the others as large as it
-# likes: rounding to a whole number then changes them less. In a file, each doubling of all magnitudes costs about one bit more for each value. A price on the
-# estimated bits includes this; a count does not.
+# nonzero entries are ±1. In the pruned code none has a magnitude below {glue:text}`prune-bits-least-20`, and the mean
+# is {glue:text}`prune-bits-mean-20` against {glue:text}`prune-bits-mean`. A count gives every nonzero entry the same
+# price, however large it is. The projection cuts off the small entries, and the network can make the others as large as
+# it likes: rounding to a whole number then changes them less. In a file, each doubling of all magnitudes costs about
+# one bit more for each value. A price on the estimated bits includes this; a count does not.
 #
-# **Equal quality.** The code pruned to 10 % has {glue:text}`prune-bits-fewer-10` *fewer* nonzero entries than the one with
-# $\lambda = 1000$, and needs {glue:text}`prune-bits-more-10` *more* bits, for an SSIM within
+# **Equal quality.** The code pruned to 10 % has {glue:text}`prune-bits-fewer-10` *fewer* nonzero entries than the one
+# with $\lambda = 1000$, and needs {glue:text}`prune-bits-more-10` *more* bits, for an SSIM within
 # {glue:text}`prune-bits-apart-10`.
 #
 # **What does not follow.** The table is of one picture. On the four bundled photographs, a value of the code pruned to
 # 20 % costs {glue:text}`prune-bits-times-least` to {glue:text}`prune-bits-times-most` times as many bits as one of the
-# code with $\lambda = 400$, so the large values are no accident of the astronaut. But the split only says where the bits
-# are. It does not prove that smaller values would make the pruned code as good. The next section tests this.
+# code with $\lambda = 400$, so the large values are no accident of the astronaut. But the split only says where the
+# bits are. It does not prove that smaller values would make the pruned code as good. The next section tests this.
 #
 # ## A coarser step
 #
@@ -450,22 +451,22 @@ assert abs((fraction * (1 - fraction)).mean() - 1 / 6) < 1e-4
 assert abs((np.minimum(fraction, 1 - fraction) ** 2).mean() - 1 / 12) < 1e-4
 
 # %% [markdown]
-# **The values of pruned codes are too fine.** At 0.4 bpp the pruned models have an SSIM of {glue:text}`prune-step-p1` with
-# step 1 and of {glue:text}`prune-step-p8` with step 8. The estimated models have {glue:text}`prune-step-e1` with step 1.
-# So with step 8 the pruned models are as good in SSIM, at low rates. In MS-SSIM they are not.
+# **The values of pruned codes are too fine.** At 0.4 bpp the pruned models have an SSIM of {glue:text}`prune-step-p1`
+# with step 1 and of {glue:text}`prune-step-p8` with step 8. The estimated models have {glue:text}`prune-step-e1` with
+# step 1. So with step 8 the pruned models are as good in SSIM, at low rates. In MS-SSIM they are not.
 #
 # **But a coarser step helps the estimated codes as well.** With the best step they need
 # {glue:text}`prune-step-estimated` % fewer bytes than with step 1. A likely reason is the training, which rounds up or
 # down at random. If a value lies at a fraction $t$ between two whole numbers, the mean squared error of this is
-# $t (1 - t)$. If $t$ is evenly spread, that is 1/6 on average; rounding to the nearest has 1/12. So the decoder has seen
-# more noise than a file has, and a file may be rounded more coarsely than the training was.
+# $t (1 - t)$. If $t$ is evenly spread, that is 1/6 on average; rounding to the nearest has 1/12. So the decoder has
+# seen more noise than a file has, and a file may be rounded more coarsely than the training was.
 #
 # **With the best step for both, pruning needs {glue:text}`prune-step-both` % more bytes.** So large values are not the
-# whole cause of the difference, and we have measured no other cause. At 0.6 bpp, the estimated models with the best step
-# have an SSIM of {glue:text}`prune-step-at`, JPEG 2000 has {glue:text}`prune-step-jpeg2000`, the pruned models have
-# {glue:text}`prune-step-pruned`, and JPEG has {glue:text}`prune-step-jpeg`. The {term}`codec` `cae-theis` of this book
-# therefore chooses a model and a step for every picture; the step is a multiple of 1/16. Except for Table 2, all other
-# tables use step 1.
+# whole cause of the difference, and we have measured no other cause. At 0.6 bpp, the estimated models with the best
+# step have an SSIM of {glue:text}`prune-step-at`, JPEG 2000 has {glue:text}`prune-step-jpeg2000`, the pruned models
+# have {glue:text}`prune-step-pruned`, and JPEG has {glue:text}`prune-step-jpeg`. The {term}`codec` `cae-theis` of this
+# book therefore chooses a model and a step for every picture; the step is a multiple of 1/16. Except for Table 2, all
+# other tables use step 1.
 #
 # ## Did ADMM converge?
 #
@@ -522,8 +523,7 @@ assert all(len(set(rhos[label])) == 1 for label in ("keep 40", "keep 20", "keep 
 for name, value, form in (
     ("primal", plain["primal"][-1], ".2f"), ("lowest", min(plain["primal"]), ".2f"),
     ("moves", plain["dual"][-1] / 0.1, ".1f"), ("rests", rests["primal"][-1], ".2f"),
-    ("rests-first", rests["primal"][len(rests["primal"]) // 2], ".2f"), ("ratio", max(value for label, value in ratios.items() if label != "keep 5"), ".1f"),
-    ("ratio-5", ratios["keep 5"], ".0f"),
+    ("ratio-5", ratios.pop("keep 5"), ".0f"), ("ratio", max(ratios.values()), ".1f"),
 ):  # fmt: skip
     say(f"prune-{name}", value, form)
 assert plain["primal"][-1] > 1.2 * min(plain["primal"][1:]) and rests["primal"][-1] > 0.5
@@ -535,33 +535,33 @@ assert 70 < 100 * numbers.training(records, "rests", files="code").mean("zeros")
 # **No training came to rest.** With ADMM to the end, the codes for 10 % end {glue:text}`prune-primal` away from their
 # $Z$, more than in the middle ({glue:text}`prune-lowest`), and $Z$ still moves by {glue:text}`prune-moves` in the last
 # update. A likely reason is that $U$ keeps growing while the learning rate falls to zero, so that the encoder can no
-# longer follow. A second possible reason is that one encoder makes all codes, and cannot move each of them alone. In the
-# plane, ADMM did not rest when $\rho$ was below its limit {eq}`eq-admm-rest`. With $Z$ and $U$ fixed after half of the
-# steps, the target stands still. But this target is $Z - U$ and not $Z$, so the codes need not come nearer to $Z$: they
-# end {glue:text}`prune-rests` away.
+# longer follow. A second possible reason is that one encoder makes all codes, and cannot move each of them alone. In
+# the plane, ADMM did not rest when $\rho$ was below its limit {eq}`eq-admm-rest`. With $Z$ and $U$ fixed after half of
+# the steps, the target stands still. But this target is $Z - U$ and not $Z$, so the codes need not come nearer to $Z$:
+# they end {glue:text}`prune-rests` away.
 #
-# **Balancing acts once.** The rule {eq}`eq-admm-balance` changes $\rho$ if one residual is more than ten times the other.
-# For 5 % the ratio is {glue:text}`prune-ratio-5` at the first update, and $\rho$ is doubled. For the other shares it is
-# at most {glue:text}`prune-ratio`, so $\rho$ stays what it was. (The dual residual is $\rho$ times the movement in the
-# figure.)
+# **Balancing acts once.** The rule {eq}`eq-admm-balance` changes $\rho$ if one residual is more than ten times the
+# other. For 5 % the ratio is {glue:text}`prune-ratio-5` at the first update, and $\rho$ is doubled. For the other
+# shares it is at most {glue:text}`prune-ratio`, so $\rho$ stays what it was. (The dual residual is $\rho$ times the
+# movement in the figure.)
 #
-# **Stopping ADMM helps, and it must come first.** The last column compares each schedule with the curve of our pruned
-# models at its own rate. ADMM to the end is {glue:text}`prune-pruned-plain` of SSIM from this curve. With $Z$ and $U$
+# **ADMM must come first, and it must stop early.** The last column compares each schedule with the curve of our pruned
+# models at its own rate. ADMM to the end differs from it by {glue:text}`prune-pruned-plain` of SSIM. With $Z$ and $U$
 # fixed after half of the steps, the difference is {glue:text}`prune-pruned-rests`, the best of all. But then only three
 # quarters of the code are zero, where 90 % were asked for. The projection makes the share exact and costs SSIM. Alone,
-# from the first step on, it is the worst ({glue:text}`prune-pruned-projected`): a code must be prepared before most of it
-# can be cut off, and ADMM does this although it does not converge.
+# from the first step on, it is the worst ({glue:text}`prune-pruned-projected`): a code must be prepared before most of
+# it can be cut off, and ADMM does this although it does not converge.
 #
-# **A price on the size of the code** has no target and no share. It is {glue:text}`prune-pruned-price` of SSIM from the
-# curve of the pruned models. So the simplest of all penalties is about as good as the whole method. This matters for the
-# [released code](31_released_code), whose penalty is nearly this.
+# **A price on the size of the code** has no target and no share. It differs from the curve of the pruned models by
+# {glue:text}`prune-pruned-price` of SSIM. So the simplest of all penalties is about as good as the whole method. This
+# matters for the [released code](31_released_code), whose penalty is nearly this.
 #
-# **No schedule reaches the estimated models.** The best of them is {glue:text}`prune-schedule-rests` of SSIM from their
-# curve. Each row is one training from one seed.
+# **No schedule reaches the estimated models.** The best of them differs from their curve by
+# {glue:text}`prune-schedule-rests` of SSIM. Each row is one training from one seed.
 #
-# **The weight $\rho$.** The paper does not print its $\rho$, and the 0.1 of the released code belongs to another penalty.
-# Complete trainings with other values exist only for the smaller networks of the preset `laptop`, which run ADMM to the
-# end:
+# **The weight $\rho$.** The paper does not print its $\rho$, and the 0.1 of the released code belongs to another
+# penalty. Complete trainings with other values exist only for the smaller networks of the preset `laptop`, which run
+# ADMM to the end:
 
 # %% tags=["hide-input"]
 rested, ended = [], {}
@@ -594,8 +594,8 @@ assert max(apart) < 0 and ended["rho 0.03"][2] > 1.2 * ended["rho 0.3"][2]
 
 # %% [markdown]
 # None of these four came to rest either. As $\rho$ grows tenfold, the rate falls from {glue:text}`prune-bpp-weak` to
-# {glue:text}`prune-bpp-strong` bpp, although the share that is asked for stays the same. So with ADMM to the end, $\rho$
-# sets the rate as much as the share does. At equal bytes all four lie below the estimated models, by
+# {glue:text}`prune-bpp-strong` bpp, although the share that is asked for stays the same. So with ADMM to the end,
+# $\rho$ sets the rate as much as the share does. At equal bytes all four lie below the estimated models, by
 # {glue:text}`prune-rho-least` to {glue:text}`prune-rho-most` of SSIM. Two seeds of one of them are
 # {glue:text}`prune-seeds-apart` apart, so none of the four is clearly better than the others.
 #
@@ -668,8 +668,8 @@ assert dearer.mean("bpp") < 0.6 * half.mean("bpp") and dearer.mean("ssim") > hal
 # difference in MS-SSIM is close to zero.
 #
 # The mean difference of our estimated models from the dashed curve is {glue:text}`prune-on-theis` of SSIM, although our
-# network is smaller. Our pruned models differ from the printed points by {glue:text}`prune-points` of SSIM at
-# equal rates, and by only {glue:text}`prune-points-bits` if the points are in bits. So if the printed rates are nats, the
+# network is smaller. Our pruned models differ from the printed points by {glue:text}`prune-points` of SSIM at equal
+# rates, and by only {glue:text}`prune-points-bits` if the points are in bits. So if the printed rates are nats, the
 # paper's figure and ours tell the same story: pruning stays below an estimate of the entropy. The paper's networks are
 # larger and were trained for longer, so this is a hint and no proof.
 #
@@ -695,14 +695,15 @@ assert all(-0.01 < value < 0 for value in gains.values())
 # $\lambda = 50$, a model saves {glue:text}`prune-cheap-saved` % of them for {glue:text}`prune-cheap-lost` of SSIM. So a
 # large saving against an unpruned model says little about a method.
 #
-# With half the channels, files are {glue:text}`prune-half-saved` % shorter, but SSIM falls by {glue:text}`prune-half-lost`.
-# The model with $\lambda = 150$ has all channels; its files are smaller still, and its SSIM is much higher. So here a
-# price on bits is better than fewer channels: the network decides where it uses them.
+# With half the channels, files are {glue:text}`prune-half-saved` % shorter, but SSIM falls by
+# {glue:text}`prune-half-lost`. The model with $\lambda = 150$ has all channels; its files are smaller still, and its
+# SSIM is much higher. So here a price on bits is better than fewer channels: the network decides where it uses them.
 #
 # The paper draws a new crop of each picture in every epoch. In the released code, residual blocks pad by reflection and
 # PReLUs start at 0.25. We tried new crops, and both released choices together, with the smaller networks of the preset
-# `laptop`. At equal bytes they change the SSIM of the model pruned to 10 % by {glue:text}`prune-fresh` and {glue:text}`prune-reflection`. This is less
-# than the difference between two seeds, so one training cannot show an effect of either.
+# `laptop`. At equal bytes they change the SSIM of the model pruned to 10 % by {glue:text}`prune-fresh` and
+# {glue:text}`prune-reflection`. This is less than the difference between two seeds, so one training cannot show an
+# effect of either.
 #
 # ## Table 1: rate and zeros before and after pruning
 #
@@ -779,10 +780,9 @@ assert paper / ours > 10
 # The paper's order is CAE-ADMM, JPEG, JPEG 2000. Ours is the estimated model ({glue:text}`prune-near-theis`), JPEG 2000
 # ({glue:text}`prune-near-jpeg2000`), JPEG ({glue:text}`prune-near-jpeg`) and the pruned model
 # ({glue:text}`prune-near-admm`), in SSIM and in MS-SSIM. The estimated model is above the
-# {glue:text}`prune-near-printed` that the paper prints for CAE-ADMM, on other pictures. It meets the rate with its step,
-# the pruned model by dropping entries, which costs more. With the best step, the pruned models have
-# {glue:text}`prune-step-pruned` on Kodak, as the section on the step shows, and the estimated ones
-# {glue:text}`prune-step-at`.
+# {glue:text}`prune-near-printed` that the paper prints for CAE-ADMM, on other pictures. It meets the rate with its
+# step, the pruned model by dropping entries. With the best step, the pruned models have {glue:text}`prune-step-pruned`
+# on Kodak, as the section on the step shows, and the estimated ones {glue:text}`prune-step-at`.
 #
 # One thing may explain why JPEG 2000 is last in the paper. Without its colour transform it loses
 # {glue:text}`prune-near-transform` of SSIM at the same bytes, and Pillow leaves the transform off by default. The 0.793
@@ -844,7 +844,8 @@ figure
 #
 # The [last chapter](31_released_code) took the released choices one by one. One training uses three of them together:
 # the choice of entries by `argsort`, one shared $Z$ and $U$, and the norm as penalty. It starts and trains like the
-# model pruned to 10 %, but without a projection: ADMM runs to the end, as in the program. The table of all trainings shows it in the row *pruned as the released code does*.
+# model pruned to 10 %, but without a projection: ADMM runs to the end, as in the program. The table of all trainings
+# shows it in the row *pruned as the released code does*.
 
 # %% tags=["remove-cell"]
 target = as_released.result["admm"]["dual"][-1] / as_released.config["pruning"]["rho"]
@@ -906,18 +907,19 @@ assert 20 < min(longer) < 100 * (numbers.BITS - 1) < max(longer) < 60 and 0 < mi
 
 # %% [markdown]
 # Both models hardly change: SSIM of the pruned one by {glue:text}`prune-random-here`. Its values are large, as
-# {numref}`fig-prune-bits` shows, and its projection drops the small ones. This is not so if ADMM runs to the end without
-# a projection, as in the paper. In the smaller network of the preset `laptop`, {glue:text}`prune-nearest-zeros` % of the
-# entries are zero if they are rounded to the nearest number, and {glue:text}`prune-random-zeros` % if at random. The new
-# entries say little about the picture. The files grow by {glue:text}`prune-random-bytes` %, and at equal bytes SSIM
-# differs by {glue:text}`prune-random-ssim` from models that were pruned less. All other files of this book are rounded
-# to the nearest number.
+# {numref}`fig-prune-bits` shows, and its projection drops the small ones. This is not so if ADMM runs to the end
+# without a projection, as in the paper. In the smaller network of the preset `laptop`,
+# {glue:text}`prune-nearest-zeros` % of the entries are zero if they are rounded to the nearest number, and
+# {glue:text}`prune-random-zeros` % if at random. The new entries say little about the picture. The files grow by
+# {glue:text}`prune-random-bytes` %, and at equal bytes SSIM differs by {glue:text}`prune-random-ssim` from models that
+# were pruned less. All other files of this book are rounded to the nearest number.
 #
 # **Nats and patches.** On the mixed set of Table 1, our files are {glue:text}`prune-nats-least` to
 # {glue:text}`prune-nats-most` % longer than the entropy that the released program prints, in nats. A factor of 1.44
 # comes from nats to bits. The rest comes from different tables: our coder has one for each channel, and the program has
-# one for all channels of a patch. On Kodak, the mean SSIM over patches of 128 × 128 pixels is {glue:text}`prune-patches-least` to
-# {glue:text}`prune-patches-most` higher than the SSIM of whole pictures, which changes no comparison.
+# one for all channels of a patch. On Kodak, the mean SSIM over patches of 128 × 128 pixels is
+# {glue:text}`prune-patches-least` to {glue:text}`prune-patches-most` higher than the SSIM of whole pictures, which
+# changes no comparison.
 #
 # ## The experiment
 #
@@ -1007,15 +1009,15 @@ tables.verdict_table("beyond the papers", keys="admm")
 # - At equal bytes, an entropy estimate is better than pruning by ADMM in our network, for all four shares and for each
 #   seed that we trained. The mean difference is {glue:text}`prune-fair-bytes` % of the bytes, and
 #   {glue:text}`prune-step-both` % if both families choose their step of rounding.
-# - The number of nonzero entries is not a rate. A count gives small and large values the same price, so pruned codes have
-#   large values, and a file pays for them.
+# - The number of nonzero entries is not a rate. A count gives small and large values the same price, so pruned codes
+#   have large values, and a file pays for them.
 # - A network that was trained with random rounding has finer values than a file needs. A coarser step needs no
 #   training, and at equal SSIM it saves {glue:text}`prune-step-estimated` % of the bytes of the estimated models.
 # - No training by ADMM came to rest. To stop it after half of the steps is better than to let it run, and only the
 #   projection then gives the share that was asked for. The projection alone is the worst schedule.
 # - The paper's points are better than the original autoencoder as printed, and worse if their rates are nats.
-# - The released choices act like a price on the size of the code. Rounding at random makes files longer if ADMM ran to the
-#   end, and changes little after a projection.
+# - The released choices act like a price on the size of the code. Rounding at random makes files longer if ADMM ran to
+#   the end, and changes little after a projection.
 #
 # ## Exercises
 #
