@@ -194,6 +194,11 @@ def test_cae_theis_takes_the_finest_step_that_fits(models):
     kept = symbols_of(replace(codec, keep=0.05, step=48).encode(image), models)
     code = top_l(torch.from_numpy(trained.latent_of(models.find("cae-theis fine"), image))[None], 0.05)[0].numpy()
     assert np.array_equal(kept, np.rint(code / 3))
+    container = unpack(replace(codec, step=17).encode(image))
+    said = dict(codec.describe(container, models))
+    least = np.abs(read_symbols(container, models)[1])
+    assert said["step"] == "17 / 16 = 1.0625"
+    assert said["threshold"].startswith(f"{least[least > 0].min()}, the least magnitude")
 
 
 def test_step_of_cae_theis_is_a_number_that_files_can_name(models):

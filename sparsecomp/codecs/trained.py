@@ -365,10 +365,10 @@ class CaeAdmm(Trained):
     @classmethod
     def describe(cls, container: Container, models: Models | None = None) -> list[tuple[str, str]]:
         """The model, its shape, the threshold, and the share of zeros."""
-        _, symbols, threshold = read_symbols(container, models)
+        _, symbols, _ = read_symbols(container, models)
         return [
             *super().describe(container, models),
-            ("threshold", f"{threshold}, the least magnitude beside zero"),
+            ("threshold", f"{integer_latents.threshold_of(symbols)}, the least magnitude beside zero"),
             ("zeros", f"{100 * float((symbols == 0).mean()):.2f} % of {symbols.size:,} entries"),
         ]
 
