@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test test-slow lint lab serve readme clean
+.PHONY: help book pdf test test-slow lint lab serve readme clean
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -21,6 +21,9 @@ help:  ## show this list
 
 book: $(READY)  ## build the book and print the path of its first page
 	@$(BIN)/python book/build.py
+
+pdf: $(READY)  ## make the book one PDF (needs Chromium or Chrome) and print its path
+	@$(BIN)/python book/pdf.py
 
 test: $(READY) lint  ## lint, then run every test, the notebooks and the book included
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"

@@ -139,6 +139,20 @@ def test_no_page_is_wider_than_its_window(browser, addresses, html, wide):
     assert len(widths) >= 20 and max(widths.values()) <= wide, widths
 
 
+CUT = """[...document.querySelectorAll(".bd-article :is(pre, table, .text_html, div.math)")]
+  .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.outerHTML.slice(0, 200))"""
+
+
+def test_paper_cuts_nothing_off(browser, addresses):
+    """At the width of an A4 page in `book/pdf.py`, no code, table or equation is wider than its box."""
+    with Visit(browser, addresses["http"], width=880) as visit:
+        visit.page.emulate_media(media="print")
+        for path in sorted((ROOT / "notebooks").glob("*.py")):
+            page = visit.open(f"notebooks/{path.stem}")
+            assert page.locator(".bd-article details.hide:visible").count() == 0, "hidden code is not printed"
+            assert page.evaluate(CUT) == [], path.stem
+
+
 def test_claims_can_be_filtered(browser, addresses):
     with Visit(browser, addresses["http"]) as visit:
         page = visit.open("book/claims")
