@@ -104,7 +104,7 @@ PRESETS = {
     "laptop": Preset(descent=DESCENT, width=48),
     # 17 minutes a training on one core: the paper's three constraints, the controls, and what goes beyond the paper.
     "desktop": Preset(
-        descent=replace(DESCENT, steps=6000),
+        descent=replace(DESCENT, steps=6000, lr=0.003),
         width=64,
         sparse=(
             "l1",
