@@ -21,11 +21,22 @@ LONG = ("claim", "where", "published", "ours", "preset", "status", "why")
 def verdict_table(paper: str | None = None, keys: str = "", records: Records | None = None) -> Table:
     """What holds: claim, published number, ours, status; of one paper with the reason, or of all in short.
 
-    ``keys`` is how the keys of the claims begin that are shown.
+    ``keys`` is how the keys of the claims begin that are shown. How a preset differs from the paper stands once, below
+    the table, and not in each reason.
     """
-    rows = [v.row() for v in weigh_all(records) if paper in (None, v.claim.paper) and v.key.startswith(keys)]
-    columns = LONG if paper else SHORT
-    return Table([{name: row[name] for name in columns} for row in rows])
+    shown = [v for v in weigh_all(records) if paper in (None, v.claim.paper) and v.key.startswith(keys)]
+    if not paper:
+        return Table([{name: v.row()[name] for name in SHORT} for v in shown])
+    rows, scales = [], {}
+    for v in shown:
+        row = {name: v.row()[name] for name in LONG}
+        if v.preset and "{scale}" in v.claim.why:
+            scales[v.preset] = v.claim.scale_of(v.preset)
+            row["why"] = row["why"].removesuffix(scales[v.preset]).removesuffix("; ")
+        rows.append(row)
+    found = Scaled(rows)
+    found.attrs["scales"] = scales
+    return found
 
 
 def say(name: str, value: float, form: str = ".2f") -> None:
@@ -36,6 +47,15 @@ def say(name: str, value: float, form: str = ".2f") -> None:
     from myst_nb import glue  # belongs to the book's tools, which a record does not need
 
     glue(name, f"{value:{form}}".replace("-", "−").replace("%", " %"), display=False)
+
+
+class Scaled(Table):
+    """A table, and below it how the presets in it differ from the paper."""
+
+    def _repr_html_(self) -> str:
+        scales = self.attrs.get("scales", {}).items()
+        notes = "".join(f"<br>Preset <code>{name}</code>: {html.escape(text)}." for name, text in scales)
+        return super()._repr_html_() + f"<p><small>{notes.removeprefix('<br>')}</small></p>" * bool(notes)
 
 
 class Filtered(Table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import tiny_cae
 import tiny_cae_admm
 
 from reproduce import plot, tables
+from reproduce.claims import weigh_all
 from reproduce.papers import cae_admm, sparse_cae
 from reproduce.papers.cae_admm import PRUNED
 from reproduce.records import Records
@@ -87,6 +89,17 @@ def test_tables_of_models_have_those_that_are_here():
 def test_verdict_table_is_of_a_paper_or_of_some_keys(kept):
     every, some, rest = (tables.verdict_table("beyond the papers", keys, kept()) for keys in ("", "admm", "cae-aim"))
     assert 0 < len(some) < len(every) == len(some) + len(rest) and set(some["claim"]) < set(every["claim"])
+
+
+def test_verdict_table_says_once_how_a_preset_differs():
+    weighed = {v.claim.statement: v for v in weigh_all() if v.claim.paper == "Sparse CAE"}
+    shown = tables.verdict_table("Sparse CAE")
+    said = {v.preset: v.claim.scale_of(v.preset) for v in weighed.values() if v.preset and "{scale}" in v.claim.why}
+    assert said and all(shown._repr_html_().count(html.escape(text)) == 1 for text in said.values())
+    for row in shown.to_dict("records"):
+        verdict = weighed[row["claim"]]
+        told = [said[row["preset"]]] if "{scale}" in verdict.claim.why and row["preset"] else []
+        assert "; ".join([row["why"]] * bool(row["why"]) + told) == verdict.why
 
 
 def test_name_ends_keeps_names_apart_and_in_the_order_of_the_lines():
