@@ -12,9 +12,10 @@ import shutil
 import sys
 from pathlib import Path
 
-import build
 import nbformat
 from playwright.sync_api import sync_playwright
+
+import build
 
 STATE = "application/vnd.jupyter.widget-state+json"
 SCRIPTS = "".join(f'<script defer src="_static/{name}"></script>' for name in ("vendor/embed.js", "widgets.js"))
