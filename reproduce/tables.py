@@ -31,8 +31,9 @@ def verdict_table(paper: str | None = None, keys: str = "", records: Records | N
     for v in shown:
         row = {name: v.row()[name] for name in LONG}
         if v.preset and "{scale}" in v.claim.why:
-            scales[v.preset] = v.claim.scale_of(v.preset)
-            row["why"] = row["why"].removesuffix(scales[v.preset]).removesuffix("; ")
+            scale = v.claim.scale_of(v.preset)
+            scales[scale] = v.preset  # two papers may have a preset in common, and two scales
+            row["why"] = row["why"].removesuffix(scale).removesuffix("; ")
         rows.append(row)
     found = Scaled(rows)
     found.attrs["scales"] = scales
@@ -54,8 +55,8 @@ class Scaled(Table):
 
     def _repr_html_(self) -> str:
         scales = self.attrs.get("scales", {}).items()
-        notes = "".join(f"<br>Preset <code>{name}</code>: {html.escape(text)}." for name, text in scales)
-        return super()._repr_html_() + f"<p><small>{notes.removeprefix('<br>')}</small></p>" * bool(notes)
+        notes = "<br>".join(f"Preset <code>{preset}</code>: {html.escape(scale)}." for scale, preset in scales)
+        return super()._repr_html_() + f"<p><small>{notes}</small></p>" * bool(notes)
 
 
 class Filtered(Table):

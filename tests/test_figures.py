@@ -91,15 +91,17 @@ def test_verdict_table_is_of_a_paper_or_of_some_keys(kept):
     assert 0 < len(some) < len(every) == len(some) + len(rest) and set(some["claim"]) < set(every["claim"])
 
 
-def test_verdict_table_says_once_how_a_preset_differs():
-    weighed = {v.claim.statement: v for v in weigh_all() if v.claim.paper == "Sparse CAE"}
-    shown = tables.verdict_table("Sparse CAE")
-    said = {v.preset: v.claim.scale_of(v.preset) for v in weighed.values() if v.preset and "{scale}" in v.claim.why}
-    assert said and all(shown._repr_html_().count(html.escape(text)) == 1 for text in said.values())
+@pytest.mark.parametrize("paper", ["Sparse CAE", "CAE-ADMM", "beyond the papers"])
+def test_verdict_table_says_once_how_a_preset_differs(paper):
+    weighed = {v.claim.statement: v for v in weigh_all() if v.claim.paper == paper}
+    shown, told = tables.verdict_table(paper), set()
     for row in shown.to_dict("records"):
         verdict = weighed[row["claim"]]
-        told = [said[row["preset"]]] if "{scale}" in verdict.claim.why and row["preset"] else []
-        assert "; ".join([row["why"]] * bool(row["why"]) + told) == verdict.why
+        said = "{scale}" in verdict.claim.why and row["preset"]
+        scale = [verdict.claim.scale_of(row["preset"])] if said else []
+        assert "; ".join([row["why"]] * bool(row["why"]) + scale) == verdict.why
+        told.update(scale)
+    assert told and all(shown._repr_html_().count(html.escape(scale)) == 1 for scale in told)
 
 
 def test_name_ends_keeps_names_apart_and_in_the_order_of_the_lines():
