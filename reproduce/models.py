@@ -119,9 +119,14 @@ def made_before(plan: ModelPlan, request: Request) -> tuple[Path, str]:
     if not recorded and request.planned:
         return path, "not made yet"
     if not recorded:
-        command = f"python -m reproduce study {plan.study} --preset {plan.preset}"
-        raise InputError(f"there is no model {path.stem}: make it first, with `{command}`")
+        raise not_made(path, plan.study, plan.preset)
     return path, recorded[0]
+
+
+def not_made(path: Path, study: str, preset: str) -> InputError:
+    """The error of a plan that needs a model which is not here."""
+    command = f"python -m reproduce study {study} --preset {preset}"
+    return InputError(f"there is no model {path.stem}: make it first, with `{command}`")
 
 
 def history_of(training: Training) -> dict:

@@ -75,6 +75,22 @@ def test_small_dense_controls_cost_what_pruned_encoders_do(own):
     assert {r.config["label"] for r in own.records("cae_sparse") if r.config["label"].startswith("small")} == expected
 
 
+def test_coders_write_the_same_latent(own):
+    """Each is held against another way to its number: the tables against the estimate, contexts against files."""
+    (record,), files = own.records("cae_coders"), {}
+    for dense, model in own.trained("cae"):
+        if dense.config["seed"] == 0:
+            label = dense.config["label"]
+            files |= {(label, row["picture"], row["setting"]): (row["bytes"], model) for row in dense.rows}
+    assert len(record.rows) == len(files)
+    for row in record.rows:
+        size, model = files[row["label"], row["picture"], row["setting"]]
+        assert 25 < size - row["contexts_bytes"] < 40, "header, sections and checksum"
+        symbols = latents.quantise(model.model.encoder(to_input(PICTURES[row["picture"]], SCALE)), row["setting"])
+        bits = latents.bits(symbols[0].numpy(), model.counts, row["setting"])
+        assert 0 <= row["tables_bytes"] - bits / 8 < 16
+
+
 def test_variants_come_from_the_first_descent_they_name(own, tmp_path):
     keys = {r.config["label"]: r.result["model"] for r in own.records("cae", "cae_released")}
     base = own.labelled("cae", "high").config["descent"]

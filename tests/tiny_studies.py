@@ -63,7 +63,7 @@ DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
     ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
-    ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_released", "cae_variants"),
+    ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_coders", "cae_released", "cae_variants"),
     (
         "cae_admm_unpruned", "cae_admm", "cae_admm_schedules", "cae_admm_mixed", "cae_admm_variants",
         "cae_admm_rounding", "cae_admm_steps",

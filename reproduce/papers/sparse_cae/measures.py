@@ -222,6 +222,18 @@ def over_standard(records: Records, codec: str, bpp: float) -> float:
     return psnr_near(records, bpp) - baselines.psnr_at(records, codec, bpp)
 
 
+def contexts_save(records: Records) -> tuple[float, float]:
+    """Per cent fewer bytes of code with contexts than with one table for each channel: least and most of all dense
+    models and steps, each over all pictures.
+    """
+    record, saved = records.one("cae_coders", data="kodak"), []
+    for label, setting in {(row["label"], row["setting"]) for row in record.rows}:
+        rows = [row for row in record.rows if (row["label"], row["setting"]) == (label, setting)]
+        both = (sum(row[f"{coder}_bytes"] for row in rows) for coder in ("contexts", "tables"))
+        saved.append(100 * (1 - next(both) / next(both)))
+    return min(saved), max(saved)
+
+
 def macs_over_l1(records: Records, label: str) -> float:
     """Points by which a second descent saves more multiply-accumulates than l1, after surgery."""
     return macs_saved(records, label) - macs_saved(records, "l1")

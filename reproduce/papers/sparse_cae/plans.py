@@ -12,15 +12,25 @@ from torch import nn
 
 from reproduce import bench, sparse_weights
 from reproduce.estimates import Cost
-from reproduce.models import VALIDATION, ModelPlan, history_of, kept, made_before, models_folder, name_of, sets
+from reproduce.models import (
+    VALIDATION,
+    ModelPlan,
+    history_of,
+    kept,
+    made_before,
+    models_folder,
+    name_of,
+    not_made,
+    sets,
+)
 from reproduce.pictures import PicturePlan, pictures, row_of
 from reproduce.records import Records
 from reproduce.runner import Plan, Request, Work
 from sparsecomp import complexity, data
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate
-from sparsecomp.codecs.trained import Cae, coder_of
-from sparsecomp.coding import latents
+from sparsecomp.codecs.trained import Cae, coder_of, latent_of
+from sparsecomp.coding import contexts, latents
 from sparsecomp.coding.contexts import Contexts
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
@@ -37,6 +47,11 @@ from sparsecomp.training.loop import run
 
 # Presets --------------------------------------------------------------------------------------------------------------
 
+# What goes beyond the paper; fixed before any second descent was measured on Kodak.
+BEYOND = "filters, then l1, rewound"
+HEADLINE = ("bilevel_l11", BEYOND)  # the paper's, and what goes beyond it: each has a small dense encoder beside it
+CONSTRAINED = (*HEADLINE, "l1", "l1inf")  # and the paper's other two
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -51,7 +66,7 @@ class Preset:
     pictures : int
         How many are measured.
     seeds : int
-        Of the dense model for high rates, and of `SEVERAL`.
+        Of the dense model for high rates, and of ``several``.
     search : bool
         May the codec choose the models by itself?
     scored : int
@@ -62,6 +77,8 @@ class Preset:
         Learning rates of dense models that are not the descent's, by label.
     sparse : tuple of str, optional
         Of `SPARSE`, the second descents; by default all.
+    several : tuple of str
+        Of these, the ones that are run from all seeds.
     steps : tuple of int, optional
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
     arithmetic : Arithmetic
@@ -81,6 +98,7 @@ class Preset:
     models: tuple[str, ...] | None = None
     rates: dict[str, float] = field(default_factory=dict)
     sparse: tuple[str, ...] | None = None
+    several: tuple[str, ...] = (*CONSTRAINED, "magnitude", "random mask", "random restart")
     steps: tuple[int, ...] | None = None
     arithmetic: Arithmetic = FLOAT32
     coder: str = "tables"
@@ -113,15 +131,8 @@ PRESETS = {
         descent=replace(DESCENT, steps=6000, lr=0.003),
         rates={"low": 0.01, "lowest": 0.01},
         width=64,
-        sparse=(
-            "l1",
-            "bilevel_l11",
-            "l1inf",
-            "magnitude",
-            "random mask",
-            "dense, trained on",
-            "filters, then l1, rewound",
-        ),
+        sparse=(*CONSTRAINED, "magnitude", "random mask", "dense, trained on"),
+        several=CONSTRAINED,
         arithmetic=Arithmetic("bfloat16"),
         coder="contexts",
     ),
@@ -172,10 +183,6 @@ SPARSE: dict[str, Constraint] = {
     "filters, then l1": Constraint("l1", S, coupled=True, filters=0.23, restart="trained"),
     "filters, then l1, rewound": Constraint("l1", S, coupled=True, filters=0.23),
 }
-# What goes beyond the paper; fixed before any second descent was measured on Kodak.
-BEYOND = "filters, then l1, rewound"
-HEADLINE = ("bilevel_l11", BEYOND)  # the paper's, and what goes beyond it: each has a small dense encoder beside it
-SEVERAL = (*HEADLINE, "l1", "l1inf", "magnitude", "random mask", "random restart")  # from all seeds
 CONSTRAINTS = {"l1": "l1", "bilevel_l11": "l1,1", "l1inf": "l1,inf"}  # ours: the paper's names in Table I
 # What the released code does otherwise in a first descent than our presets do, one thing at a time.
 RELEASED: dict[str, dict] = {"random start": {"start": "torch"}, "no quantiser": {"quantiser": "none"}}
@@ -398,8 +405,8 @@ def released_plans(request: Request) -> list[DescentPlan]:
 def sparse_plans(request: Request) -> list[DescentPlan]:
     """Second descents near S = 83 % from the dense model for high rates, and the controls: one record each.
 
-    `SEVERAL` are run from all seeds. The last controls, small dense encoders, have about the multiply-accumulates that
-    surgery leaves of `HEADLINE`.
+    Some are run from all seeds (``several``). The last controls, small dense encoders, have about the
+    multiply-accumulates that surgery leaves of `HEADLINE`.
     """
     preset = PRESETS[request.preset]
     plans: list[DescentPlan] = []
@@ -407,7 +414,7 @@ def sparse_plans(request: Request) -> list[DescentPlan]:
     for label, constraint in SPARSE.items():
         if preset.sparse is not None and label not in preset.sparse:
             continue
-        for seed in range(request.seed, request.seed + (preset.seeds if label in SEVERAL else 1)):
+        for seed in range(request.seed, request.seed + (preset.seeds if label in preset.several else 1)):
             whole = label in ("l1", "bilevel_l11", "l1inf", "filters, then l1") and seed == request.seed
             plans.append(_second("cae_sparse", request, label, "high", constraint, seed, whole=whole))
             file = plans[-1].first
@@ -441,6 +448,8 @@ def _second(
 def _small(plan: DescentPlan, constraint: Constraint, preset: Preset) -> DescentPlan:
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
     assert plan.first is not None  # a second descent has one
+    if not plan.first.exists():
+        raise not_made(plan.first, "cae", plan.preset)
     first = network_of(pretrained.load(plan.first))
     trained = replace(constraint, restart="trained")  # of first values some are zero, and would not be counted
     left = second_start(first, project(first, constraint, plan.seed), trained, plan.seed)
@@ -509,6 +518,55 @@ def density_plans(request: Request) -> list[DensityPlan]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CodersPlan(PicturePlan):
+    """The latents of dense models as bytes, written with one table for each channel and with contexts.
+
+    Parameters
+    ----------
+    models : dict
+        By label the file, the key, and the steps to round at.
+    """
+
+    models: dict[str, tuple[Path, str, tuple[int, ...]]]
+
+    def config(self) -> dict:
+        """What it adds to the configuration."""
+        return super().config() | {
+            "codec": "cae", "models": {label: key for label, (_, key, _) in self.models.items()},
+            "steps": {label: list(steps) for label, (_, _, steps) in self.models.items()},
+        }  # fmt: skip
+
+    def measure(self, work: Work, piece: str) -> list[dict]:
+        """A row a model and step."""
+        picture, rows = self.shown()[piece], []
+        for label, (file, _, steps) in self.models.items():
+            stored = pretrained.load(file)
+            assert stored.contexts is not None  # see `coders_plans`
+            z = latent_of(stored, picture)
+            for step in steps:
+                symbols = Cae.symbols(z, step)
+                rows.append({
+                    "picture": piece, "label": label, "setting": step,
+                    "tables_bytes": len(latents.encode(symbols, stored.counts, step)),
+                    "contexts_bytes": len(contexts.encode(symbols, stored.contexts)),
+                })  # fmt: skip
+        return rows
+
+
+def coders_plans(request: Request) -> list[CodersPlan]:
+    """One record, of the dense models of the first seed; none where files are coded with tables."""
+    preset = PRESETS[request.preset]
+    if preset.coder != "contexts":
+        return []
+    dense = [plan for plan in dense_plans(request) if plan.seed == request.seed]
+    models = {plan.label: (*made_before(plan, request), plan.steps) for plan in dense}
+    return [CodersPlan(
+        study="cae_coders", name=f"coders-{request.preset}", preset=request.preset, seed=request.seed,
+        device=request.device, pictures_of=request.pictures_of or "kodak", count=preset.pictures, models=models,
+    )]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpeedPlan(PicturePlan):
     """Wall-clock of pruned encoders against the dense one, a whole picture, pairs of calls in turn.
 
@@ -569,6 +627,6 @@ def speed_plans(request: Request) -> list[SpeedPlan]:
 
 STUDIES = {
     "cae": dense_plans, "cae_sparse": sparse_plans, "cae_density": density_plans, "cae_speed": speed_plans,
-    "cae_released": released_plans, "cae_variants": variant_plans,
+    "cae_coders": coders_plans, "cae_released": released_plans, "cae_variants": variant_plans,
 }  # fmt: skip
 
