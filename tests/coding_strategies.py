@@ -64,7 +64,7 @@ def symbols(draw, shape: tuple[int, int, int], most: int) -> np.ndarray:
 @st.composite
 def step_latents(draw) -> tuple[np.ndarray, np.ndarray, int]:
     """Symbols, counts, step."""
-    step = draw(st.sampled_from([64, 65, 256, 32_640, 32_641, 65_535]) | st.integers(64, 65_535))
+    step = draw(st.sampled_from([32, 33, 256, 32_640, 32_641, 65_535]) | st.integers(32, 65_535))
     shape = draw(shapes)
     return draw(symbols(shape, latents.largest_symbol(step))), np.stack([draw(counts) for _ in range(shape[0])]), step
 

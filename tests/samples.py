@@ -35,7 +35,7 @@ VARIANTS: dict[str, list[dict]] = {
         },
     ],
     "cae": [
-        {"model": "one"}, {"model": "one", "step": 64}, {"model": "two", "step": 40_000},  # the last: no code
+        {"model": "one"}, {"model": "one", "step": 32}, {"model": "two", "step": 40_000},  # the last: no code
         {"model": "three"}, {"model": "three", "step": 64},
     ],
     "cae-admm": [{"model": "plain"}, {"model": "plain", "keep": 0.2}, {"model": "escapes"}],

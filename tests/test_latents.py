@@ -66,7 +66,7 @@ def test_latents_counts_are_the_histogram_and_a_little_of_the_prior(mean):
 
 
 @settings(drawn, max_examples=20)
-@given(st.sampled_from([64, 300, 5000, 20_000, COARSEST]), st.integers(0, 99))
+@given(st.sampled_from([FINEST, 300, 5000, 20_000, COARSEST]), st.integers(0, 99))
 def test_latents_bits_are_those_of_the_file_but_for_a_few_bytes(step, seed):
     own, rng, most = np.stack([FLAT, uneven(0), spiked(256)]), np.random.default_rng(seed), latents.largest_symbol(step)
     every, shape = np.arange(-most, most + 1), (60, 70)
@@ -83,8 +83,8 @@ def test_quantise_and_cells_stay_within_the_table():
     assert latents.cells_of(ends).tolist() == [0, 255, 256, 256, 511]
     z = torch.tensor([-1.0, -0.26, 0.0, 0.12, 0.13, 0.99, 1.0])
     assert latents.quantise(z, 4096).tolist() == [-4, -1, 0, 0, 1, 4, 4]
-    assert latents.quantise(z, 64).abs().max() == latents.largest_symbol(64) == 255
-    assert latents.quantise(z, 64).dtype == torch.int32 and latents.largest_symbol(COARSEST) == 0
+    assert latents.quantise(z, 32).abs().max() == latents.largest_symbol(32) == 510
+    assert latents.quantise(z, 32).dtype == torch.int32 and latents.largest_symbol(COARSEST) == 0
 
 
 def laplace(shape: tuple[int, ...], scale: float = 3.0, seed: int = 0) -> np.ndarray:
@@ -194,7 +194,7 @@ ZEROS = np.zeros((1, 2, 2), np.int32)
     ("call", "message"),
     [
         *((lambda step=step: latents.encode(ZEROS, FLAT[None], step), f"step must be .*got {step!r}")
-          for step in (63, True)),
+          for step in (FINEST - 1, True)),
         (lambda: latents.encode(ZEROS - 17, FLAT[None], 1000), "at most 16"),
         (lambda: integer_latents.encode(ZEROS - MOST - 1, FLAT[None], 1), "magnitude 32768"),
         (lambda: integer_latents.encode(ZEROS + 2, FLAT[None], 3), "threshold must be .*got 3"),

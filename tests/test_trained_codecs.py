@@ -177,9 +177,9 @@ def test_cae_takes_the_finest_step_that_fits_to_the_byte(models, size, budgets):
     for bpp in budgets:
         step = number_of(codec.at_bpp(image, bpp), models)
         finer = [step - n for n in range(1, 20)] + [round(step * 0.8**n) for n in range(1, 4)]
-        rates = [rate(replace(codec, step=n).encode(image), image) for n in finer if n >= 64]
+        rates = [rate(replace(codec, step=n).encode(image), image) for n in finer if n >= latents.FINEST]
         assert rates[0] > bpp and sum(r > bpp for r in rates) > 0.8 * len(rates), "but for a byte here and there"
-    assert codec.at_bpp(image, 1000) == replace(codec, step=64).encode(image)
+    assert codec.at_bpp(image, 1000) == replace(codec, step=latents.FINEST).encode(image)
 
 
 def test_cae_theis_takes_the_finest_step_that_fits(models):

@@ -241,7 +241,7 @@ class Cae(Trained):
     Parameters
     ----------
     step : int, optional
-        Of `encode`, in 1/16384, 64 .. 65535. By default the geometric mean of the steps that the model was trained
+        Of `encode`, in 1/16384, 32 .. 65535. By default the geometric mean of the steps that the model was trained
         for. `at_bpp` finds its own.
     model, models, device
         As `Trained`. The least sparse model comes first, and of these the one for the finest steps.
@@ -271,7 +271,7 @@ class Cae(Trained):
     @staticmethod
     def ladder(latent: Latent) -> list[int]:
         # Three an octave.
-        return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(31)]
+        return [min(latents.COARSEST, round(latents.FINEST * 2 ** (i / 3))) for i in range(34)]
 
     @staticmethod
     def order(about: dict) -> tuple:

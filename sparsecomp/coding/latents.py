@@ -17,7 +17,7 @@ from sparsecomp.coding.range_coder import TOTAL, categorical, checked, reader, w
 
 CELLS = 512  # of the counts, from -1 to 1
 UNIT = 2**14  # a step is stored as a whole number of 1/16384
-FINEST, COARSEST = 64, 2**16 - 1  # steps, in those units: 1/256 to 4
+FINEST, COARSEST = 32, 2**16 - 1  # steps, in those units: 1/512 to 4
 LEAST = 4  # counts of a cell, so that no symbol of any step is left without one
 PIXELS_PER_BYTE = 2**12  # a forged file must not ask for hours of work: so many pixels at most for one byte of code
 
@@ -103,7 +103,7 @@ def encode(symbols: np.ndarray, counts: np.ndarray, step: int) -> bytes:
     symbols : int32 ``(C, h, w)``
     counts : int64 ``(C, 512)``
     step : int
-        In 1/16384, 64 .. 65535.
+        In 1/16384, 32 .. 65535.
     """
     check_step(step)
     most, encoder = largest_symbol(step), constriction.stream.queue.RangeEncoder()
