@@ -37,8 +37,8 @@ Compiled = Annotated[bool, typer.Option("--compile", help="Compile the networks 
 # Known without PyTorch; the tests hold them against the studies.
 STUDIES = (
     "baselines", "coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race",
-    "cae", "cae_sparse", "cae_density", "cae_speed", "cae_coders", "cae_released", "cae_variants", "cae_admm",
-    "cae_admm_mixed", "cae_admm_variants", "cae_admm_rounding", "cae_admm_unpruned", "cae_admm_schedules",
+    "cae", "cae_sparse", "cae_density", "cae_speed", "cae_coders", "cae_fine", "cae_released", "cae_variants",
+    "cae_admm", "cae_admm_mixed", "cae_admm_variants", "cae_admm_rounding", "cae_admm_unpruned", "cae_admm_schedules",
     "cae_admm_steps",
 )  # fmt: skip
 

@@ -91,6 +91,18 @@ def test_coders_write_the_same_latent(own):
         assert 0 <= row["tables_bytes"] - bits / 8 < 16
 
 
+def test_finer_files_are_those_of_the_models(own):
+    found = {record.config["label"]: record for record in own.records("cae_fine")}
+    of_seed_0 = {r.config["label"]: r for r in own.records("cae", "cae_sparse") if r.config["seed"] == 0}
+    assert set(found) == {"high", "bilevel_l11"}
+    for trained, fine in ((of_seed_0[label], found[label]) for label in found):
+        assert fine.config["model"] == trained.result["model"]
+        for row in fine.rows:
+            (coarser,) = (r for r in trained.rows if (r["picture"], r["setting"]) == (row["picture"], 64))
+            assert row["setting"] == 48 and row["bytes"] == len(own.written(trained, row, step=48)[0])
+            assert row["bytes"] > coarser["bytes"] and row["mse_unquantised"] == coarser["mse_unquantised"]
+
+
 def test_variants_come_from_the_first_descent_they_name(own, tmp_path):
     keys = {r.config["label"]: r.result["model"] for r in own.records("cae", "cae_released")}
     base = own.labelled("cae", "high").config["descent"]

@@ -62,6 +62,8 @@ def autoencoders() -> list[RunRecord]:
             for kind, radius, coupled, shift in (("l1", "common", False, 0), ("l1", "common", True, 0.3),
                                                  ("l1", "per_layer", False, 0.2), ("l21", "common", False, 0.1))
             for s in (0.8, 0.4, 0.9)]  # fmt: skip
+    coded = [{"picture": picture, "label": label, "setting": 4, "tables_bytes": 2 * size, "contexts_bytes": size + more}
+             for label, more in (("high", 0), ("low", 30)) for picture, size in (("a", 10), ("b", 90))]  # fmt: skip
     timed = [{"picture": "a", "label": label, "lower": low} for label, low in (("l21", 1.5), ("l1", 1.25))]
     return [
         descent("high", macs=200.0, macs_paper=180.0, encoder_bytes=1), descent("high", seed=1),
@@ -73,7 +75,9 @@ def autoencoders() -> list[RunRecord]:
         descent("bilevel_l11, random start", shift=-1.0, macs=40.0, mse=6.0, encoder_bytes=100),
         descent("all layers", macs_paper_decoder=30.0, macs_decoder=40.0),
         made.record("cae_density", "density", rows, data="none"),
-        made.record("cae_speed", "speed", timed),
+        made.record("cae_speed", "speed", timed), made.record("cae_coders", "coders", coded),
+        made.record("cae_fine", "high", [made.row("a", 48, 16.0)], label="high"),
+        made.record("cae_fine", "l21", [made.row("a", 48, 16.0, 0.01)], label="l21"),
     ]  # fmt: skip
 
 
@@ -115,6 +119,8 @@ MEASURED = {
     "sparse_cae.macs_at_density kind=l21 sparsity=0.6": 20,
     "sparse_cae.psnr_near bpp=1.0": 32,  # the model of lower rates is better here
     "sparse_cae.psnr_near bpp=6.0 label=l21": 33 + 5 * math.log2(6),
+    "sparse_cae.psnr_near bpp=16.0": 50,  # at a finer step than in the models' own records
+    "sparse_cae.psnr_near bpp=16.0 label=l21": 51,
     "sparse_cae.least_speedup label=l1": 1.25,
     'sparse_cae.released_over_ours label="random start"': -0.5,
     'sparse_cae.released_longer label="no quantiser"': 50,
@@ -184,6 +190,10 @@ def test_loss_at_low_rates_is_to_the_best_of_the_dense_models(kept):
         row["setting"] = settings[row["setting"]]
     records = kept(dense, other, descent("low", shift=3.0, rates=low))
     assert sparse_cae.loss_at_rate(records, "l1inf") == pytest.approx(-5, abs=0.3)
+
+
+def test_what_contexts_save_is_said_of_all_pictures_together(world):
+    assert sparse_cae.contexts_save(world) == pytest.approx((100 * (1 - 160 / 200), 50))
 
 
 def test_models_that_were_trained_on_are_compared_with_a_dense_one_that_was_too(kept):

@@ -48,7 +48,8 @@ TINY = {
         **dict.fromkeys(("fit", "file", "gates", "magnitude", "parts", "search"), QUICK),
     ),
     sparse_cae: replace(
-        sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024), coder="contexts"
+        sparse_cae.PRESETS["smoke"], descent=CAE, width=24, pictures=2, steps=(64, 1024), coder="contexts",
+        finer=(48,),
     ),
     cae_admm: replace(
         cae_admm.PRESETS["smoke"], descent=replace(CODE, start="dct"), width=8, pictures=2, mixed=2,
@@ -63,7 +64,7 @@ DENSE = {label: sparse_cae.MODELS[label] for label in ("high", "low")}
 # Studies by paper, in the order in which they need each other.
 PAPERS = (
     ("coin", "first_values", "gallery", "search", "ingredients", "loonie", "loonie_parts", "loonie_race", "baselines"),
-    ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_coders", "cae_released", "cae_variants"),
+    ("cae", "cae_sparse", "cae_density", "cae_speed", "cae_coders", "cae_fine", "cae_released", "cae_variants"),
     (
         "cae_admm_unpruned", "cae_admm", "cae_admm_schedules", "cae_admm_mixed", "cae_admm_variants",
         "cae_admm_rounding", "cae_admm_steps",

@@ -47,7 +47,7 @@ every_study = pytest.mark.parametrize("study", ORDER)
 some_studies = pytest.mark.parametrize("study", ["coin", "gallery", "cae_sparse", "cae_admm", "cae_admm_mixed"])
 NEED_ANOTHER = {
     "cae_sparse": "study cae", "cae_density": "study cae", "cae_speed": "cae_sparse",
-    "cae_coders": "study cae", "cae_variants": "study cae",
+    "cae_coders": "study cae", "cae_fine": "study cae", "cae_variants": "study cae",
     "cae_admm": "study cae_admm_unpruned", "cae_admm_schedules": "study cae_admm_unpruned",
     "cae_admm_mixed": "study cae_admm_unpruned", "cae_admm_rounding": "study cae_admm_unpruned",
     "cae_admm_steps": "study cae_admm_unpruned", "cae_admm_variants": "study cae_admm_unpruned",
@@ -243,7 +243,8 @@ def test_study_names_the_study_that_it_needs(study, needed, small, tmp_path):
 
 # Models of `laptop` that these measure made room for those of `desktop`.
 MODELS_GONE = {("cae_admm_mixed", "laptop"), ("cae_admm_rounding", "laptop"), ("cae_admm_steps", "laptop")}
-NONE_AT_LAPTOP = {"cae_coders", "cae_admm_unpruned", "cae_admm_schedules"}  # no contexts, fine-tuning, second stage
+# Which has no contexts and no fine-tuning, and trains in one stage.
+NONE_AT_LAPTOP = {"cae_coders", "cae_fine", "cae_admm_unpruned", "cae_admm_schedules"}
 
 
 def test_committed_records_are_of_a_study():

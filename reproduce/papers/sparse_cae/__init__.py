@@ -5,5 +5,6 @@ the model of a first one, so the study `cae` comes before the others.
 """
 
 from reproduce.papers.sparse_cae.figures import *  # noqa: F403
+from reproduce.papers.sparse_cae.in_use import *  # noqa: F403
 from reproduce.papers.sparse_cae.measures import *  # noqa: F403
 from reproduce.papers.sparse_cae.plans import *  # noqa: F403

@@ -203,17 +203,22 @@ def rising(*records: RunRecord, metric: str = "psnr") -> Curve:
     return Curve.rising(*(record.curve(metric) for record in records))
 
 
+def fine(records: Records, label: str) -> list[RunRecord]:
+    """The record of a model at finer steps, where there is one."""
+    return records.find("cae_fine", data="kodak", label=label, seed=0)
+
+
 def hull(records: Records, metric: str = "psnr") -> Curve:
     """The best that the dense models reach together."""
     found = made(records, "cae", seed=0)
     if not found:
         raise LookupError("no dense autoencoders: make them with `python -m reproduce study cae --preset laptop`")
-    return rising(*found, metric=metric)
+    return rising(*found, *fine(records, "high"), metric=metric)
 
 
 def psnr_near(records: Records, bpp: float, label: str | None = None) -> float:
     """Mean PSNR in dB at a rate of files: of one second descent, or of the dense models together."""
-    curve = hull(records) if label is None else rising(sparse(records, label))
+    curve = hull(records) if label is None else rising(sparse(records, label), *fine(records, label))
     return curve.at(bpp, label or "the dense models")
 
 

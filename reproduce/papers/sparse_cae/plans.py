@@ -7,30 +7,28 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from reproduce import bench, sparse_weights
+from reproduce import sparse_weights
 from reproduce.estimates import Cost
 from reproduce.models import (
     VALIDATION,
     ModelPlan,
     history_of,
-    kept,
     made_before,
-    models_folder,
     name_of,
     not_made,
     sets,
 )
-from reproduce.pictures import PicturePlan, pictures, row_of
-from reproduce.records import Records
-from reproduce.runner import Plan, Request, Work
-from sparsecomp import complexity, data
+from reproduce.pictures import pictures, row_of
+from reproduce.runner import Request, Work
+from sparsecomp import complexity
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate
-from sparsecomp.codecs.trained import Cae, coder_of, latent_of
-from sparsecomp.coding import contexts, latents
+from sparsecomp.codecs.trained import Cae, coder_of
+from sparsecomp.coding import latents
 from sparsecomp.coding.contexts import Contexts
 from sparsecomp.models import pretrained
 from sparsecomp.models.inference import in_strips, to_input
@@ -38,7 +36,6 @@ from sparsecomp.models.pretrained import Models, Stored
 from sparsecomp.models.sparse_cae import MARGIN, SCALE, Shape, SparseCAE
 from sparsecomp.options import as_dict
 from sparsecomp.sparsify import surgery
-from sparsecomp.sparsify.projections import PROJECTIONS
 from sparsecomp.training.arithmetic import FLOAT32, Arithmetic
 from sparsecomp.training.autoencoder import CaeTraining
 from sparsecomp.training.configs import Descent
@@ -85,6 +82,8 @@ class Preset:
         In which networks are trained.
     coder : {"tables", "contexts"}
         How files are coded: with one table for each channel, or with contexts (`coding.contexts`).
+    finer : tuple of int
+        More steps, in 1/16384, for the paper's rates near 4 bpp, which contexts move below those of ``steps``.
     grid : tuple of float
         Shares of zeros that are projected to, for Figure 2.
     """
@@ -102,6 +101,7 @@ class Preset:
     steps: tuple[int, ...] | None = None
     arithmetic: Arithmetic = FLOAT32
     coder: str = "tables"
+    finer: tuple[int, ...] = ()
     grid: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.83, 0.86, 0.9, 0.95)
 
 
@@ -135,6 +135,7 @@ PRESETS = {
         several=CONSTRAINED,
         arithmetic=Arithmetic("bfloat16"),
         coder="contexts",
+        finer=(32, 48),
     ),
     "paper-fast": Preset(descent=replace(DESCENT, steps=60_000)),
     # Adam, its rate, batch, crop and decay are the released code's; its 100 epochs are 605,000 steps with its split of
@@ -305,20 +306,24 @@ class DescentPlan(ModelPlan):
 
     def measure(self, work: Work, piece: str) -> list[dict]:
         """One picture at every step: files, and the reconstruction of a latent that nobody rounded."""
-        picture, models, rows = self.shown()[piece], Models(self.model_file), []
-        stored = self.stored(work)
-        with torch.inference_mode():
-            z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
-            shown = in_strips(stored.model.decoder, z, scale=SCALE, margin=MARGIN, down=False)[0]
-            shown = (shown[:, : picture.shape[0], : picture.shape[1]].clamp(0, 1) * 255).round().permute(1, 2, 0)
-        mse = float((shown - torch.from_numpy(picture)).square().double().mean())
-        for step in self.steps:
-            measured = evaluate(Cae(model=str(self.model_file), models=models, step=step), picture)
-            symbols = latents.quantise(z, step)[0].numpy()
-            coder, tables = coder_of(stored, step)
-            row = row_of(measured, round(coder.bits(symbols, *tables)))
-            rows.append({"picture": piece, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
-        return rows
+        return files_of(self.stored(work), self.model_file, self.shown()[piece], piece, self.steps)
+
+
+def files_of(stored: Stored, file: Path, picture: np.ndarray, name: str, steps: tuple[int, ...]) -> list[dict]:
+    """Rows of one picture: its files at some steps, and the reconstruction of a latent that nobody rounded."""
+    models, rows = Models(file), []
+    with torch.inference_mode():
+        z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
+        shown = in_strips(stored.model.decoder, z, scale=SCALE, margin=MARGIN, down=False)[0]
+        shown = (shown[:, : picture.shape[0], : picture.shape[1]].clamp(0, 1) * 255).round().permute(1, 2, 0)
+    mse = float((shown - torch.from_numpy(picture)).square().double().mean())
+    for step in steps:
+        measured = evaluate(Cae(model=str(file), models=models, step=step), picture)
+        symbols = latents.quantise(z, step)[0].numpy()
+        coder, tables = coder_of(stored, step)
+        row = row_of(measured, round(coder.bits(symbols, *tables)))
+        rows.append({"picture": name, "setting": step} | row | {"mse_unquantised": round(mse, 5)})
+    return rows
 
 
 @functools.cache
@@ -360,7 +365,7 @@ def _decoder_macs(model: SparseCAE, *, paper: bool = False) -> float:
     return count(model.decoder, (1, model.shape.latent, side, side)) / (side * SCALE) ** 2
 
 
-def _dense(request: Request, label: str, seed: int) -> DescentPlan:
+def dense_plan(request: Request, label: str, seed: int) -> DescentPlan:
     """A first descent."""
     preset, chosen = PRESETS[request.preset], sets(request)
     released = label in RELEASED
@@ -392,14 +397,15 @@ def dense_plans(request: Request) -> list[DescentPlan]:
     Rows are pictures at a range of steps. The high one is the first descent of all sparse ones.
     """
     seeds = range(request.seed + 1, request.seed + PRESETS[request.preset].seeds)
-    plans = [_dense(request, label, request.seed) for label in PRESETS[request.preset].models or MODELS]
-    return plans + [_dense(request, "high", seed) for seed in seeds]
+    plans = [dense_plan(request, label, request.seed) for label in PRESETS[request.preset].models or MODELS]
+    return plans + [dense_plan(request, "high", seed) for seed in seeds]
 
 
 def released_plans(request: Request) -> list[DescentPlan]:
     """Dense autoencoders that are begun or trained as in the released code; none where the preset does so anyway."""
     descent = PRESETS[request.preset].descent
-    return [_dense(request, label, request.seed) for label, of in RELEASED.items() if replace(descent, **of) != descent]
+    other = [label for label, of in RELEASED.items() if replace(descent, **of) != descent]
+    return [dense_plan(request, label, request.seed) for label in other]
 
 
 def sparse_plans(request: Request) -> list[DescentPlan]:
@@ -436,7 +442,7 @@ def _second(
     study: str, request: Request, label: str, first: str, constraint: Constraint, seed: int, *, whole: bool
 ) -> DescentPlan:
     """A second descent from the model that a first one made; measured at every step, or at every second one."""
-    dense = _dense(request, first, seed)
+    dense = dense_plan(request, first, seed)
     file, key = made_before(dense, request)
     return replace(
         dense, study=study, label=label, first=file, first_key=key, constraint=constraint, search=False,
@@ -460,173 +466,3 @@ def _small(plan: DescentPlan, constraint: Constraint, preset: Preset) -> Descent
         plan, label=label, name=name_of("cae", label, plan.seed, plan.train_on, plan.preset), shape=shape, first=None,
         first_key=None, constraint=None, steps=steps_of(preset, plan.descent, every=False),
     )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class DensityPlan(Plan):
-    """Figure 2: what every projection of the trained encoder leaves of its multiply-accumulates, over the density.
-
-    One first descent and no second. Counted as the paper does, and after surgery.
-    """
-
-    first: Path
-    key: str
-    grid: tuple[float, ...]
-
-    def config(self) -> dict:
-        """All that decides the result."""
-        return {
-            "profile": self.preset, "seed": self.seed, "device": torch.device(self.device).type, "data": "none",
-            "pictures": 0, "data_sha256": data.fingerprint({}), "codec": "cae", "model": self.key,
-            "grid": list(self.grid),
-        }  # fmt: skip
-
-    def pieces(self) -> tuple[str, ...]:
-        """One."""
-        return ("all",)
-
-    def measure(self, work: Work, piece: str) -> list[dict]:
-        """A row a projection and density."""
-        first, rows = network_of(pretrained.load(self.first)), []
-        whole = encoder_macs(first)
-        ways = [(kind, "common", False) for kind in PROJECTIONS]
-        ways += [
-            ("bilevel_l11", "per_layer", False),
-            ("bilevel_l11", "common", True),
-            ("bilevel_l1inf", "common", True),
-        ]
-        for kind, radius, coupled in ways:
-            for sparsity in self.grid:
-                constraint = Constraint(kind, sparsity, radius=radius, coupled=coupled)
-                projected = project(first, constraint)
-                left = second_start(first, projected, replace(constraint, restart="trained"), 0)
-                rows.append({
-                    "kind": kind, "radius_rule": radius, "coupled": coupled, "asked": sparsity,
-                    "sparsity": round(projected.sparsity, 5), "radius": projected.radius,
-                    "macs_paper": round(paper_macs(left) / whole, 5), "macs": round(encoder_macs(left) / whole, 5),
-                })  # fmt: skip
-        return rows
-
-
-def density_plans(request: Request) -> list[DensityPlan]:
-    """One record."""
-    first, key = made_before(_dense(request, "high", request.seed), request)
-    return [DensityPlan(
-        study="cae_density", name=f"density-{request.preset}", preset=request.preset, seed=request.seed,
-        device=request.device, first=first, key=key, grid=PRESETS[request.preset].grid,
-    )]  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodersPlan(PicturePlan):
-    """The latents of dense models as bytes, written with one table for each channel and with contexts.
-
-    Parameters
-    ----------
-    models : dict
-        By label the file, the key, and the steps to round at.
-    """
-
-    models: dict[str, tuple[Path, str, tuple[int, ...]]]
-
-    def config(self) -> dict:
-        """What it adds to the configuration."""
-        return super().config() | {
-            "codec": "cae", "models": {label: key for label, (_, key, _) in self.models.items()},
-            "steps": {label: list(steps) for label, (_, _, steps) in self.models.items()},
-        }  # fmt: skip
-
-    def measure(self, work: Work, piece: str) -> list[dict]:
-        """A row a model and step."""
-        picture, rows = self.shown()[piece], []
-        for label, (file, _, steps) in self.models.items():
-            stored = pretrained.load(file)
-            assert stored.contexts is not None  # see `coders_plans`
-            z = latent_of(stored, picture)
-            for step in steps:
-                symbols = Cae.symbols(z, step)
-                rows.append({
-                    "picture": piece, "label": label, "setting": step,
-                    "tables_bytes": len(latents.encode(symbols, stored.counts, step)),
-                    "contexts_bytes": len(contexts.encode(symbols, stored.contexts)),
-                })  # fmt: skip
-        return rows
-
-
-def coders_plans(request: Request) -> list[CodersPlan]:
-    """One record, of the dense models of the first seed; none where files are coded with tables."""
-    preset = PRESETS[request.preset]
-    if preset.coder != "contexts":
-        return []
-    dense = [plan for plan in dense_plans(request) if plan.seed == request.seed]
-    models = {plan.label: (*made_before(plan, request), plan.steps) for plan in dense}
-    return [CodersPlan(
-        study="cae_coders", name=f"coders-{request.preset}", preset=request.preset, seed=request.seed,
-        device=request.device, pictures_of=request.pictures_of or "kodak", count=preset.pictures, models=models,
-    )]  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedPlan(PicturePlan):
-    """Wall-clock of pruned encoders against the dense one, a whole picture, pairs of calls in turn.
-
-    Run it on a machine that has nothing else to do.
-
-    Parameters
-    ----------
-    dense : Path
-    models : dict
-        The files and keys of the second descents, by label.
-    """
-
-    dense: Path
-    models: dict[str, tuple[Path, str]]
-
-    def config(self) -> dict:
-        """What it adds to the configuration."""
-        keys = {label: key for label, (_, key) in self.models.items()}
-        return super().config() | {"codec": "cae", "models": keys, "threads": torch.get_num_threads()}
-
-    def on_device(self, piece: str) -> bool:
-        """What is timed there."""
-        return self.device != "cpu"
-
-    def measure(self, work: Work, piece: str) -> list[dict]:
-        """A row a model."""
-        x, rows = to_input(self.shown()[piece], SCALE, self.device), []
-        # Through surgery, too, which finds nothing to remove: compared are networks, not two ways of writing them.
-        whole = surgery.prune(network_of(pretrained.load(self.dense)).encoder).to(self.device)
-        for label, (file, key) in self.models.items():
-            stored = pretrained.load(file)
-            if stored.key != key:
-                raise InputError(f"model {stored.name} is not the one of its record: {stored.key}, {key}")
-            small = surgery.prune(network_of(stored).encoder).to(self.device)
-            with torch.inference_mode():
-                pair = functools.partial(whole, x), functools.partial(small, x)
-                ratio = bench.relative_latency(*pair, repeats=15, warmup=2)
-            rows.append({"picture": piece, "label": label, "speedup": round(ratio.median, 4),
-                         "lower": round(ratio.lower, 4), "upper": round(ratio.upper, 4)})  # fmt: skip
-        return rows
-
-
-def speed_plans(request: Request) -> list[SpeedPlan]:
-    """One record, of every model of `sparse_plans` of the first seed."""
-    of = request.pictures_of or "kodak"
-    found = Records(request.out, preset=request.preset).find("cae_sparse", data=of, seed=request.seed)
-    if not found:
-        raise InputError(
-            "there are no records of cae_sparse: make them first, with `python -m reproduce study cae_sparse`"
-        )
-    folder, (dense, _) = models_folder(request.out), made_before(_dense(request, "high", request.seed), request)
-    models = {r.config["label"]: (kept(folder / f"{r.result['file']}.safetensors"), r.result["model"]) for r in found}
-    return [SpeedPlan(
-        study="cae_speed", name=f"speed-{request.preset}", preset=request.preset, seed=request.seed,
-        device=request.device, pictures_of=of, count=1, dense=dense, models=models,
-    )]  # fmt: skip
-
-
-STUDIES = {
-    "cae": dense_plans, "cae_sparse": sparse_plans, "cae_density": density_plans, "cae_speed": speed_plans,
-    "cae_coders": coders_plans, "cae_released": released_plans, "cae_variants": variant_plans,
-}  # fmt: skip
-
