@@ -123,9 +123,11 @@ def made_before(plan: ModelPlan, request: Request) -> tuple[Path, str]:
     return path, recorded[0]
 
 
-def not_made(path: Path, study: str, preset: str) -> InputError:
-    """The error of a plan that needs a model which is not here."""
+def not_made(path: Path, study: str, preset: str, *, recorded: bool = False) -> InputError:
+    """The error of a plan that needs a model which is not here, or of which only the record is here."""
     command = f"python -m reproduce study {study} --preset {preset}"
+    if recorded:  # where the record is, the study would train nothing
+        return InputError(f"of model {path.stem} only the record is here: make both again, with `{command} --out DIR`")
     return InputError(f"there is no model {path.stem}: make it first, with `{command}`")
 
 

@@ -208,7 +208,8 @@ class Records:
         """`find`, of which there must be one; `LookupError` with the command that makes them."""
         if found := self.find(study, **where):
             return found
-        command = f"python -m reproduce {'bench' if study == 'bench' else f'study {study}'}"
+        preset = f" --preset {self.preset}" if self.preset else ""
+        command = f"python -m reproduce {'bench' if study == 'bench' else f'study {study}{preset}'}"
         raise LookupError(f"no record of study {study!r}{_said(where)}: make it with `{command}`")
 
     def one(self, study: str, **where: object) -> RunRecord:

@@ -16,7 +16,7 @@ from reproduce import sparse_weights
 from sparsecomp import network_weights
 from sparsecomp.coding import contexts, integer_latents, latents, quantize
 from sparsecomp.coding.container import SECTIONS, Container, pack, unpack
-from sparsecomp.coding.latents import CELLS, LEAST
+from sparsecomp.coding.latents import CELLS, COARSEST, FINEST, LEAST
 from sparsecomp.coding.range_coder import TOTAL
 from sparsecomp.models.siren import Architecture, initial_parameters, layers, tensor_of
 from sparsecomp.network_weights import MOST, Halves, Quantised
@@ -64,7 +64,7 @@ def symbols(draw, shape: tuple[int, int, int], most: int) -> np.ndarray:
 @st.composite
 def step_latents(draw) -> tuple[np.ndarray, np.ndarray, int]:
     """Symbols, counts, step."""
-    step = draw(st.sampled_from([32, 33, 256, 32_640, 32_641, 65_535]) | st.integers(32, 65_535))
+    step = draw(st.sampled_from([FINEST, FINEST + 1, 256, 32_640, 32_641, COARSEST]) | st.integers(FINEST, COARSEST))
     shape = draw(shapes)
     return draw(symbols(shape, latents.largest_symbol(step))), np.stack([draw(counts) for _ in range(shape[0])]), step
 

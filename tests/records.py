@@ -126,7 +126,7 @@ def descent(label: str, *, seed: int = 0, shift: float = 0.0, mse: float = 2.0, 
          "mse_unquantised": mse * (1 + more)}
         for name, more in (("a", 0.0), ("b", 2.0)) for i, rate in enumerate(rates)
     ]  # fmt: skip
-    result = {"macs": 100.0, "macs_paper": 100.0, "encoder_bytes": 900, "dense_bytes": 1000} | result
+    result = {"macs": 100.0, "macs_paper": 100.0, "encoder_bytes": 900, "dense_bytes": 1000, "model": label} | result
     return record(study, f"{label}-{seed}", rows, result, label=label, seed=seed, profile=profile,
                   descent={"coarsest": 1 / 64}, train={"data": train},
                   constraint=None if study in ("cae", "cae_released") else {"restart": restart})  # fmt: skip

@@ -36,7 +36,7 @@ VARIANTS: dict[str, list[dict]] = {
     ],
     "cae": [
         {"model": "one"}, {"model": "one", "step": 32}, {"model": "two", "step": 40_000},  # the last: no code
-        {"model": "three"}, {"model": "three", "step": 64},
+        {"model": "three"}, {"model": "three", "step": 32},
     ],
     "cae-admm": [{"model": "plain"}, {"model": "plain", "keep": 0.2}, {"model": "escapes"}],
     "cae-theis": [{"model": "theis"}, {"model": "theis", "keep": 0.05}, {"model": "theis", "step": 40}],

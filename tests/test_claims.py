@@ -79,7 +79,7 @@ def test_measured_reads_the_arguments_as_numbers_words_and_quoted_text(made):
 
 def test_weigh_takes_the_largest_preset_that_has_records_and_names_it(kept, made):
     found = claims.weigh(CLAIM, kept(coin("smoke", 2.0), made_up.standard("jpeg")))
-    missing = "no record of study 'coin': make it with `python -m reproduce study coin`"
+    missing = "no record of study 'coin': make it with `python -m reproduce study coin --preset laptop`"
     assert (found.status, found.ours, found.preset, found.why) == ("not run", "–", "", missing)
     for preset, psnr, status in (("laptop", 2.25, "holds"), ("paper-fast", 9.0, "differs"), ("paper", 2.0, "holds")):
         found = claims.weigh(CLAIM, kept(coin(preset, psnr)))

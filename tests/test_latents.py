@@ -30,6 +30,8 @@ def test_encode_writes_the_bytes_of_the_files_there_are():
     first, own = (7 * y + 5 * x) % 31 - 15, np.stack([FLAT, spiked(256), spiked(ZERO), uneven(0)])
     written = latents.encode(np.stack([first, y - x]).astype(np.int32), own[:2], 512)
     assert hashlib.sha256(written).hexdigest()[:16] == "d728965ee5ee40ac"
+    finest = latents.encode(np.stack([16 * first, 30 * (y - x)]).astype(np.int32), own[2:], FINEST)
+    assert hashlib.sha256(finest).hexdigest()[:16] == "2883fba763fd97c6"
     code = np.stack([first, (y - x) * 40, (y * x) % 5 // 4 * 3, 0 * x]).astype(np.int32)
     written = integer_latents.encode(code, own[[0, 2, 3, 0]], 1)
     assert hashlib.sha256(written).hexdigest()[:16] == "2097692cb8e7c2bc"

@@ -76,8 +76,8 @@ def autoencoders() -> list[RunRecord]:
         descent("all layers", macs_paper_decoder=30.0, macs_decoder=40.0),
         made.record("cae_density", "density", rows, data="none"),
         made.record("cae_speed", "speed", timed), made.record("cae_coders", "coders", coded),
-        made.record("cae_fine", "high", [made.row("a", 48, 16.0)], label="high"),
-        made.record("cae_fine", "l21", [made.row("a", 48, 16.0, 0.01)], label="l21"),
+        *(made.record("cae_fine", f"{model}-{label}", [made.row("a", 48, 16.0, shift)], label=label, model=model)
+          for label, model, shift in (("high", "high", 0), ("l21", "l21", 0.01), ("high", "another", 9))),
     ]  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_loss_at_low_rates_is_to_the_best_of_the_dense_models(kept):
     assert sparse_cae.loss_at_rate(records, "l1inf") == pytest.approx(-5, abs=0.3)
 
 
-def test_what_contexts_save_is_said_of_all_pictures_together(world):
+def test_contexts_save_sums_bytes_over_pictures(world):
     assert sparse_cae.contexts_save(world) == pytest.approx((100 * (1 - 160 / 200), 50))
 
 

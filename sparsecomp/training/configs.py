@@ -186,7 +186,7 @@ class Descent:
     quantiser : {"noise", "straight_through", "none"}
         What stands in for rounding. "none" is the released code: no quantiser, and the rate trains nothing.
     finest, coarsest : float
-        The step Delta of each crop is drawn log-uniformly between them, in 1/256 .. 4.
+        The step Delta of each crop is drawn log-uniformly between them, in 1/256 .. 4. Files may have steps to 1/512.
     lam : float
         lambda over Delta^2, at least 0: the loss is ``huber + lam Delta^2 bpp``, so that all steps of one model ask the
         same of it: at high rates D = c Delta^2 and R = h - log2(Delta), so the price of a bit, -dD/dR, goes with

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reproduce.models import VALIDATION, kept, sets
+from reproduce.models import VALIDATION, kept, not_made, sets
 from reproduce.papers.cae_admm.plans import (
     AFTER,
     BEFORE,
@@ -31,9 +31,9 @@ from reproduce.papers.cae_admm.plans import (
 )
 from reproduce.papers.cae_admm.released import by_patches, of_code
 from reproduce.pictures import PicturePlan, pictures, row_of
+from reproduce.records import Records
 from reproduce.runner import Plan, Request, Work
 from sparsecomp import data, metrics
-from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate, get_codec
 from sparsecomp.codecs.trained import CaeTheis, latent_of, pruned, read_symbols
 from sparsecomp.coding import integer_latents
@@ -153,9 +153,10 @@ def _compared(request: Request, labels: Sequence[str]) -> dict[str, tuple[CodePl
     plans = {plan.label: plan for plan in (*unpruned_plans(request), *code_plans(request)) if plan.seed == request.seed}
     plans |= {BEFORE: plans[TUNED]} if TUNED in plans else {}
     found = {label: (plan, kept(plan.model_file)) for label, plan in plans.items() if label in labels}
-    for _, path in found.values():
+    for plan, path in found.values():
         if not path.exists():
-            raise InputError(f"there is no model {path.stem}: make it first, with `python -m reproduce study cae_admm`")
+            recorded = any(r.result["file"] == path.stem for r in Records(request.out).find(plan.study))
+            raise not_made(path, plan.study, plan.preset, recorded=recorded)
     return found
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from reproduce.estimates import Cost
-from reproduce.models import VALIDATION, ModelPlan, history_of, made_before, name_of, sets
+from reproduce.models import VALIDATION, ModelPlan, history_of, made_before, name_of, not_made, sets
 from reproduce.papers.cae_admm.released import by_patches, of_code
 from reproduce.pictures import pictures, row_of
 from reproduce.records import thin
 from reproduce.runner import Request, Work
 from sparsecomp import complexity
-from sparsecomp.checks import InputError
 from sparsecomp.codecs import evaluate, get_codec
 from sparsecomp.codecs.trained import latent_of, pruned
 from sparsecomp.coding import integer_latents
@@ -257,8 +256,7 @@ class CodePlan(ModelPlan):
         model = CaeAdmm(self.shape, self.seed, self.descent.slope, self.descent.start)
         if self.first is not None:
             if not self.first.exists():
-                command = f"python -m reproduce study cae_admm_unpruned --preset {self.preset}"
-                raise InputError(f"there is no model {self.first.stem}: make it first, with `{command}`")
+                raise not_made(self.first, "cae_admm_unpruned", self.preset)
             model.load_state_dict(pretrained.load(self.first).model.state_dict())
         training = CodeTraining(
             model, pictures(self.train_on),

@@ -172,7 +172,9 @@ class FinePlan(PicturePlan):
 
 
 def fine_plans(request: Request) -> list[FinePlan]:
-    """The dense model for high rates and the paper's l1,1, of the first seed; one record each, none at most presets."""
+    """The dense model for high rates and the paper's l1,1, of the first seed: one record each, if the preset has
+    ``finer`` steps.
+    """
     preset, plans = PRESETS[request.preset], []
     if not preset.finer:
         return []

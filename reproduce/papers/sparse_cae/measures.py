@@ -9,7 +9,7 @@ import numpy as np
 
 from reproduce.papers import baselines
 from reproduce.papers.baselines import TRAINED_ON
-from reproduce.papers.sparse_cae.plans import RELEASED, VARIANTS
+from reproduce.papers.sparse_cae.plans import MODELS, RELEASED, VARIANTS
 from reproduce.records import Curve, Records, RunRecord
 from sparsecomp.metrics import BD
 
@@ -204,8 +204,9 @@ def rising(*records: RunRecord, metric: str = "psnr") -> Curve:
 
 
 def fine(records: Records, label: str) -> list[RunRecord]:
-    """The record of a model at finer steps, where there is one."""
-    return records.find("cae_fine", data="kodak", label=label, seed=0)
+    """The record of the first seed's model at finer steps, where there is one."""
+    model = (dense if label in MODELS else sparse)(records, label).result["model"]
+    return records.find("cae_fine", data="kodak", label=label, model=model)[:1]
 
 
 def hull(records: Records, metric: str = "psnr") -> Curve:
@@ -228,14 +229,15 @@ def over_standard(records: Records, codec: str, bpp: float) -> float:
 
 
 def contexts_save(records: Records) -> tuple[float, float]:
-    """Per cent fewer bytes of code with contexts than with one table for each channel: least and most of all dense
-    models and steps, each over all pictures.
+    """Smallest and largest saving of contexts over one table for each channel, over dense models and steps.
+
+    In per cent of the bytes of code, which are summed over all pictures.
     """
     record, saved = records.one("cae_coders", data="kodak"), []
     for label, setting in {(row["label"], row["setting"]) for row in record.rows}:
         rows = [row for row in record.rows if (row["label"], row["setting"]) == (label, setting)]
-        both = (sum(row[f"{coder}_bytes"] for row in rows) for coder in ("contexts", "tables"))
-        saved.append(100 * (1 - next(both) / next(both)))
+        ours, theirs = (sum(row[f"{coder}_bytes"] for row in rows) for coder in ("contexts", "tables"))
+        saved.append(100 * (1 - ours / theirs))
     return min(saved), max(saved)
 
 

@@ -75,7 +75,7 @@ class Preset:
     sparse : tuple of str, optional
         Of `SPARSE`, the second descents; by default all.
     several : tuple of str
-        Of these, the ones that are run from all seeds.
+        Labels of `SPARSE` that are run from all seeds.
     steps : tuple of int, optional
         Steps of the latent to measure at, in 1/16384; by default those that a model was trained for (`steps_of`).
     arithmetic : Arithmetic
@@ -83,7 +83,7 @@ class Preset:
     coder : {"tables", "contexts"}
         How files are coded: with one table for each channel, or with contexts (`coding.contexts`).
     finer : tuple of int
-        More steps, in 1/16384, for the paper's rates near 4 bpp, which contexts move below those of ``steps``.
+        Finer steps, in 1/16384, for the study `cae_fine`: with contexts, files at 1/256 are below the paper's 4 bpp.
     grid : tuple of float
         Shares of zeros that are projected to, for Figure 2.
     """
@@ -132,7 +132,7 @@ PRESETS = {
         rates={"low": 0.01, "lowest": 0.01},
         width=64,
         sparse=(*CONSTRAINED, "magnitude", "random mask", "dense, trained on"),
-        several=CONSTRAINED,
+        several=("bilevel_l11", "l1"),  # the two that lose about the same
         arithmetic=Arithmetic("bfloat16"),
         coder="contexts",
         finer=(32, 48),
@@ -310,7 +310,7 @@ class DescentPlan(ModelPlan):
 
 
 def files_of(stored: Stored, file: Path, picture: np.ndarray, name: str, steps: tuple[int, ...]) -> list[dict]:
-    """Rows of one picture: its files at some steps, and the reconstruction of a latent that nobody rounded."""
+    """Rows of one picture: its files at some steps, each with the error of the unrounded latent's reconstruction."""
     models, rows = Models(file), []
     with torch.inference_mode():
         z = in_strips(stored.model.encoder, to_input(picture, SCALE), scale=SCALE, margin=MARGIN, down=True)
@@ -455,7 +455,7 @@ def _small(plan: DescentPlan, constraint: Constraint, preset: Preset) -> Descent
     """The control of a second descent: a dense encoder as wide as its multiply-accumulates allow, trained once."""
     assert plan.first is not None  # a second descent has one
     if not plan.first.exists():
-        raise not_made(plan.first, "cae", plan.preset)
+        raise not_made(plan.first, "cae", plan.preset, recorded=True)
     first = network_of(pretrained.load(plan.first))
     trained = replace(constraint, restart="trained")  # of first values some are zero, and would not be counted
     left = second_start(first, project(first, constraint, plan.seed), trained, plan.seed)
