@@ -28,7 +28,7 @@ from sparsecomp import codecs, data, metrics, network_weights
 from sparsecomp.checks import InputError
 from sparsecomp.codecs import BudgetError
 from sparsecomp.codecs.network import Coin, Loonie
-from sparsecomp.codecs.trained import read_symbols
+from sparsecomp.codecs.trained import coder_of, read_symbols
 from sparsecomp.coding import latents
 from sparsecomp.coding.container import layout, unpack
 from sparsecomp.complexity import macs_per_pixel, mlp_macs_per_pixel
@@ -361,8 +361,8 @@ KINDS = {
 
 
 def dying_filters(
-    model: str = "cae-high-seed-0-laptop",
-    retrained: str = "cae-bilevel-l11-seed-0-laptop",
+    model: str = "cae-high-seed-0-desktop-bfloat16",
+    retrained: str = "cae-bilevel-l11-seed-0-desktop-bfloat16",
     models: Models | None = None,
 ) -> ipywidgets.VBox:
     """The encoder under l1,1 projections, from dense to 95 % zeros: weights, MACs, bytes, and the astronaut's face.
@@ -373,7 +373,7 @@ def dying_filters(
     frames = [
         _projected_frame(dense, Constraint("bilevel_l11", share), data.bundled()["astronaut"]) for share in SPARSITIES
     ]
-    frames.append(_encoder_frame(cast(SparseCAE, again.model), again.counts, dense.step, data.bundled()["astronaut"]))
+    frames.append(_encoder_frame(cast(SparseCAE, again.model), again, dense.step, data.bundled()["astronaut"]))
     options = [f"{share:.0%}" for share in SPARSITIES] + ["83%, trained again"]
     return ipywidgets.VBox([sliding("zeros", options, frames, index=2), _live_filters(dense)])
 
@@ -381,19 +381,23 @@ def dying_filters(
 def _projected_frame(dense: Stored, constraint: Constraint, original: np.ndarray, crop: Crop = FACE) -> ipywidgets.VBox:
     first = cast(SparseCAE, dense.model)
     left = second_start(first, project(first, constraint), replace(constraint, restart="trained"), 0)
-    return _encoder_frame(left, dense.counts, dense.step, original, crop)
+    return _encoder_frame(left, dense, dense.step, original, crop)
 
 
 @torch.inference_mode()
 def _encoder_frame(
-    model: SparseCAE, counts: np.ndarray, step: int, original: np.ndarray, crop: Crop = FACE
+    model: SparseCAE, stored: Stored, step: int, original: np.ndarray, crop: Crop = FACE
 ) -> ipywidgets.VBox:
-    """What is left of an encoder, and what it makes of a detail; one step for all, so that their codes compare."""
+    """What is left of an encoder, and what it makes of a detail, coded as files of a stored model are.
+
+    One step for all, so that their codes compare.
+    """
     (_, _, height, width), detail, small = crop, _detail(original, crop), surgery.prune(model.encoder)
     symbols = latents.quantise(small(to_input(detail, SCALE)), step)
     shown = model.decoder(symbols * (step / latents.UNIT))[0, :, :height, :width].clamp(0, 1)
     shown = (shown * 255).round().byte().permute(1, 2, 0).numpy()
-    code = latents.encode(symbols[0].numpy(), counts, step)
+    coder, tables = coder_of(stored, step)
+    code = coder.encode(symbols[0].numpy(), *tables)
     weights_file, side = sparse_weights.encode(dict(model.encoder.state_dict())), 16 * SCALE
     macs = macs_per_pixel(small, (1, 3, side, side), pixels=side * side)
     psnr = metrics.psnr(reference=detail, reconstruction=shown)
@@ -444,10 +448,9 @@ def _live_filters(dense: Stored) -> ipywidgets.VBox:
 
 
 ENCODERS = {
-    "dense": "cae-high-seed-0-laptop",
-    "l1": "cae-l1-seed-0-laptop",
-    "l1,1 (bilevel)": "cae-bilevel-l11-seed-0-laptop",
-    "l1,inf": "cae-l1inf-seed-0-laptop",
+    "dense": "cae-high-seed-0-desktop-bfloat16",
+    "l1,1 (bilevel)": "cae-bilevel-l11-seed-0-desktop-bfloat16",
+    "l1,inf": "cae-l1inf-seed-0-desktop-bfloat16",
 }
 RATES = (0.8, 1.2, 1.8, 2.5, 3.5)
 

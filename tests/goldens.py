@@ -42,7 +42,7 @@ FILES: dict[str, tuple[str, dict]] = {
         "loonie",
         {"arch": "3x14", "budget": FIT, "bpp": 2.0, "sparsity": Sparsity("file", structured=True, log_alpha=-1.55)},
     ),
-    "cae": ("cae", {"model": "cae-low-seed-0-laptop"}),
+    "cae": ("cae", {"model": "cae-low-seed-0-desktop-bfloat16"}),
     "cae-admm": ("cae-admm", {"model": "code-keep-10-seed-0-laptop"}),
     "cae-theis": ("cae-theis", {"model": "code-lambda-150-seed-0-laptop", "keep": 0.2}),
 }

@@ -11,7 +11,8 @@ from tiny_studies import CAE, FEW, HEIGHT, PICTURES, VARIANTS, WIDTH, Made, plan
 
 from reproduce import bench
 from reproduce.papers import sparse_cae as study
-from reproduce.runner import Work
+from reproduce.records import runs_folder
+from reproduce.runner import Request, Work
 from sparsecomp import complexity, metrics
 from sparsecomp.coding import latents, priors, range_coder
 from sparsecomp.models.inference import to_input
@@ -75,7 +76,7 @@ def test_small_dense_controls_cost_what_pruned_encoders_do(own):
     assert {r.config["label"] for r in own.records("cae_sparse") if r.config["label"].startswith("small")} == expected
 
 
-def test_coders_write_the_same_latent(own):
+def test_bytes_of_coders_agree_with_files_and_estimates(own):
     """Each is held against another way to its number: the tables against the estimate, contexts against files."""
     (record,), files = own.records("cae_coders"), {}
     for dense, model in own.trained("cae"):
@@ -101,6 +102,14 @@ def test_finer_files_are_those_of_the_models(own):
             (coarser,) = (r for r in trained.rows if (r["picture"], r["setting"]) == (row["picture"], 64))
             assert row["setting"] == 48 and row["bytes"] == len(own.written(trained, row, step=48)[0])
             assert row["bytes"] > coarser["bytes"] and row["mse_unquantised"] == coarser["mse_unquantised"]
+
+
+def test_second_descents_are_run_from_all_seeds_or_from_the_first():
+    of: dict[str, list[int]] = {}
+    for plan in study.sparse_plans(Request("desktop", runs_folder(), planned=True)):
+        of.setdefault(plan.label, []).append(plan.seed)
+    several = study.PRESETS["desktop"].several
+    assert of == {label: [0, 1, 2] if label in several else [0] for label in of} and set(several) < set(of)
 
 
 def test_variants_come_from_the_first_descent_they_name(own, tmp_path):

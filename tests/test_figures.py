@@ -80,8 +80,8 @@ def test_tables_of_models_have_those_that_are_here():
     models = default_models()
     for listed, names in ((sparse_cae.models_table, ["cae"]), (cae_admm.models_table, ["cae-admm", "cae-theis"])):
         expected = {stored.name: stored.key for stored in models.of_codec(*names)}
-        assert len(expected) > 7 and {row["model"]: row["key"] for row in listed(models).rows} == expected
-    rows = sparse_cae.surgery_table(models.find("cae-bilevel-l11-seed-0-laptop")).rows
+        assert len(expected) > 5 and {row["model"]: row["key"] for row in listed(models).rows} == expected
+    rows = sparse_cae.surgery_table(models.find("cae-bilevel-l11-seed-0-desktop-bfloat16")).rows
     left = [float(row["MACs a pixel"].split(" of ")[0].replace(",", "")) for row in rows]
     assert sum(left[:-1]) == pytest.approx(left[-1], abs=len(left) / 2)
 

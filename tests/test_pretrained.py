@@ -166,6 +166,7 @@ STEPS = {"finest": 1 / 64, "coarsest": 1 / 16}
 ABOUTS = [
     ("sparse_cae", {"coarsest": 1 / 16}, "finest"),
     ("sparse_cae", {"finest": 0.5, "coarsest": 0.25}, "finest must be .*got 0.5"),
+    ("sparse_cae", {"finest": 1 / 513, "coarsest": 0.25}, "finest must be .*0.00195"),
     ("sparse_cae", STEPS | {"sparsity": "much"}, "sparsity must be .*got 'much'"),
     ("sparse_cae", STEPS | {"more": [1]}, "plain values"),
     ("cae_admm", {"codec": "cae"}, "codec must be .*got 'cae'"),
@@ -313,4 +314,4 @@ def test_models_read_each_file_once_until_it_changes(tmp_path, monkeypatch):
 def test_default_models_are_those_of_the_package_and_of_the_clone():
     assert default_models().places == (pretrained.WEIGHTS, Path(__file__).parents[1] / "results" / "models")
     assert default_models() is default_models()
-    assert default_models().find("cae-bilevel-l11-seed-0-laptop").key == "3563fe69e9744e95", "files name it"
+    assert default_models().find("cae-bilevel-l11-seed-0-desktop-bfloat16").key == "aa827c923cfc0f74", "files name it"
