@@ -115,12 +115,17 @@ def made_before(plan: ModelPlan, request: Request) -> tuple[Path, str]:
     path = kept(plan.model_file)
     if path.exists():
         return path, pretrained.load(path).key
-    recorded = [r.result["model"] for r in Records(request.out).find(plan.study) if r.result["file"] == path.stem]
+    recorded = keys_on_record(path, plan.study, request.out)
     if not recorded and request.planned:
         return path, "not made yet"
     if not recorded:
         raise not_made(path, plan.study, plan.preset)
     return path, recorded[0]
+
+
+def keys_on_record(path: Path, study: str, out: Path) -> list[str]:
+    """The keys that the records of a study give for the model of a file."""
+    return [record.result["model"] for record in Records(out).find(study) if record.result["file"] == path.stem]
 
 
 def not_made(path: Path, study: str, preset: str, *, recorded: bool = False) -> InputError:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reproduce.models import VALIDATION, kept, not_made, sets
+from reproduce.models import VALIDATION, kept, keys_on_record, not_made, sets
 from reproduce.papers.cae_admm.plans import (
     AFTER,
     BEFORE,
@@ -31,7 +31,6 @@ from reproduce.papers.cae_admm.plans import (
 )
 from reproduce.papers.cae_admm.released import by_patches, of_code
 from reproduce.pictures import PicturePlan, pictures, row_of
-from reproduce.records import Records
 from reproduce.runner import Plan, Request, Work
 from sparsecomp import data, metrics
 from sparsecomp.codecs import evaluate, get_codec
@@ -155,8 +154,8 @@ def _compared(request: Request, labels: Sequence[str]) -> dict[str, tuple[CodePl
     found = {label: (plan, kept(plan.model_file)) for label, plan in plans.items() if label in labels}
     for plan, path in found.values():
         if not path.exists():
-            recorded = any(r.result["file"] == path.stem for r in Records(request.out).find(plan.study))
-            raise not_made(path, plan.study, plan.preset, recorded=recorded)
+            recorded = keys_on_record(path, plan.study, request.out)
+            raise not_made(path, plan.study, plan.preset, recorded=bool(recorded))
     return found
 
 
